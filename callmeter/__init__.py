@@ -1,0 +1,1 @@
+"""callmeter: place, answer and meter real SIP calls from asyncio."""

@@ -1,0 +1,410 @@
+"""Settings: frozen, checked at construction, picklable.
+
+Every value is checked when it is given, so that a wrong one fails in the line that wrote it.
+Durations are seconds, sizes octets, unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field, replace
+from enum import Enum, IntEnum, StrEnum
+from typing import Self
+
+from callmeter.errors import ConfigurationError
+
+__all__ = [
+    "Codec",
+    "Credentials",
+    "EndpointConfig",
+    "LimitConfig",
+    "MediaConfig",
+    "SrtpConfig",
+    "SrtpMethod",
+    "SrtpPolicy",
+    "SrtpSuite",
+    "StackConfig",
+    "TimerConfig",
+    "TlsConfig",
+    "TlsVerify",
+    "Transport",
+]
+
+MAX_PORT = 65_535
+
+
+class Transport(StrEnum):
+    """How SIP messages travel; `AUTO` asks the DNS (RFC 3263)."""
+
+    UDP = "udp"
+    TCP = "tcp"
+    TLS = "tls"
+    WSS = "wss"
+    AUTO = "auto"
+
+    @property
+    def default_port(self) -> int:
+        """Port when a URI names none: 5060, 5060, 5061, 443; 5060 for AUTO's last resort."""
+        return _DEFAULT_PORTS[self]
+
+
+_DEFAULT_PORTS = {
+    Transport.UDP: 5060,
+    Transport.TCP: 5060,
+    Transport.TLS: 5061,
+    Transport.WSS: 443,
+    Transport.AUTO: 5060,
+}
+
+
+class SrtpMethod(IntEnum):
+    """How SRTP keys are exchanged."""
+
+    LEGACY = 0
+    """The old name of SDES, kept for old configurations."""
+    SDES = 1
+    """Keys in a=crypto lines (RFC 4568)."""
+    DTLS = 2
+    """A DTLS handshake on the media port (RFC 5764)."""
+    DUAL = 3
+    """Both in one offer; the answerer picks."""
+
+    @property
+    def offers_sdes(self) -> bool:
+        """Whether a=crypto lines are offered."""
+        return self is not SrtpMethod.DTLS
+
+    @property
+    def offers_dtls(self) -> bool:
+        """Whether a=fingerprint is offered."""
+        return self in {SrtpMethod.DTLS, SrtpMethod.DUAL}
+
+
+class SrtpPolicy(Enum):
+    """Whether encryption is compulsory."""
+
+    DISABLED = "disabled"
+    """No keys are offered; an offer that insists on SRTP is refused."""
+    OFFERED = "offered"
+    """Keys are offered; an answer without them falls back to clear media, and says so."""
+    REQUIRED = "required"
+    """No keys, no call: never a plain packet in either direction."""
+
+
+class SrtpSuite(StrEnum):
+    """SRTP crypto suites by their IANA names (RFC 4568, 6188, 7714)."""
+
+    AES_CM_128_HMAC_SHA1_80 = "AES_CM_128_HMAC_SHA1_80"
+    AES_CM_128_HMAC_SHA1_32 = "AES_CM_128_HMAC_SHA1_32"
+    AEAD_AES_128_GCM = "AEAD_AES_128_GCM"
+    AEAD_AES_256_GCM = "AEAD_AES_256_GCM"
+    AES_256_CM_HMAC_SHA1_80 = "AES_256_CM_HMAC_SHA1_80"
+    AES_256_CM_HMAC_SHA1_32 = "AES_256_CM_HMAC_SHA1_32"
+    AES_192_CM_HMAC_SHA1_80 = "AES_192_CM_HMAC_SHA1_80"
+    AES_192_CM_HMAC_SHA1_32 = "AES_192_CM_HMAC_SHA1_32"
+
+
+DEFAULT_SUITES = (
+    SrtpSuite.AES_CM_128_HMAC_SHA1_80,
+    SrtpSuite.AES_CM_128_HMAC_SHA1_32,
+    SrtpSuite.AEAD_AES_128_GCM,
+)
+
+
+class Codec(StrEnum):
+    """Codecs by their RFC 3551 / IANA encoding names."""
+
+    PCMU = "PCMU"
+    PCMA = "PCMA"
+
+
+class TlsVerify(Enum):
+    """How a server certificate is verified."""
+
+    SYSTEM = "system"
+    """Against the operating system's trust store."""
+    CUSTOM = "custom"
+    """Against the given CA only."""
+    SKIP = "skip"
+    """Not at all: a last resort."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TlsConfig:
+    """TLS for SIP: PEM *content*, not paths.
+
+    Attributes:
+        verify: How the server certificate is verified.
+        ca: PEM of the CA certificates to trust under `CUSTOM`.
+        certificate: PEM of the own certificate, with its chain.
+        private_key: PEM of its key.
+    """
+
+    verify: TlsVerify = TlsVerify.SYSTEM
+    ca: str | None = None
+    certificate: str | None = None
+    private_key: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.verify is TlsVerify.CUSTOM and not self.ca:
+            raise ConfigurationError("TlsVerify.CUSTOM needs the ca to trust")
+        if (self.certificate is None) != (self.private_key is None):
+            raise ConfigurationError("certificate and private_key go together")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Who to be when a server asks (RFC 3261 section 22).
+
+    Attributes:
+        username: Digest user name; may differ from the user of the address of record.
+        password: Never shown, logged or put into a message.
+        realm: Answer only challenges of this realm; None takes the realm of the
+            account's own registrar or proxy.
+    """
+
+    username: str
+    password: str = field(repr=False)
+    realm: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("username", "password", "realm"):
+            value = getattr(self, name)
+            if value is not None and any(c in value for c in "\r\n\0"):
+                raise ConfigurationError(f"{name} may not contain a line break or NUL")
+        if not self.username:
+            raise ConfigurationError("username may not be empty")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SrtpConfig:
+    """Media encryption of one track: two separate settings, method and policy.
+
+    Attributes:
+        method: How keys are exchanged.
+        policy: Whether encryption is compulsory.
+        suites: Suites in the order they are offered.
+        osrtp: Offer keys under RTP/AVP (RFC 8643) instead of RTP/SAVP.
+        unencrypted_srtcp: Ask for SRTCP without encryption (RFC 4568 section 6.3.2).
+    """
+
+    method: SrtpMethod = SrtpMethod.SDES
+    policy: SrtpPolicy = SrtpPolicy.DISABLED
+    suites: tuple[SrtpSuite, ...] = DEFAULT_SUITES
+    osrtp: bool = False
+    unencrypted_srtcp: bool = False
+
+    def __post_init__(self) -> None:
+        if self.policy is not SrtpPolicy.DISABLED and not self.suites:
+            raise ConfigurationError("an SRTP policy other than DISABLED needs a suite")
+        if len(set(self.suites)) != len(self.suites):
+            raise ConfigurationError("a suite is listed twice")
+        if self.osrtp and self.policy is SrtpPolicy.REQUIRED:
+            raise ConfigurationError("OSRTP is opportunistic: it cannot be REQUIRED")
+
+    @property
+    def enabled(self) -> bool:
+        """Whether keys are offered or accepted at all."""
+        return self.policy is not SrtpPolicy.DISABLED
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaConfig:
+    """What an endpoint offers and accepts for its audio track.
+
+    Attributes:
+        codecs: In order of preference.
+        ptime: Packet time in milliseconds.
+        srtp: Media encryption.
+        rtcp_mux: Offer RTP and RTCP on one port (RFC 5761).
+        feedback: Use the AVPF profile (RFC 4585).
+        telephone_event: Offer RFC 4733 DTMF.
+        telephone_event_payload_type: Its payload type in offers.
+        address: Address to bind and to announce; None takes the one the SIP transport uses.
+        ports: First and last media port to use; (0, 0) leaves the choice to the system.
+        symmetric: Learn the peer's real source address (plain RTP: in the first five packets
+            and then locked; SRTP: from authenticated packets only).
+        dscp: DiffServ code point of media packets, 46 is EF.
+    """
+
+    codecs: tuple[Codec, ...] = (Codec.PCMU, Codec.PCMA)
+    ptime: int = 20
+    srtp: SrtpConfig = field(default_factory=SrtpConfig)
+    rtcp_mux: bool = False
+    feedback: bool = False
+    telephone_event: bool = True
+    telephone_event_payload_type: int = 101
+    address: str | None = None
+    ports: tuple[int, int] = (0, 0)
+    symmetric: bool = True
+    dscp: int = 46
+
+    def __post_init__(self) -> None:
+        if not self.codecs:
+            raise ConfigurationError("at least one codec is needed")
+        if self.ptime not in range(10, 61, 10):
+            raise ConfigurationError("ptime is 10, 20, 30, 40, 50 or 60 ms")
+        if self.telephone_event_payload_type not in range(96, 128):
+            raise ConfigurationError("telephone_event_payload_type is 96 to 127")
+        first, last = self.ports
+        if (first, last) != (0, 0) and not 0 < first <= last <= MAX_PORT:
+            raise ConfigurationError("ports is (first, last) within 1 to 65535, or (0, 0)")
+        if self.dscp not in range(64):
+            raise ConfigurationError("dscp is 0 to 63")
+        if self.address is not None:
+            _check_address(self.address)
+
+    @classmethod
+    def lab(cls) -> Self:
+        """Internal lab with no security requirements: clear RTP."""
+        return cls()
+
+    @classmethod
+    def sip_trunk(cls) -> Self:
+        """A SIP trunk that requires SRTP: SDES with policy Required."""
+        return cls(srtp=SrtpConfig(method=SrtpMethod.SDES, policy=SrtpPolicy.REQUIRED))
+
+    @classmethod
+    def enterprise(cls) -> Self:
+        """Enterprise PBX with compliance requirements: SDES; use it with `Transport.TLS`."""
+        return cls(srtp=SrtpConfig(method=SrtpMethod.SDES, policy=SrtpPolicy.REQUIRED))
+
+    @classmethod
+    def webrtc_gateway(cls) -> Self:
+        """WebRTC gateway: DTLS-SRTP, AVPF, RTCP-MUX."""
+        return cls(
+            srtp=SrtpConfig(method=SrtpMethod.DTLS, policy=SrtpPolicy.REQUIRED),
+            rtcp_mux=True,
+            feedback=True,
+        )
+
+    @classmethod
+    def unknown_peer(cls) -> Self:
+        """Unknown remote capabilities: SDES and DTLS in one offer, clear media as last resort."""
+        return cls(
+            srtp=SrtpConfig(method=SrtpMethod.DUAL, policy=SrtpPolicy.OFFERED), rtcp_mux=True
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimerConfig:
+    """RFC 3261 timer values in seconds (section 17.1.1.1, table 4).
+
+    Attributes:
+        t1: Round-trip estimate.
+        t2: Longest interval between retransmissions of non-INVITE requests and 2xx.
+        t4: How long a message stays in the network.
+        ring_timeout: How long `call()` waits for an answer before it sends CANCEL.
+    """
+
+    t1: float = 0.5
+    t2: float = 4.0
+    t4: float = 5.0
+    ring_timeout: float = 180.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.t1 <= self.t2:
+            raise ConfigurationError("t1 is above 0 and at most t2")
+        if self.t4 <= 0 or self.ring_timeout <= 0:
+            raise ConfigurationError("t4 and ring_timeout are above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitConfig:
+    """Caps: over one there is a named answer or a counted drop, never growth.
+
+    Attributes:
+        message: Octets of one SIP message.
+        server_transactions: Live server transactions; a request beyond gets a stateless 503.
+        dialogs: Live dialogs.
+        media_ports: Live media sockets.
+    """
+
+    message: int = 65_535
+    server_transactions: int = 10_000
+    dialogs: int = 5_000
+    media_ports: int = 16_384
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 1:
+                raise ConfigurationError(f"{name} is at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackConfig:
+    """What many endpoints share: addresses, timers, limits.
+
+    Attributes:
+        bind: Address the SIP transports are bound to.
+        port: SIP port; 0 takes a free one.
+        transports: Transports that listen.
+        timers: RFC 3261 timer values.
+        limits: Caps.
+        name_servers: `"host"` or `"host:port"` of name servers; empty takes the system's.
+    """
+
+    bind: str = "0.0.0.0"  # noqa: S104  a SIP phone listens; the address is a setting
+    port: int = 0
+    transports: tuple[Transport, ...] = (Transport.UDP,)
+    timers: TimerConfig = field(default_factory=TimerConfig)
+    limits: LimitConfig = field(default_factory=LimitConfig)
+    name_servers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_address(self.bind)
+        if self.port not in range(MAX_PORT + 1):
+            raise ConfigurationError("port is 0 to 65535")
+
+
+@dataclass(frozen=True)
+class EndpointConfig:
+    """One user agent.
+
+    Attributes:
+        aor: Address of record, `"sip:alice@example.com"`.
+        credentials: For 401 and 407 challenges, or None.
+        transport: How the registrar or outbound proxy is reached.
+        outbound_proxy: `"host"`, `"host:port"` or a SIP URI; requests carry it as Route.
+        registrar: SIP URI of the registrar; None takes the domain of `aor`.
+        display_name: Shown in From.
+        media: What is offered and accepted.
+        tls: For TLS and WSS.
+        expires: Seconds of registration asked for.
+        user_agent: User-Agent and Server header.
+    """
+
+    aor: str
+    credentials: Credentials | None = None
+    transport: Transport = Transport.UDP
+    outbound_proxy: str | None = field(default=None, kw_only=True)
+    registrar: str | None = field(default=None, kw_only=True)
+    display_name: str | None = field(default=None, kw_only=True)
+    media: MediaConfig = field(default_factory=MediaConfig, kw_only=True)
+    tls: TlsConfig = field(default_factory=TlsConfig, kw_only=True)
+    expires: int = field(default=600, kw_only=True)
+    user_agent: str = field(default="callmeter", kw_only=True)
+
+    def __post_init__(self) -> None:
+        scheme, _, rest = self.aor.partition(":")
+        if scheme.lower() not in {"sip", "sips"} or "@" not in rest or rest.endswith("@"):
+            raise ConfigurationError(
+                f"aor {self.aor!r} is not an address of record such as 'sip:alice@example.com'"
+            )
+        for name in ("aor", "outbound_proxy", "registrar", "display_name", "user_agent"):
+            value = getattr(self, name)
+            if value is not None and any(c in value for c in "\r\n\0"):
+                raise ConfigurationError(f"{name} may not contain a line break or NUL")
+        if not 1 <= self.expires <= 2**31:
+            raise ConfigurationError("expires is at least 1 second")
+
+    def with_media(self, **changes: object) -> EndpointConfig:
+        """A copy whose media settings are changed: `config.with_media(rtcp_mux=True)`."""
+        return replace(self, media=replace(self.media, **changes))  # type: ignore[arg-type]
+
+
+def _check_address(text: str) -> None:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        raise ConfigurationError(f"{text!r} is not an IP address") from None
