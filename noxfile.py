@@ -1,0 +1,216 @@
+"""Everything that is checked, one session each: `nox` runs the default ones, `nox -l` lists all.
+
+The package is built once as a wheel and tested as installed; the checkout is never imported.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).resolve().parent
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+OTHER_PYTHONS = tuple(version for version in ("3.11", "3.12", "3.13") if version != RUNNING)
+
+FULLY_COVERED = ("sip", "sdp", "rtp", "srtp")
+COVERED_FLOOR = 90
+
+VIRTUAL_TIME_TESTS = ("tests/unit", "tests/rfc", "tests/scenario")
+OWN_TESTS = (*VIRTUAL_TIME_TESTS, "tests/fuzz", "tests/asyncio")
+
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = [
+    "lint",
+    "imports",
+    "types",
+    "tests",
+    *(f"unit-{version}" for version in OTHER_PYTHONS),
+    "interop",
+    "docs",
+    "demo",
+]
+
+_built: list[Path] = []
+
+
+def _group(*names: str) -> list[str]:
+    """Requirements of the dependency groups of pyproject.toml."""
+    return [
+        requirement
+        for name in names
+        for requirement in nox.project.dependency_groups(PYPROJECT, name)
+    ]
+
+
+def _wheel(session: nox.Session) -> Path:
+    """The wheel of this checkout, built once per run."""
+    if not _built:
+        folder = Path(session.create_tmp()) / "wheel"
+        shutil.rmtree(folder, ignore_errors=True)
+        session.run(
+            "python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), ".", silent=True
+        )
+        _built.extend(sorted(folder.glob("callmeter-*.whl")))
+    return _built[0].resolve()
+
+
+def _install(session: nox.Session, *requirements: str, extras: str = "cli,test") -> None:
+    """Install the wheel with its extras and what the session needs besides."""
+    wheel = _wheel(session)
+    session.install(f"callmeter[{extras}] @ {wheel.as_uri()}", *requirements)
+    # A reused environment may hold the wheel of an earlier checkout under the same version.
+    session.install("--force-reinstall", "--no-deps", str(wheel))
+
+
+def _pytest(session: nox.Session, *arguments: str, coverage: bool = False) -> None:
+    """Run pytest on the installed package: no folder of the checkout is on the path."""
+    runner = ["-m", "coverage", "run", "-m", "pytest"] if coverage else ["-m", "pytest"]
+    session.run("python", "-P", *runner, "-q", *arguments, env={"PYTHONSAFEPATH": "1"})
+
+
+def _present(*folders: str) -> list[str]:
+    """The test folders that hold tests."""
+    return [name for name in folders if any((ROOT / name).rglob("test_*.py"))]
+
+
+def _announce(text: str) -> None:
+    """Say what was not done so that nobody overlooks it."""
+    bar = "!" * 78
+    print(f"{bar}\n!! {text}\n{bar}", file=sys.stderr, flush=True)
+
+
+def _interpreter(version: str) -> str | None:
+    """A working interpreter of this version, from PATH or pyenv."""
+    candidates = [shutil.which(f"python{version}")]
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = sorted(pyenv.glob(f"{version}.*"), reverse=True)
+    candidates += [str(path / "bin" / "python") for path in found]
+    probe = "import sys; print('{}.{}'.format(*sys.version_info))"
+    for candidate in filter(None, candidates):
+        try:
+            told = subprocess.run(
+                [candidate, "-c", probe], capture_output=True, text=True, timeout=20, check=False
+            )
+        except OSError:
+            continue
+        if told.stdout.strip() == version:  # a pyenv shim may stand there without a version
+            return candidate
+    return None
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, spelling, module sizes, and that tests/unit mirrors the package."""
+    session.install(*_group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("codespell", "callmeter", "tests", "docs", "benchmarks", "scripts", *_texts())
+    session.run("python", "scripts/check_tree.py")
+
+
+def _texts() -> list[str]:
+    return [path.name for path in sorted(ROOT.glob("*.md"))]
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Which package may import which."""
+    session.install(*_group("lint"))
+    # lint-imports reads the modules where Python finds them; here that is the checkout.
+    session.run("lint-imports", "--no-cache", env={"PYTHONPATH": str(ROOT)})
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Strict mypy over the package, the noxfile and the public names."""
+    _install(session, *_group("typing", "tests"), "nox", extras="cli,test,prometheus")
+    session.run("mypy", "--strict")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All own tests on this interpreter, with the coverage gates."""
+    _install(session, *_group("tests"))
+    session.run("coverage", "erase")
+    _pytest(session, *_present(*OWN_TESTS), *session.posargs, coverage=True)
+    if session.posargs:
+        return
+    session.run("coverage", "combine", "-q")
+    full = ",".join(f"*/callmeter/{package}/*" for package in FULLY_COVERED)
+    session.run("coverage", "report", "--include", full, "--fail-under", "100", "--skip-covered")
+    session.run("coverage", "report", "--omit", full, "--fail-under", str(COVERED_FLOOR))
+
+
+def _register_unit(version: str) -> None:
+    interpreter = _interpreter(version)
+
+    if interpreter is None:
+
+        @nox.session(name=f"unit-{version}", venv_backend="none")
+        def not_found(session: nox.Session) -> None:
+            """Say that this interpreter is not there."""
+            _announce(f"NOT TESTED on Python {version}: no such interpreter on this machine")
+            session.skip(f"no Python {version}")
+
+    else:
+
+        @nox.session(name=f"unit-{version}", python=interpreter)
+        def unit(session: nox.Session) -> None:
+            """Tests in virtual time on another interpreter."""
+            _install(session, *_group("tests"))
+            _pytest(session, *_present(*VIRTUAL_TIME_TESTS), *session.posargs)
+
+
+for _version in OTHER_PYTHONS:
+    _register_unit(_version)
+
+
+@nox.session
+def interop(session: nox.Session) -> None:
+    """Calls with programs nobody here wrote: kamailio, baresip, sipp, tshark."""
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        session.run("scripts/install-peers", external=True)
+    _install(session, *_group("tests"))
+    _pytest(session, "tests/interop", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a broken link or reference is an error."""
+    _install(session, *_group("docs"))
+    site = Path(session.create_tmp()) / "site"
+    session.run("mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site))
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """What a newcomer types first, from the built wheel and outside the checkout."""
+    _install(session, extras="cli")
+    with session.chdir(session.create_tmp()):
+        session.run("callmeter", "demo")
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Benchmarks: `nox -s bench -- FILE...`; without names, every file of benchmarks/micro."""
+    _install(session, *_group("bench"))
+    micro = sorted(str(path) for path in (ROOT / "benchmarks" / "micro").glob("*.py"))
+    for script in session.posargs or micro:
+        session.run("python", "-P", script)
+
+
+@nox.session(default=False)
+def soak(session: nox.Session) -> None:
+    """The long form of the tests marked slow."""
+    _install(session, *_group("tests"))
+    session.env["CALLMETER_LONG"] = "1"
+    _pytest(session, "-m", "slow", *_present(*OWN_TESTS, "tests/interop"), *session.posargs)
