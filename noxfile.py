@@ -188,7 +188,8 @@ def docs(session: nox.Session) -> None:
     """Build the documentation; a broken link or reference is an error."""
     _install(session, *_group("docs"))
     site = Path(session.create_tmp()) / "site"
-    session.run("mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site))
+    quiet = {"NO_MKDOCS_2_WARNING": "1"}
+    session.run("mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site), env=quiet)
 
 
 @nox.session
