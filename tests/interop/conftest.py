@@ -1,0 +1,121 @@
+"""Peers for the interop tests: started per test on free ports, their logs shown when it fails.
+
+A test names what it needs: `@pytest.mark.interop("kamailio", "sipp")`. What is missing makes it
+skipped, and a section at the end of the run names it; with CI=true it fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+
+from peers.baresip import Baresip
+from peers.kamailio import Kamailio
+from peers.program import Program
+from peers.sipp import Sipp
+from peers.tshark import Capture, cannot_capture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+P = TypeVar("P", bound=Program)
+
+EXECUTABLES = {
+    "baresip": ("baresip",),
+    "kamailio": ("kamailio",),
+    "sipp": ("sipp",),
+    "tshark": ("tshark", "dumpcap"),
+}
+STARTED = pytest.StashKey[list[Program]]()
+NOT_RUN = pytest.StashKey[list[tuple[str, str]]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[NOT_RUN] = []
+
+
+def lacking(peers: tuple[str, ...]) -> str:
+    """Why these peers cannot be used here, or the empty string."""
+    for peer in peers:
+        for executable in EXECUTABLES[peer]:
+            if shutil.which(executable) is None:
+                return f"{executable} is not installed (scripts/install-peers)"
+        if peer == "tshark" and (reason := cannot_capture()):
+            return reason
+    return ""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    marker = item.get_closest_marker("interop")
+    if marker is None or not (reason := lacking(marker.args)):
+        return
+    item.config.stash[NOT_RUN].append((item.nodeid, reason))
+    if os.environ.get("CI", "").lower() in {"1", "true"}:
+        pytest.fail(f"{reason}, and CI allows no missing peer", pytrace=False)
+    pytest.skip(reason)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    rows = config.stash[NOT_RUN]
+    if not rows:
+        return
+    terminalreporter.section(f"INTEROP: {len(rows)} NOT RUN", sep="!", red=True, bold=True)
+    for node, reason in rows:
+        terminalreporter.line(f"{node}: {reason}", red=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.failed:
+        for program in item.stash.get(STARTED, []):
+            title = f"{program.name} in {program.folder.name} (exit status {program.status})"
+            report.sections.append((title, program.tail()))
+    return report
+
+
+@pytest.fixture
+def run(request: pytest.FixtureRequest) -> Iterator[Callable[[P], P]]:
+    """Start a program for this test: `proxy = run(Kamailio(folder))`; ended after the test."""
+    started = request.node.stash.setdefault(STARTED, [])
+    with contextlib.ExitStack() as stack:
+
+        def start(program: P) -> P:
+            started.append(program)
+            return stack.enter_context(program)
+
+        yield start
+
+
+@pytest.fixture
+def kamailio(run: Callable, tmp_path: Path) -> Callable[..., Kamailio]:
+    """Start a kamailio: `kamailio(digest="SHA-256")`."""
+    return lambda **options: run(Kamailio(tmp_path / "kamailio", **options))
+
+
+@pytest.fixture
+def baresip(run: Callable, tmp_path: Path) -> Callable[..., Baresip]:
+    """Start a baresip: `baresip(user="bob", encryption="srtp-mand", tone=880)`."""
+    return lambda user="bob", **options: run(
+        Baresip(tmp_path / f"baresip-{user}", user=user, **options)
+    )
+
+
+@pytest.fixture
+def sipp(run: Callable, tmp_path: Path) -> Callable[..., Sipp]:
+    """Start a sipp: `sipp("uas")` listens, `sipp("uac", target="127.0.0.1:5060")` calls."""
+    return lambda scenario, **options: run(Sipp(tmp_path / f"sipp-{scenario}", scenario, **options))
+
+
+@pytest.fixture
+def capture(run: Callable, tmp_path: Path) -> Callable[..., Capture]:
+    """Start capturing on loopback: `capture("udp portrange 20000-20100")`."""
+    return lambda *arguments: run(Capture(tmp_path / "capture", *arguments))

@@ -1,0 +1,147 @@
+"""A program of somebody else, started for one test and ended by its process id."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+HOST = "127.0.0.1"
+LOG_LINES = 120
+
+FIRST_PORT, LAST_PORT = 10_000, 31_999  # below the range the system hands out by itself
+_next_port = itertools.count(os.getpid() * 64 % (LAST_PORT - FIRST_PORT))
+
+
+class PeerError(Exception):
+    """A peer did not become ready, or ended too early; the message holds the end of its log."""
+
+
+def free_ports(count: int = 1) -> int:
+    """The first of `count` ports in a row, even, free for UDP and TCP, given out only once."""
+    for _ in range(LAST_PORT - FIRST_PORT):
+        base = FIRST_PORT + next(_next_port) % (LAST_PORT - FIRST_PORT - count)
+        if base % 2:
+            continue
+        if all(_is_free(port) for port in range(base, base + count)):
+            for _ in range(count):
+                next(_next_port)
+            return base
+    raise PeerError(f"no {count} free ports in a row")
+
+
+def _is_free(port: int) -> bool:
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with socket.socket(socket.AF_INET, kind) as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                return False
+    return True
+
+
+def udp_bound(port: int) -> bool:
+    """Whether somebody has this UDP port, without touching it."""
+    table = Path("/proc/net/udp").read_text(encoding="ascii").splitlines()[1:]
+    return any(int(line.split()[1].rpartition(":")[2], 16) == port for line in table)
+
+
+def tcp_listening(port: int) -> bool:
+    """Whether somebody accepts connections on this TCP port."""
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        return True
+    return False
+
+
+class Program:
+    """One process in a group of its own; its folder holds configuration, output and log."""
+
+    name = "program"
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.log = folder / f"{self.name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Write the configuration, start the process, return when it is ready."""
+        raise TypeError(f"{type(self).__name__} says how it is started")
+
+    def spawn(self, command: Sequence[str | os.PathLike[str]]) -> None:
+        """Start the process; output goes to the log."""
+        with self.log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def status(self) -> int | None:
+        """Exit status, None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    def wait_until(self, ready: Callable[[], bool], seconds: float = 15) -> None:
+        """Block until `ready()`; for starting only, the event loop stands still meanwhile."""
+        end = time.monotonic() + seconds
+        while not ready():
+            if self.status is not None:
+                raise PeerError(f"{self.name} ended with {self.status}\n{self.tail()}")
+            if time.monotonic() > end:
+                raise PeerError(f"{self.name} was not ready in {seconds} s\n{self.tail()}")
+            time.sleep(0.02)
+
+    async def ended(self, seconds: float) -> int:
+        """Wait for the end of the process; its exit status."""
+        end = time.monotonic() + seconds
+        while (status := self.status) is None:
+            if time.monotonic() > end:
+                raise PeerError(f"{self.name} still ran after {seconds} s\n{self.tail()}")
+            await asyncio.sleep(0.02)
+        return status
+
+    def tail(self, lines: int = LOG_LINES) -> str:
+        """The end of the log."""
+        if not self.log.exists():
+            return ""
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:
+        """End the process and what it forked: its group, nobody else."""
+        process = self._process
+        if process is None:
+            return
+        for attempt in (sign, signal.SIGKILL):
+            if process.poll() is not None:
+                break
+            process.send_signal(attempt)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=5)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

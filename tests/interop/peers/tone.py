@@ -1,0 +1,52 @@
+"""Tones in WAV files: written for a peer to play, found again in what a peer recorded."""
+
+from __future__ import annotations
+
+import wave
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RATE = 8_000
+AMPLITUDE = 8_000
+
+
+def write_tone(path: Path, hertz: float, *, seconds: int) -> None:
+    """A sine wave, 16 bit mono at 8 kHz."""
+    at = np.arange(RATE * seconds) / RATE
+    samples = (AMPLITUDE * np.sin(2 * np.pi * hertz * at)).astype("<i2")
+    with wave.open(str(path), "wb") as output:
+        output.setnchannels(1)
+        output.setsampwidth(2)
+        output.setframerate(RATE)
+        output.writeframes(samples.tobytes())
+
+
+def read_samples(path: Path) -> tuple[np.ndarray, int]:
+    """First channel and rate of a 16 bit file, also of one whose header was never finished."""
+    data = path.read_bytes()
+    start = data.index(b"data") + 8
+    with wave.open(str(path), "rb") as head:
+        channels, rate = head.getnchannels(), head.getframerate()
+    whole = len(data[start:]) // (2 * channels) * (2 * channels)
+    return np.frombuffer(data[start : start + whole], "<i2")[::channels], rate
+
+
+def loudest(path: Path) -> tuple[float, float]:
+    """Frequency in Hz of the strongest tone, and the share of the power it holds.
+
+    The first 300 ms are left out: jitter buffers start there. Silence gives (0.0, 0.0).
+    """
+    samples, rate = read_samples(path)
+    samples = samples[int(rate * 0.3) :].astype(float)
+    if samples.size < rate // 4 or not samples.any():
+        return 0.0, 0.0
+    power = np.abs(np.fft.rfft(samples * np.hanning(samples.size))) ** 2
+    peak = int(power.argmax())
+    hertz = peak * rate / samples.size
+    width = max(3, int(10 * samples.size / rate))  # 10 Hz to each side
+    share = power[max(0, peak - width) : peak + width + 1].sum() / power.sum()
+    return float(hertz), float(share)
