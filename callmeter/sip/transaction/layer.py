@@ -1,0 +1,373 @@
+"""The transaction layer: finds the transaction of a message, and keeps their deadlines.
+
+```text
+request, cancel, respond, on_message, on_transport_error, on_deadline  ->  list[Effect]
+```
+
+The caller applies the effects after the call has returned, in their order.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from callmeter.errors import LocalProtocolError, SipSyntaxError
+from callmeter.sip.message import Headers, Request, Response
+from callmeter.sip.timers import TimerValues
+from callmeter.sip.transaction.client import ClientTransaction
+from callmeter.sip.transaction.deadlines import Deadlines
+from callmeter.sip.transaction.effects import Deliver, Effect, Hop, Send
+from callmeter.sip.transaction.invite_client import InviteClientTransaction
+from callmeter.sip.transaction.invite_client import State as Calling
+from callmeter.sip.transaction.invite_server import InviteServerTransaction
+from callmeter.sip.transaction.key import (
+    Key,
+    client_key,
+    is_legacy,
+    legacy_ack_key,
+    merge_key,
+    new_branch,
+    response_key,
+    server_key,
+)
+from callmeter.sip.transaction.response_route import response_hops, stamp
+from callmeter.sip.transaction.server import ServerTransaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from callmeter.config import TimerConfig
+
+__all__ = ["TransactionCounters", "TransactionLayer"]
+
+AnyClient = InviteClientTransaction | ClientTransaction
+AnyServer = InviteServerTransaction | ServerTransaction
+
+SHORTEST_RETRY_AFTER = 5
+RETRY_AFTER_SPREAD = 26
+
+
+class TransactionCounters:
+    """What the layer saw and did not pass on.
+
+    Attributes:
+        stray_responses: Responses of no transaction, from the wrong transport, or with a Via
+            below ours.
+        retransmissions_absorbed: Messages that a transaction took without telling anybody.
+        rejected_over_limit: Requests that got a stateless 503.
+        malformed: Messages whose Via, CSeq, From or To cannot be read.
+    """
+
+    __slots__ = (
+        "malformed",
+        "rejected_over_limit",
+        "retransmissions_absorbed",
+        "stray_responses",
+    )
+
+    def __init__(self) -> None:
+        self.stray_responses = 0
+        self.retransmissions_absorbed = 0
+        self.rejected_over_limit = 0
+        self.malformed = 0
+
+
+class TransactionLayer:
+    """All transactions of one stack (RFC 3261 section 17).
+
+    Args:
+        timers: T1, T2 and T4.
+        entropy: Gives that many random octets.
+        limit: Live server transactions from which on new work gets a stateless 503. What belongs
+            to a dialog, BYE and CANCEL are served up to twice as many.
+    """
+
+    __slots__ = (
+        "_clients",
+        "_datagrams",
+        "_deadlines",
+        "_entropy",
+        "_legacy_invites",
+        "_merges",
+        "_secret",
+        "_servers",
+        "_streams",
+        "counters",
+        "limit",
+    )
+
+    def __init__(
+        self, timers: TimerConfig, entropy: Callable[[int], bytes], *, limit: int = 10_000
+    ) -> None:
+        self.counters = TransactionCounters()
+        self.limit = limit
+        self._entropy = entropy
+        self._secret = entropy(16)
+        self._datagrams = TimerValues.of(timers, reliable=False)
+        self._streams = TimerValues.of(timers, reliable=True)
+        self._clients: dict[Key, AnyClient] = {}
+        self._servers: dict[Key, AnyServer] = {}
+        self._deadlines: Deadlines[AnyClient | AnyServer] = Deadlines()
+        self._merges: dict[Key, Key] = {}
+        # ACKs of RFC 2543 peers name a To tag that the INVITE did not have.
+        self._legacy_invites: dict[Key, Key] = {}
+
+    def __len__(self) -> int:
+        """Live transactions, of clients and servers."""
+        return len(self._clients) + len(self._servers)
+
+    # -- Client side -------------------------------------------------------------------------
+
+    def request(
+        self, request: Request, hop: Hop, sent_by: str, now: float
+    ) -> tuple[Key, list[Effect]]:
+        """Send a request, with a new branch, in a new client transaction.
+
+        Args:
+            request: Any but an ACK; it is copied, and Vias it has are dropped.
+            hop: Where to.
+            sent_by: `host` or `host:port` for our Via.
+            now: Loop time.
+
+        Returns:
+            The key that the transaction's effects bear, and its first effects.
+        """
+        method = request.method
+        if method == "ACK":
+            raise LocalProtocolError("an ACK has no transaction of its own; send it stateless")
+        branch = new_branch(self._entropy)
+        sent = _with_via(request, hop, sent_by, branch)
+        key = client_key(branch, method)
+        kind = InviteClientTransaction if method == "INVITE" else ClientTransaction
+        return key, self._start_client(kind(key, sent, hop, self._timers(hop)), now)
+
+    def stateless(self, message: Request, hop: Hop, sent_by: str) -> list[Effect]:
+        """Send a request that nobody answers: the ACK of a 2xx (RFC 3261 section 13.2.2.4)."""
+        sent = _with_via(message, hop, sent_by, new_branch(self._entropy))
+        return [Send(None, sent, hop)]
+
+    def cancel(
+        self, key: Key, now: float, *, headers: Iterable[tuple[str, str]] = ()
+    ) -> tuple[Key | None, list[Effect]]:
+        """Ask for the end of an INVITE (RFC 3261 section 9.1).
+
+        The CANCEL waits for a provisional response, and is never sent if a final one comes
+        first. A second call changes nothing.
+
+        Args:
+            key: Of the INVITE client transaction.
+            now: Loop time.
+            headers: Further header lines of the CANCEL, such as Reason.
+
+        Returns:
+            The CANCEL's own key and the effects; None where the INVITE has its final response.
+        """
+        invite = self._clients.get(key)
+        if not isinstance(invite, InviteClientTransaction):
+            return None, []
+        if invite.state is not Calling.CALLING and invite.state is not Calling.PROCEEDING:
+            return None, []
+        if invite.cancel_key is not None:
+            return invite.cancel_key, []
+        branch = key[1]
+        invite.cancel_key = ("c", branch, "CANCEL")
+        invite.waiting_cancel = _cancel_of(invite.request, headers)
+        if invite.state is Calling.CALLING:
+            return invite.cancel_key, []
+        return invite.cancel_key, self._send_cancel(invite, now)
+
+    def _send_cancel(self, invite: InviteClientTransaction, now: float) -> list[Effect]:
+        key, request = invite.cancel_key, invite.waiting_cancel
+        if key is None or request is None:
+            return []
+        invite.on_cancel_sent(now)
+        self._deadlines.arm(invite)
+        return self._start_client(ClientTransaction(key, request, invite.hop, invite.timers), now)
+
+    def _start_client(self, transaction: AnyClient, now: float) -> list[Effect]:
+        self._clients[transaction.key] = transaction
+        effects = transaction.start(now)
+        self._deadlines.arm(transaction)
+        return effects
+
+    # -- Server side -------------------------------------------------------------------------
+
+    def respond(self, key: Key, response: Response, now: float) -> list[Effect]:
+        """Answer a request that was delivered under `key`; nothing if it has gone meanwhile."""
+        transaction = self._servers.get(key)
+        if transaction is None:
+            return []
+        effects = transaction.respond(response, now)
+        self._settle(transaction)
+        return effects
+
+    def invite_key_of(self, cancel: Request) -> Key | None:
+        """The live INVITE server transaction that a CANCEL is about (RFC 3261 section 9.2)."""
+        key = server_key(cancel, "INVITE")
+        return key if key in self._servers else None
+
+    def is_merged(self, request: Request, key: Key) -> bool:
+        """Whether this is another copy of a request that is being served (8.2.2.2): 482."""
+        return request.to.tag is None and self._merges.get(merge_key(request), key) != key
+
+    # -- From the network and the clock ------------------------------------------------------
+
+    def on_message(self, message: Request | Response, source: Hop, now: float) -> list[Effect]:
+        """Take a message.
+
+        Args:
+            message: As parsed; the top Via of a request gets `received` and `rport`.
+            source: Where it came from, with the connection it came on.
+            now: Loop time.
+        """
+        try:
+            if isinstance(message, Response):
+                return self._on_response(message, source, now)
+            if message.method == "ACK":
+                return self._on_ack(message, now)
+            return self._on_request(message, source, now)
+        except SipSyntaxError:
+            # The parser has let it pass, for it reads only what it must; nothing was kept.
+            self.counters.malformed += 1
+            return []
+
+    def on_transport_error(self, key: Key | None, error: str, now: float) -> list[Effect]:
+        """A `Send` failed, or the connection it went by is lost (RFC 3261 section 17.1.4)."""
+        if key is None:
+            return []
+        transaction = self._clients.get(key) or self._servers.get(key)
+        if transaction is None:
+            return []
+        effects = transaction.on_transport_error(error, now)
+        self._settle(transaction)
+        return effects
+
+    def on_deadline(self, now: float) -> list[Effect]:
+        """Fire what is due."""
+        effects: list[Effect] = []
+        while (transaction := self._deadlines.pop_due(now)) is not None:
+            effects += transaction.on_deadline(now)
+            self._settle(transaction)
+        return effects
+
+    def next_deadline(self) -> float | None:
+        """When `on_deadline` wants to be called; None if not at all."""
+        return self._deadlines.next_deadline()
+
+    def _on_response(self, response: Response, source: Hop, now: float) -> list[Effect]:
+        transaction = self._clients.get(response_key(response))
+        if (
+            transaction is None
+            or transaction.hop.transport != source.transport
+            # 8.1.3.3: we are the only UA on its way; a second Via was meant for somebody else.
+            or len(response.vias) != 1
+        ):
+            self.counters.stray_responses += 1
+            return []
+        effects = transaction.on_response(response, now)
+        if not effects or type(effects[-1]) is Send:
+            self.counters.retransmissions_absorbed += 1
+        if (
+            type(transaction) is InviteClientTransaction
+            and transaction.waiting_cancel is not None
+            and transaction.state is Calling.PROCEEDING
+        ):
+            effects += self._send_cancel(transaction, now)
+        self._settle(transaction)
+        return effects
+
+    def _on_ack(self, ack: Request, now: float) -> list[Effect]:
+        key = server_key(ack, "INVITE")
+        legacy = is_legacy(key)
+        if legacy:
+            key = self._legacy_invites.get(legacy_ack_key(ack), key)
+        transaction = self._servers.get(key)
+        if not isinstance(transaction, InviteServerTransaction):
+            return [Deliver(None, ack)]
+        answer = transaction.response
+        if legacy and (answer is None or ack.to.tag != answer.to.tag):
+            return [Deliver(None, ack)]
+        effects = transaction.on_ack(ack, now)
+        self._settle(transaction)
+        return effects
+
+    def _on_request(self, request: Request, source: Hop, now: float) -> list[Effect]:
+        key = server_key(request)
+        transaction = self._servers.get(key)
+        if transaction is not None:
+            self.counters.retransmissions_absorbed += 1
+            return transaction.on_request(now)
+        merge = None if request.to.tag is not None else merge_key(request)
+        hop, fallback = response_hops(request.via, source)
+        stamp(request, source)
+        if len(self._servers) >= self.limit and self._sheds(request):
+            return self._refuse(request, key, hop)
+        kind = InviteServerTransaction if request.method == "INVITE" else ServerTransaction
+        transaction = kind(key, request, hop, self._timers(hop), fallback)
+        self._servers[key] = transaction
+        if merge is not None:
+            transaction.merge = merge
+            self._merges.setdefault(merge, key)
+        if is_legacy(key) and request.method == "INVITE":
+            self._legacy_invites[legacy_ack_key(request)] = key
+        effects = transaction.start(now)
+        self._deadlines.arm(transaction)
+        return effects
+
+    # -- Housekeeping ------------------------------------------------------------------------
+
+    def _timers(self, hop: Hop) -> TimerValues:
+        return self._streams if hop.reliable else self._datagrams
+
+    def _sheds(self, request: Request) -> bool:
+        """Over the limit only what ends or continues calls gets in, and not without end."""
+        if len(self._servers) >= 2 * self.limit:
+            return True
+        return request.to.tag is None and request.method not in {"BYE", "CANCEL"}
+
+    def _refuse(self, request: Request, key: Key, hop: Hop) -> list[Effect]:
+        """A 503 that leaves nothing behind (8.2.7): the same To tag each time it is asked for."""
+        self.counters.rejected_over_limit += 1
+        octets = repr(key).encode("utf-8", "backslashreplace")
+        tag = blake2b(octets, key=self._secret, digest_size=8).hexdigest()
+        wait = SHORTEST_RETRY_AFTER + self._entropy(1)[0] % RETRY_AFTER_SPREAD
+        response = request.create_response(503, to_tag=tag, headers=[("Retry-After", str(wait))])
+        return [Send(None, response, hop)]
+
+    def _settle(self, transaction: AnyClient | AnyServer) -> None:
+        """After each event: forget a transaction that has ended, else note its deadline."""
+        if not transaction.terminated:
+            self._deadlines.arm(transaction)
+            return
+        self._deadlines.disarm(transaction)
+        key = transaction.key
+        if isinstance(transaction, InviteClientTransaction | ClientTransaction):
+            del self._clients[key]
+            return
+        del self._servers[key]
+        if transaction.merge is not None and self._merges.get(transaction.merge) == key:
+            del self._merges[transaction.merge]
+        if is_legacy(key) and type(transaction) is InviteServerTransaction:
+            self._legacy_invites.pop(key[:-1], None)
+
+
+def _with_via(request: Request, hop: Hop, sent_by: str, branch: str) -> Request:
+    """A copy that bears our Via, and no other: a user agent is where requests begin."""
+    headers = request.headers.copy()
+    headers.remove("Via")
+    # RFC 3581 section 3: rport asks for answers by the way the request came.
+    headers.insert("Via", f"SIP/2.0/{hop.transport} {sent_by};branch={branch};rport")
+    return Request(request.method, request.uri, headers, request.body)
+
+
+def _cancel_of(invite: Request, headers: Iterable[tuple[str, str]]) -> Request:
+    """9.1: all that makes up the INVITE's identity, and its route, but none of its body."""
+    lines = Headers()
+    lines.copy_lines(invite.headers, "Via", first=True)
+    lines.add("Max-Forwards", "70")
+    for name in ("From", "To", "Call-ID", "Route"):
+        lines.copy_lines(invite.headers, name)
+    lines.add("CSeq", f"{invite.cseq.number} CANCEL")
+    lines.extend(headers)
+    return Request("CANCEL", invite.uri, lines)

@@ -1,0 +1,74 @@
+"""Where the answer to a request goes (RFC 3261 sections 18.2.1 and 18.2.2, RFC 3581)."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from callmeter.sip.transaction.effects import Hop
+
+if TYPE_CHECKING:
+    from callmeter.sip.headers import Via
+    from callmeter.sip.message import Request
+
+__all__ = ["response_hops", "stamp"]
+
+DEFAULT_PORT = 5060
+DEFAULT_TLS_PORT = 5061
+
+
+def stamp(request: Request, source: Hop) -> None:
+    """Note in the top Via where the request really came from.
+
+    A `received` or `rport` value that came with the request is overwritten: nobody but the
+    receiver knows it, and an answer that followed it would go where the sender likes.
+    """
+    via = request.via
+    asked = via.rport is not None
+    if not asked and via.received is None and via.host == source.host:
+        return
+    stamped = via.with_param("received", source.host)
+    if asked:
+        # RFC 3581 section 4: with rport, received is added even where it says nothing new.
+        stamped = stamped.with_param("rport", str(source.port))
+    headers = request.headers
+    vias = [stamped, *request.vias[1:]]
+    # What else was parsed is still true: only the Via changes.
+    typed = headers.typed.copy()
+    headers.set("Via", ", ".join(map(str, vias)))
+    headers.typed.update(typed, vias=vias)
+
+
+def response_hops(via: Via, source: Hop) -> tuple[Hop, Hop | None]:
+    """Where to send the responses, and where to try once more if that connection is gone.
+
+    Args:
+        via: The request's top Via.
+        source: Where the request came from.
+    """
+    if not source.reliable:
+        return _datagram_hop(via, source), None
+    if source.connection is None or source.transport in {"WS", "WSS"}:
+        return source, None  # a browser cannot be called back
+    port = DEFAULT_TLS_PORT if source.transport == "TLS" else DEFAULT_PORT
+    return source, Hop(source.transport, source.host, via.port or port)
+
+
+def _datagram_hop(via: Via, source: Hop) -> Hop:
+    maddr = via.maddr
+    if maddr is not None and _is_one_host(maddr):
+        return Hop(source.transport, maddr, via.port or DEFAULT_PORT, source.connection)
+    if via.rport is not None:
+        return source
+    return Hop(source.transport, source.host, via.port or DEFAULT_PORT, source.connection)
+
+
+def _is_one_host(text: str) -> bool:
+    """Whether an address is one machine's: no amplification by multicast or broadcast."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    return not (
+        address.is_multicast or address.is_unspecified or address.is_loopback or address.is_reserved
+    )
