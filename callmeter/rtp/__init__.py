@@ -1,1 +1,51 @@
-"""."""
+"""RTP and RTCP without input or output (RFC 3550, 3551, 4733, 5761, 7983; ITU-T G.711).
+
+Packets of many streams are accounted for in numpy columns; reports, digits and codecs are pure
+functions and small state machines.
+"""
+
+from __future__ import annotations
+
+from callmeter.rtp.demux import PacketKind, classify, classify_batch
+from callmeter.rtp.header import RtpHeader, header_length, pack_header, parse_header
+from callmeter.rtp.reception import ReceptionStatistics, SenderStatistics
+from callmeter.rtp.report_schedule import ReportSchedule
+from callmeter.rtp.rtcp import (
+    Goodbye,
+    ReceiverReport,
+    ReportBlock,
+    SenderReport,
+    SourceDescription,
+    UnknownRtcp,
+    build_compound,
+    parse_rtcp,
+)
+from callmeter.rtp.send_table import SendTable
+from callmeter.rtp.stream_table import StreamTable
+from callmeter.rtp.telephone_event import DIGITS, EventReceiver, EventSender
+
+__all__ = [
+    "DIGITS",
+    "EventReceiver",
+    "EventSender",
+    "Goodbye",
+    "PacketKind",
+    "ReceiverReport",
+    "ReceptionStatistics",
+    "ReportBlock",
+    "ReportSchedule",
+    "RtpHeader",
+    "SendTable",
+    "SenderReport",
+    "SenderStatistics",
+    "SourceDescription",
+    "StreamTable",
+    "UnknownRtcp",
+    "build_compound",
+    "classify",
+    "classify_batch",
+    "header_length",
+    "pack_header",
+    "parse_header",
+    "parse_rtcp",
+]
