@@ -1,0 +1,391 @@
+"""Octets to messages: one datagram, one message (RFC 3261 sections 7 and 18.3).
+
+Lines are split once, on raw octets. The headers that a transaction stands on are checked
+here by patterns for their usual shapes; only a value of another shape is parsed at once, so
+that what is unusual is judged by the full grammar and what is usual costs little.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import compress, repeat
+
+from callmeter.errors import SipSyntaxError
+from callmeter.sip.grammar import KNOWN_METHODS, is_token, to_bytes, to_text
+from callmeter.sip.message import KEYS, Headers, Request, Response, header_key
+from callmeter.sip.uri import OtherUri, SipUri
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "Head",
+    "ParserLimits",
+    "is_keepalive",
+    "parse_header_lines",
+    "parse_message",
+]
+
+_RFC_GRAMMAR = "RFC 3261 section 25.1"
+
+
+@dataclass(frozen=True, slots=True)
+class ParserLimits:
+    """What is refused before memory is spent on it.
+
+    Attributes:
+        message: Octets of one message; more is a 513.
+        start_line: Octets of the start line; more is a 414.
+        header_line: Octets of one header with its continuation lines; more is a 400.
+        head: Octets of start line and headers; more is a 513.
+        header_lines: Header lines; more is a 400.
+        vias: Via values; more is a 400.
+        routes: Route or Record-Route values; more is a 400.
+        body: Octets of the body; more is a 413.
+    """
+
+    message: int = 65_535
+    start_line: int = 8_192
+    header_line: int = 8_192
+    head: int = 32_768
+    header_lines: int = 256
+    vias: int = 64
+    routes: int = 64
+    body: int = 65_536
+
+
+DEFAULT_LIMITS = ParserLimits()
+
+_SINGLE = frozenset(
+    {
+        "from",
+        "to",
+        "call-id",
+        "cseq",
+        "max-forwards",
+        "content-type",
+        "content-disposition",
+        "event",
+        "expires",
+        "min-expires",
+        "min-se",
+        "rack",
+        "refer-to",
+        "referred-by",
+        "replaces",
+        "rseq",
+        "session-expires",
+    }
+)
+_MANDATORY = (
+    ("via", "Via"),
+    ("from", "From"),
+    ("to", "To"),
+    ("call-id", "Call-ID"),
+    ("cseq", "CSeq"),
+)
+
+_FOLD = re.compile(rb"[ \t]*+\r\n[ \t]++")
+_VERSION = re.compile(rb"[Ss][Ii][Pp]/[0-9]++\.[0-9]++")
+_STATUS = re.compile(rb"([1-6][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*+))?")
+
+# Usual shapes. Each takes a part of what the full parser takes, and nothing else.
+_U_TOKEN = rb"[A-Za-z0-9\-.!%*_+`'~]++"
+_U_HOST = rb"[A-Za-z0-9](?:[A-Za-z0-9\-]|\.(?!\.))*+(?::[0-9]{1,4}(?![0-9]))?"
+_U_PARAMS = rb"(?:;" + _U_TOKEN + rb"(?:=" + _U_TOKEN + rb")?)*+"
+_U_URI_PARAMS = rb"(?:;[A-Za-z0-9\-_.!~*'+]++(?:=[A-Za-z0-9\-_.!~*'+]++)?)*+"
+_U_URI = rb"sips?:(?:[A-Za-z0-9\-_.!~*'+]++@)?" + _U_HOST + _U_URI_PARAMS
+_usual_uri = re.compile(_U_URI).fullmatch
+_usual_via = re.compile(rb"SIP/2\.0/[A-Z]++ " + _U_HOST + _U_PARAMS).fullmatch
+_call_id = re.compile(rb"[!-~\x80-\xff]++").fullmatch
+_usual_cseq = re.compile(rb"[0-9]{1,9} [A-Z]{1,32}").fullmatch
+_usual_name_addr = re.compile(
+    rb'(?:"[^"\\\x00-\x1f\x7f]*+"|[A-Za-z0-9\-. ]*+) ?<' + _U_URI + rb">" + _U_PARAMS
+).fullmatch
+
+
+class Head:
+    """Start line and header lines of a message whose body is not yet looked at.
+
+    Args:
+        data: Start line and headers, without the empty line that ends them.
+        limits: What is refused.
+
+    Raises:
+        SipSyntaxError: Over a limit, or a line is no header line: there is no telling where
+            the message ends.
+    """
+
+    __slots__ = ("headers", "limits", "start_line")
+
+    def __init__(self, data: bytes, limits: ParserLimits) -> None:
+        self.limits = limits
+        self.headers = Headers()
+        lines = data.split(b"\r\n")
+        count = len(lines) - 1
+        self.start_line = lines.pop(0)
+        fault: tuple[str, int] | None = None
+        if len(self.start_line) > limits.start_line:
+            fault = "the start line is too long", 414
+        if data.count(b"\n") != count or data.count(b"\r") != count:
+            fault = "a CR or LF alone", 400
+            lines = [line for line in lines if b"\n" not in line and b"\r" not in line]
+            if b"\n" in self.start_line or b"\r" in self.start_line:
+                self.start_line = b""
+        elif b"\n " in data or b"\n\t" in data:
+            if lines[0][:1] in {b" ", b"\t"}:
+                fault = "the start line cannot be folded", 400
+            lines = _FOLD.sub(b" ", b"\r\n".join(lines)).split(b"\r\n")
+        if count > limits.header_lines:
+            fault = "too many header lines", 400
+            del lines[limits.header_lines :]
+        if lines and not self._file(lines):
+            fault = "a line that is no header line", 400
+        if len(data) > limits.header_line and max(map(len, lines), default=0) > limits.header_line:
+            fault = "a header line is too long", 400
+        if fault is not None:
+            raise self.error(fault[0], status=fault[1], excerpt=data)
+
+    def _file(self, lines: list[bytes]) -> bool:
+        """File the lines under their keys; False when one is no header line."""
+        names, colons, values = zip(*map(bytes.partition, lines, repeat(b":")), strict=True)
+        keys = [*map(KEYS.get, names)]
+        stripped = [*map(bytes.strip, values, repeat(b" \t"))]
+        if None not in keys and all(colons):
+            self.headers = Headers.from_raw(keys, [*names], stripped)
+            return True
+        keys = [
+            header_key(name) if colon else None for name, colon in zip(names, colons, strict=True)
+        ]
+        self.headers = Headers.from_raw(
+            [key for key in keys if key],
+            [name.strip(b" \t") for name in compress(names, keys)],
+            [*compress(stripped, keys)],
+        )
+        return None not in keys
+
+    def content_length(self) -> int | None:
+        """The declared octets of the body, or None when not declared.
+
+        Raises:
+            SipSyntaxError: It is not 1 to 10 digits, two lines differ, or the body would be
+                over the limit.
+        """
+        headers = self.headers
+        value = headers.get_raw("Content-Length")
+        if value is None:
+            return None
+        if headers.line_keys.count("content-length") > 1:
+            lengths = {_length(to_bytes(text)) for text in headers.get_all("Content-Length")}
+            length = lengths.pop() if len(lengths) == 1 else None
+        else:
+            length = _length(value)
+        if length is None:
+            raise self.error(
+                "malformed or contradictory Content-Length",
+                rfc="RFC 3261 section 20.14",
+                excerpt=value,
+            )
+        if length > self.limits.body:
+            raise self.error("the body is too long", status=413)
+        return length
+
+    def message(self, body: bytes) -> Request | Response:
+        """The message, checked.
+
+        Raises:
+            SipSyntaxError: It is no valid message; `status` tells how to answer it.
+        """
+        try:
+            if self.start_line[:4].upper() == b"SIP/":
+                message: Request | Response = self._response(body)
+            else:
+                message = self._request(body)
+            _check_headers(message, self.limits)
+        except SipSyntaxError as error:
+            if error.partial is None:
+                error.partial = self._partial()
+            raise
+        return message
+
+    def _request(self, body: bytes) -> Request:
+        parts = self.start_line.split(b" ")
+        if len(parts) != 3:  # noqa: PLR2004  method, Request-URI, version
+            raise SipSyntaxError(
+                "malformed Request-Line", rfc="RFC 3261 section 7.1", excerpt=self.start_line
+            )
+        method, uri, version = parts
+        if version != b"SIP/2.0":
+            _check_version(version)
+        text = to_text(method)
+        if text not in KNOWN_METHODS and not is_token(text):
+            raise SipSyntaxError("malformed method", rfc=_RFC_GRAMMAR, excerpt=method)
+        request = Request(text, uri, self.headers, body)
+        if not _usual_uri(uri):
+            parsed = request.uri
+            if isinstance(parsed, SipUri) and parsed.headers:
+                raise SipSyntaxError(
+                    "headers in the Request-URI", rfc="RFC 3261 section 19.1.1", excerpt=uri
+                )
+        return request
+
+    def _response(self, body: bytes) -> Response:
+        version, _, rest = self.start_line.partition(b" ")
+        if version != b"SIP/2.0":
+            _check_version(version)
+        found = _STATUS.fullmatch(rest)
+        if found is None:
+            raise SipSyntaxError(
+                "malformed Status-Line", rfc="RFC 3261 section 7.2", excerpt=self.start_line
+            )
+        return Response(int(found[1]), to_text(found[2] or b""), self.headers, body)
+
+    def _partial(self) -> Request | Response | None:
+        """What can be read, so that a request can be refused; None when there is no start."""
+        first, _, rest = self.start_line.partition(b" ")
+        if not rest:
+            return None
+        if first[:4].upper() == b"SIP/":
+            found = _STATUS.fullmatch(rest)
+            return None if found is None else Response(int(found[1]), "", self.headers)
+        method = to_text(first)
+        uri = to_text(rest.rpartition(b" ")[0] or rest)
+        return Request(method, OtherUri("", uri), self.headers) if is_token(method) else None
+
+    def error(
+        self, message: str, *, status: int = 400, rfc: str = _RFC_GRAMMAR, excerpt: bytes = b""
+    ) -> SipSyntaxError:
+        """An error that carries what could be read so far."""
+        return SipSyntaxError(
+            message, rfc=rfc, excerpt=excerpt, status=status, partial=self._partial()
+        )
+
+
+def parse_message(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request | Response:
+    """Parse one datagram, or one WebSocket message.
+
+    Octets behind the Content-Length are ignored; without one the body runs to the end
+    (RFC 3261 section 18.3).
+
+    Args:
+        data: The datagram.
+        limits: What is refused.
+
+    Returns:
+        A checked message.
+
+    Raises:
+        SipSyntaxError: It is no valid message. `status` is the answer to a request (400,
+            413, 414, 505, 513), `partial` what can be read of it, or None.
+    """
+    data = bytes(data)
+    if data[:2] == b"\r\n":
+        data = data.lstrip(b"\r\n")
+    end = data.find(b"\r\n\r\n")
+    if end < 0 or end > limits.head:
+        head = Head(_whole_lines(data, limits), limits)
+        raise head.error("the headers do not end", status=400 if end < 0 else 513)
+    head = Head(data[:end], limits)
+    if len(data) > limits.message:
+        raise head.error("the message is too long", status=513)
+    body = data[end + 4 :]
+    length = head.content_length()
+    if length is not None and length != len(body):
+        if length > len(body):
+            raise head.error(
+                "Content-Length is larger than the message", rfc="RFC 3261 section 18.3"
+            )
+        body = body[:length]
+    if len(body) > limits.body:
+        raise head.error("the body is too long", status=413)
+    return head.message(body)
+
+
+def parse_header_lines(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Headers:
+    """Header lines alone, such as those of a part of a multipart body.
+
+    Raises:
+        SipSyntaxError: Over a limit, or a line is no header line.
+    """
+    if not data:
+        return Headers()
+    try:
+        return Head(b"\r\n" + data, limits).headers
+    except SipSyntaxError as error:
+        error.partial = None
+        raise
+
+
+def is_keepalive(data: bytes) -> bool:
+    """Whether a datagram holds nothing but CR, LF and NUL (RFC 5626 section 3.5.1)."""
+    return not data.strip(b"\r\n\0")
+
+
+def _whole_lines(data: bytes, limits: ParserLimits) -> bytes:
+    cut = data[: limits.head]
+    end = cut.rfind(b"\r\n")
+    return cut if end < 0 else cut[:end]
+
+
+def _check_version(version: bytes) -> None:
+    if version.upper() == b"SIP/2.0":
+        return
+    known = _VERSION.fullmatch(version) is not None
+    raise SipSyntaxError(
+        "not SIP/2.0",
+        rfc="RFC 3261 section 7.1",
+        excerpt=version,
+        status=505 if known else 400,
+    )
+
+
+def _length(value: bytes) -> int | None:
+    return int(value) if value.isdigit() and len(value) <= 10 else None  # noqa: PLR2004  digits
+
+
+def _check_headers(message: Request | Response, limits: ParserLimits) -> None:
+    keys = message.headers.line_keys
+    values = dict(zip(keys, message.headers.line_values, strict=True))
+    for key, name in _MANDATORY:
+        if key not in values:
+            raise SipSyntaxError(f"no {name} header", rfc="RFC 3261 section 8.1.1")
+    repeated = len(values) != len(keys)
+    if repeated:
+        _check_repeated(keys)
+    if (repeated or not _usual_via(values["via"])) and len(message.vias) > limits.vias:
+        raise SipSyntaxError("too many Via values", rfc="RFC 3261 section 20.42")
+    if not _usual_name_addr(values["from"]):
+        message.from_  # noqa: B018  parsed here, and kept
+    if not _usual_name_addr(values["to"]):
+        message.to  # noqa: B018  parsed here, and kept
+    if not _call_id(values["call-id"]):
+        raise SipSyntaxError("malformed Call-ID", rfc="RFC 3261 section 20.8")
+    _check_cseq(message, values["cseq"])
+    contact = values.get("contact")
+    if contact is not None and (repeated or not _usual_name_addr(contact)):
+        message.contacts  # noqa: B018  parsed here, and kept
+    if "route" in values and len(message.routes) > limits.routes:
+        raise SipSyntaxError("too many Route values", rfc="RFC 3261 section 20.34")
+    if "record-route" in values and len(message.record_routes) > limits.routes:
+        raise SipSyntaxError("too many Record-Route values", rfc="RFC 3261 section 20.30")
+    if message.body and values.get("content-type", b"application/sdp") != b"application/sdp":
+        message.content_type  # noqa: B018  parsed here, and kept
+
+
+def _check_repeated(keys: list[str]) -> None:
+    seen: set[str] = set()
+    for key in keys:
+        if key in seen and key in _SINGLE:
+            raise SipSyntaxError(f"more than one {key} header", rfc="RFC 3261 section 7.3.1")
+        seen.add(key)
+
+
+def _check_cseq(message: Request | Response, value: bytes) -> None:
+    method = to_text(value[value.rindex(b" ") + 1 :]) if _usual_cseq(value) else message.cseq.method
+    if (
+        isinstance(message, Request)
+        and method != message.method
+        and message.method in KNOWN_METHODS
+    ):
+        raise SipSyntaxError(
+            "CSeq names another method", rfc="RFC 3261 section 8.1.1.5", excerpt=value
+        )
