@@ -47,6 +47,11 @@ class Verdict:
     outcome: Outcome
     user: str | None = None
 
+    @property
+    def stale(self) -> bool:
+        """Whether only the nonce was wrong."""
+        return self.outcome is Outcome.STALE
+
 
 class DigestServer:
     """Challenges for one realm, and checks what comes back.

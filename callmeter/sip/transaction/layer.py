@@ -342,13 +342,12 @@ class TransactionLayer:
             return
         self._deadlines.disarm(transaction)
         key = transaction.key
-        if isinstance(transaction, InviteClientTransaction | ClientTransaction):
-            del self._clients[key]
+        if self._clients.pop(key, None) is not None:
             return
-        del self._servers[key]
-        if transaction.merge is not None and self._merges.get(transaction.merge) == key:
-            del self._merges[transaction.merge]
-        if is_legacy(key) and type(transaction) is InviteServerTransaction:
+        merge = self._servers.pop(key).merge
+        if merge is not None and self._merges.get(merge) == key:
+            del self._merges[merge]
+        if is_legacy(key):
             self._legacy_invites.pop(key[:-1], None)
 
 
