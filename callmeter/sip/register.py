@@ -1,0 +1,248 @@
+"""A registration: one binding kept alive at a registrar (RFC 3261 section 10.2)."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from callmeter.errors import LocalProtocolError
+from callmeter.sip.client_requests import CHALLENGES, retry_after
+from callmeter.sip.headers import CSeq, NameAddr, parse_delta_seconds
+from callmeter.sip.message import REASON_PHRASES
+from callmeter.sip.session_events import Registered, RegistrationFailed, Unregistered
+from callmeter.sip.uri import SipUri
+from callmeter.sip.usage import Usage
+
+if TYPE_CHECKING:
+    from callmeter.sip.client_requests import ClientRequest
+    from callmeter.sip.message import Response
+    from callmeter.sip.session_events import Effect
+    from callmeter.sip.uri import Uri
+    from callmeter.sip.usage import Agent, TimerName
+
+__all__ = ["RegisterUsage", "RegistrationState"]
+
+REFRESH_FROM, REFRESH_TO = 0.8, 0.9
+"""Share of the granted time after which a binding is refreshed: spread, so that the phones of a
+registrar that was restarted do not come back all at once."""
+
+SHORTEST_REFRESH = 1.0
+"""A registrar that grants no time at all must not make us send without pause."""
+
+RETRY_BASE, RETRY_LIMIT = 30.0, 1800.0
+"""Waits after failed refreshes (RFC 5626 section 4.5)."""
+
+MAX_INTERVAL_CHANGES = 3
+"""How often in a row a 423 is obeyed."""
+
+INTERVAL_TOO_BRIEF = 423
+HOPELESS = frozenset({403, 404, 501}) | CHALLENGES
+"""Refusals that the same request would meet again."""
+
+
+class RegistrationState(Enum):
+    """How far the registration is."""
+
+    REGISTERING = "registering"
+    REGISTERED = "registered"
+    FAILED = "failed"
+    UNREGISTERING = "unregistering"
+    UNREGISTERED = "unregistered"
+
+
+class RegisterUsage(Usage):
+    """The binding of our Contact to our address of record.
+
+    It refreshes itself at 80 to 90 % of the granted time. A refresh that fails is tried again
+    later, a first registration that fails is not.
+
+    Attributes:
+        registrar: Request-URI of the REGISTER: a domain, without a user.
+        expires: Seconds that are asked for; a 423 raises it.
+        granted: Seconds that the registrar granted last, 0 before.
+        expires_at: When the binding ends, None without one.
+        retry_at: When a failed refresh is tried again, None if it is not.
+        state: How far it is.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_cseq",
+        "_failures",
+        "_interval_changes",
+        "_leaving",
+        "_sent",
+        "expires",
+        "expires_at",
+        "granted",
+        "registrar",
+        "retry_at",
+        "state",
+    )
+
+    def __init__(self, agent: Agent, registrar: SipUri, expires: int) -> None:
+        super().__init__(agent, agent.new_call_id(), agent.new_tag())
+        self.registrar = registrar
+        self.expires = expires
+        self.granted = 0
+        self.expires_at: float | None = None
+        self.retry_at: float | None = None
+        self.state = RegistrationState.REGISTERING
+        self._asked = expires
+        self._cseq = 0
+        self._failures = 0
+        self._interval_changes = 0
+        self._leaving = False
+        self._sent: ClientRequest | None = None
+
+    def __repr__(self) -> str:
+        return f"<RegisterUsage {self.registrar} {self.state.value}>"
+
+    def refresh(self, now: float) -> list[Effect]:
+        """Register, first or again; nothing while a REGISTER is under way (section 10.2).
+
+        Raises:
+            LocalProtocolError: The binding was removed.
+        """
+        del now
+        if self.state in {RegistrationState.UNREGISTERING, RegistrationState.UNREGISTERED}:
+            raise LocalProtocolError("the registration was removed: register anew")
+        if self._sent is not None:
+            return []
+        if self.state is not RegistrationState.REGISTERED:
+            self.state = RegistrationState.REGISTERING
+        return self._send(self.expires)
+
+    def unregister(self, now: float) -> list[Effect]:
+        """Remove the binding, after the REGISTER that is under way; nothing if it was asked for.
+
+        `Unregistered` follows, or `RegistrationFailed`: then the binding ends by itself.
+        """
+        del now
+        if self._leaving:
+            return []
+        self._leaving = True
+        return [] if self._sent is not None else self._leave()
+
+    def on_response(self, sent: ClientRequest, response: Response, now: float) -> list[Effect]:
+        """A response of the registrar."""
+        del sent
+        if response.status < 200:  # noqa: PLR2004  the first final status
+            return []
+        self._sent = None
+        if response.status < 300:  # noqa: PLR2004  a success
+            return self._on_success(response, now)
+        if response.status == INTERVAL_TOO_BRIEF and self._lengthen(response):
+            return self._send(self.expires)
+        cause = "authentication" if response.status in CHALLENGES else "rejected"
+        wait = retry_after(response)
+        return self._on_refusal(response.status, response.reason, cause, wait, now)
+
+    def on_failure(self, sent: ClientRequest, status: int, cause: str, now: float) -> list[Effect]:
+        """The registrar stayed silent."""
+        del sent
+        self._sent = None
+        return self._on_refusal(status, REASON_PHRASES[status], cause, None, now)
+
+    def _on_timer(self, name: TimerName, now: float) -> list[Effect]:
+        del name
+        self.retry_at = None
+        return self.refresh(now)
+
+    def _send(self, expires: int) -> list[Effect]:
+        aor = self._agent.identity.aor
+        self._asked = expires
+        request = self._agent.create_request(
+            "REGISTER",
+            self.registrar,
+            NameAddr(aor.uri, aor.display),
+            CSeq(self._next_cseq(), "REGISTER"),
+            self.call_id,
+            self.local_tag,
+        )
+        self._agent.complete(request, [("Expires", str(expires))], contact=True)
+        self._disarm("refresh")
+        self._sent, effects = self._agent.requests.send(request, self, self._next_cseq)
+        return effects
+
+    def _next_cseq(self) -> int:
+        self._cseq += 1
+        return self._cseq
+
+    def _leave(self) -> list[Effect]:
+        if not self.granted:
+            return self._left()
+        self.state = RegistrationState.UNREGISTERING
+        self.retry_at = None
+        return self._send(0)
+
+    def _left(self) -> list[Effect]:
+        self.state = RegistrationState.UNREGISTERED
+        self.granted = 0
+        self.expires_at = self.retry_at = None
+        self._disarm("refresh")
+        return [Unregistered(self)]
+
+    def _on_success(self, response: Response, now: float) -> list[Effect]:
+        if self.state is RegistrationState.UNREGISTERING:
+            return self._left()
+        self.state = RegistrationState.REGISTERED
+        self._failures = self._interval_changes = 0
+        self.granted = self._granted(response)
+        self.expires_at = now + self.granted
+        wait = self.granted * self._agent.uniform(REFRESH_FROM, REFRESH_TO)
+        self._arm("refresh", now + max(wait, SHORTEST_REFRESH))
+        effects: list[Effect] = [Registered(self, self.granted, response)]
+        return effects + self._leave() if self._leaving else effects
+
+    def _granted(self, response: Response) -> int:
+        """Seconds of our own binding: the response lists those of others, too."""
+        contacts = response.contacts
+        for contact in contacts if isinstance(contacts, list) else ():
+            text = contact.param("expires")
+            if text is not None and self._is_ours(contact.uri):
+                seconds = parse_delta_seconds(text)
+                if seconds is not None:
+                    return seconds
+        return self._asked if response.expires is None else response.expires
+
+    def _is_ours(self, uri: Uri) -> bool:
+        # Behind NAT a registrar may write another host and port, but not another user.
+        own = self._agent.identity.contact
+        return isinstance(uri, SipUri) and (
+            uri.equivalent(own) or (own.user is not None and uri.user == own.user)
+        )
+
+    def _lengthen(self, response: Response) -> bool:
+        """Obey a 423 (section 10.2.8); False if it asks for no more than we did."""
+        value = response.headers.get("Min-Expires")
+        seconds = None if value is None else parse_delta_seconds(value)
+        self._interval_changes += 1
+        if (
+            seconds is None
+            or seconds <= self._asked
+            or self._interval_changes > MAX_INTERVAL_CHANGES
+            or self._leaving
+        ):
+            return False
+        self.expires = seconds
+        return True
+
+    def _on_refusal(
+        self, status: int, reason: str, cause: str, wait: int | None, now: float
+    ) -> list[Effect]:
+        failed = RegistrationFailed(self, status, reason, cause)
+        if self.state is RegistrationState.UNREGISTERING:
+            self._left()
+            return [failed]
+        self.state = RegistrationState.FAILED
+        self._interval_changes = 0
+        if self._leaving:
+            return [failed, *self._leave()]
+        if self.granted and status not in HOPELESS:
+            spread = self._agent.uniform(0.5, 1)
+            backed_off = min(RETRY_LIMIT, RETRY_BASE * 2.0**self._failures) * spread
+            self.retry_at = now + (backed_off if wait is None else max(wait, SHORTEST_REFRESH))
+            self._failures = min(self._failures + 1, 10)
+            self._arm("refresh", self.retry_at)
+        return [failed]

@@ -1,0 +1,267 @@
+"""What a user agent core asks its surroundings to do, and what it tells them.
+
+Effects are orders: a message to send, in the order of the list. Events are news; their first
+field is what they are about. Both come in one list, so their order among each other is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from callmeter.sip.invite_session import InviteSession
+    from callmeter.sip.message import Request, Response
+    from callmeter.sip.register import RegisterUsage
+    from callmeter.sip.server_session import ServerInviteSession
+    from callmeter.sip.transaction.key import Key
+
+__all__ = [
+    "Answered",
+    "CancelRequest",
+    "Cancelled",
+    "Effect",
+    "Ended",
+    "Established",
+    "Event",
+    "Failed",
+    "IncomingInvite",
+    "InfoReceived",
+    "Order",
+    "Provisional",
+    "Registered",
+    "RegistrationFailed",
+    "ReinviteAnswered",
+    "ReinviteCancelled",
+    "ReinviteEstablished",
+    "ReinviteFailed",
+    "ReinviteReceived",
+    "RequestAnswered",
+    "RequestFailed",
+    "Respond",
+    "SendAck",
+    "SendRequest",
+    "Unregistered",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SendRequest:
+    """Start a client transaction for `request` and report back by `token`.
+
+    The next hop is the top Route, or the Request-URI without one. `Via` is not there yet.
+    """
+
+    token: int
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class SendAck:
+    """Send the ACK of a 2xx, outside of any transaction (RFC 3261 section 13.2.2.4)."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequest:
+    """Send a CANCEL for the INVITE that was sent under `token` (section 9.1)."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Respond:
+    """Answer in the server transaction `key`; a 2xx to an INVITE comes here once per sending."""
+
+    key: Key
+    response: Response
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingInvite:
+    """Somebody calls; nothing but what the transaction layer says was answered yet."""
+
+    session: ServerInviteSession
+
+
+@dataclass(frozen=True, slots=True)
+class Provisional:
+    """A 1xx to our INVITE."""
+
+    session: InviteSession
+    response: Response
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The first 2xx to our INVITE. The ACK is sent, unless the 2xx holds the offer."""
+
+    session: InviteSession
+    response: Response
+
+
+@dataclass(frozen=True, slots=True)
+class Established:
+    """The ACK to our 2xx came; its body is an answer if our 2xx held the offer.
+
+    `ack` is None where a later request of the peer showed that it has our 2xx.
+    """
+
+    session: InviteSession
+    ack: Request | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Our INVITE came to nothing; the session is over.
+
+    `cause` is `"rejected"`, `"timeout"`, `"transport"`, `"cancelled"` or `"authentication"`.
+    """
+
+    session: InviteSession
+    status: int
+    reason: str
+    response: Response | None
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The caller gave up before we answered; 487 is sent and the session is over."""
+
+    session: InviteSession
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The session is over.
+
+    `cause` is `"bye-sent"`, `"bye-received"`, `"bye-timeout"`, `"rejected"` (by us, as callee),
+    `"ack-timeout"`, `"timeout"` (a request in the dialog stayed unanswered), `"dialog-lost"`
+    (the peer knows the dialog no more) or `"transport"`.
+    """
+
+    session: InviteSession
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReinviteReceived:
+    """The peer wants to change the session: `accept_reinvite` or `reject_reinvite` it."""
+
+    session: InviteSession
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class ReinviteEstablished:
+    """The ACK to our 2xx to a re-INVITE came, as with `Established`."""
+
+    session: InviteSession
+    ack: Request | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReinviteCancelled:
+    """The peer withdrew its re-INVITE; the session goes on unchanged."""
+
+    session: InviteSession
+
+
+@dataclass(frozen=True, slots=True)
+class ReinviteAnswered:
+    """A 2xx to our re-INVITE; acknowledged, unless it holds the offer."""
+
+    session: InviteSession
+    response: Response
+
+
+@dataclass(frozen=True, slots=True)
+class ReinviteFailed:
+    """Our re-INVITE was refused; the session goes on unchanged (section 14.1)."""
+
+    session: InviteSession
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class InfoReceived:
+    """An INFO (RFC 6086): answer it with `session.answer(key, ...)`."""
+
+    session: InviteSession
+    key: Key
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The registrar granted `expires` seconds, first or again."""
+
+    usage: RegisterUsage
+    expires: int
+    response: Response
+
+
+@dataclass(frozen=True, slots=True)
+class Unregistered:
+    """The registrar removed the binding."""
+
+    usage: RegisterUsage
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationFailed:
+    """A REGISTER failed; `usage.retry_at` says when it will be tried again, if at all.
+
+    `cause` is `"rejected"`, `"timeout"`, `"transport"` or `"authentication"`.
+    """
+
+    usage: RegisterUsage
+    status: int
+    reason: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAnswered:
+    """The final response to an INFO, an OPTIONS or another plain request, of any class."""
+
+    token: int
+    response: Response
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFailed:
+    """No response to such a request: `cause` is `"timeout"` or `"transport"`."""
+
+    token: int
+    status: int
+    cause: str
+
+
+Order = SendRequest | SendAck | CancelRequest | Respond
+
+Event = (
+    IncomingInvite
+    | Provisional
+    | Answered
+    | Established
+    | Failed
+    | Cancelled
+    | Ended
+    | ReinviteReceived
+    | ReinviteEstablished
+    | ReinviteCancelled
+    | ReinviteAnswered
+    | ReinviteFailed
+    | InfoReceived
+    | Registered
+    | Unregistered
+    | RegistrationFailed
+    | RequestAnswered
+    | RequestFailed
+)
+
+Effect = Order | Event

@@ -1,0 +1,285 @@
+"""A user agent: sessions, a registration and plain requests of one endpoint (RFC 3261 8 to 15).
+
+```text
+commands and inputs  ->  effects for the shell, events for the application, in one list
+```
+
+The shell owns the `TransactionLayer`. It starts a client transaction for each `SendRequest` and
+reports by its token, and gives the requests that the layer delivers to `on_request`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callmeter.errors import LocalProtocolError
+from callmeter.sip.capabilities import ACCEPT, capability_headers, inspect
+from callmeter.sip.client_requests import PlainRequestUser, retry_after
+from callmeter.sip.client_session import ClientInviteSession
+from callmeter.sip.headers import CSeq, NameAddr
+from callmeter.sip.identity import Identity
+from callmeter.sip.invite_session import InviteSession, Role, SessionState
+from callmeter.sip.register import RegisterUsage, RegistrationState
+from callmeter.sip.server_session import ServerInviteSession
+from callmeter.sip.session_events import IncomingInvite, Respond
+from callmeter.sip.usage import Agent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from callmeter.config import TimerConfig
+    from callmeter.sip.message import Request, Response
+    from callmeter.sip.session_events import Effect
+    from callmeter.sip.transaction.key import Key
+    from callmeter.sip.uri import SipUri
+    from callmeter.sip.usage import HeaderLines
+
+__all__ = [
+    "ClientInviteSession",
+    "Identity",
+    "InviteSession",
+    "RegisterUsage",
+    "RegistrationState",
+    "Role",
+    "ServerInviteSession",
+    "SessionState",
+    "UserAgentCore",
+    "retry_after",
+]
+
+
+class UserAgentCore:
+    """One endpoint, without sockets and clock.
+
+    Args:
+        identity: Who it is; may be replaced at any time.
+        timers: RFC 3261 timer values.
+        entropy: `entropy(n)` gives n octets nobody can guess.
+        dialog_limit: Live sessions; an INVITE beyond gets a 503.
+    """
+
+    __slots__ = ("_agent", "_plain", "dialog_limit")
+
+    def __init__(
+        self,
+        identity: Identity,
+        timers: TimerConfig,
+        entropy: Callable[[int], bytes],
+        *,
+        dialog_limit: int = 5000,
+    ) -> None:
+        self._agent = Agent(identity, timers, entropy)
+        self._plain = PlainRequestUser()
+        self.dialog_limit = dialog_limit
+
+    def __len__(self) -> int:
+        """Live sessions and requests under way: 0 when nothing is left of what was done."""
+        return len(self._agent.sessions) + len(self._agent.requests)
+
+    @property
+    def identity(self) -> Identity:
+        """Who the endpoint is."""
+        return self._agent.identity
+
+    @identity.setter
+    def identity(self, identity: Identity) -> None:
+        self._agent.requests.identity = identity
+
+    @property
+    def sessions(self) -> list[InviteSession]:
+        """The live sessions."""
+        return list(self._agent.sessions.values())
+
+    # -- Commands ----------------------------------------------------------------------------
+
+    def invite(
+        self,
+        target: SipUri,
+        now: float,
+        *,
+        body: bytes = b"",
+        content_type: str = ACCEPT,
+        headers: HeaderLines = (),
+    ) -> tuple[ClientInviteSession, list[Effect]]:
+        """Call somebody; without a body the callee makes the offer.
+
+        Raises:
+            LocalProtocolError: There are as many sessions as may be.
+        """
+        del now
+        if len(self._agent.sessions) >= self.dialog_limit:
+            raise LocalProtocolError(f"{self.dialog_limit} sessions are as many as may be")
+        session = ClientInviteSession(self._agent, target)
+        return session, session.start(body, content_type, headers)
+
+    def register(
+        self, registrar: SipUri, expires: int, now: float
+    ) -> tuple[RegisterUsage, list[Effect]]:
+        """Bind our Contact to our address of record, until `unregister`."""
+        usage = RegisterUsage(self._agent, registrar, expires)
+        return usage, usage.refresh(now)
+
+    def options(
+        self, target: SipUri, now: float, *, headers: HeaderLines = ()
+    ) -> tuple[int, list[Effect]]:
+        """Ask what a peer can do (section 11)."""
+        return self.request("OPTIONS", target, now, headers=[("Accept", ACCEPT), *headers])
+
+    def request(
+        self,
+        method: str,
+        target: SipUri,
+        now: float,
+        *,
+        body: bytes = b"",
+        content_type: str = "",
+        headers: HeaderLines = (),
+    ) -> tuple[int, list[Effect]]:
+        """Send a request outside a dialog; `RequestAnswered` or `RequestFailed` follows.
+
+        Raises:
+            LocalProtocolError: The method has a command of its own, or none may send it.
+        """
+        del now
+        if method in {"INVITE", "ACK", "CANCEL", "BYE", "REGISTER"}:
+            raise LocalProtocolError(f"{method} is no request by itself")
+        agent = self._agent
+        cseqs = iter(range(1, 2**31))
+        request = agent.create_request(
+            method,
+            target,
+            NameAddr(target.aor()),
+            CSeq(next(cseqs), method),
+            agent.new_call_id(),
+            agent.new_tag(),
+        )
+        agent.complete(request, headers, body, content_type, contact=method == "OPTIONS")
+        sent, effects = agent.requests.send(request, self._plain, cseqs.__next__)
+        return sent.handle, effects
+
+    # -- Inputs ------------------------------------------------------------------------------
+
+    def owns(self, request: Request, invite_key: Key | None = None) -> bool:
+        """Whether a request belongs to a session of ours.
+
+        Args:
+            request: Any request.
+            invite_key: For a CANCEL: `TransactionLayer.invite_key_of(request)`.
+        """
+        if request.method == "CANCEL":
+            return invite_key in self._agent.served
+        return self._session_of(request) is not None
+
+    def on_request(
+        self,
+        key: Key,
+        request: Request,
+        now: float,
+        *,
+        merged: bool = False,
+        invite_key: Key | None = None,
+    ) -> list[Effect]:
+        """A request the transaction layer delivered.
+
+        Args:
+            key: Its server transaction.
+            request: Any but an ACK.
+            now: Loop time.
+            merged: `TransactionLayer.is_merged(request, key)`.
+            invite_key: For a CANCEL: `TransactionLayer.invite_key_of(request)`.
+        """
+        if request.method == "CANCEL":
+            return self._on_cancel(key, request, invite_key, now)
+        if merged:
+            return [self._reply(key, request, 482)]
+        refusal = inspect(request)
+        if refusal is not None:
+            status, headers, reason = refusal
+            return [self._reply(key, request, status, headers, reason)]
+        if request.to.tag is not None:
+            session = self._session_of(request)
+            if session is None:
+                return [self._reply(key, request, 481)]
+            return session.on_request(key, request, now)
+        match request.method:
+            case "INVITE":
+                return self._on_invite(key, request)
+            case "OPTIONS":
+                return [self._reply(key, request, 200, capability_headers())]
+            case _:
+                return [self._reply(key, request, 481)]
+
+    def on_ack(self, request: Request, now: float) -> list[Effect]:
+        """The ACK of a 2xx: `Deliver(None, request)` of the transaction layer."""
+        session = self._session_of(request)
+        return [] if session is None else session.on_ack(request, now)
+
+    def on_response(self, token: int, response: Response, now: float) -> list[Effect]:
+        """A response in the client transaction of `token`."""
+        return self._agent.requests.on_response(token, response, now)
+
+    def on_timeout(self, token: int, timer: str, now: float) -> list[Effect]:
+        """The layer's `TimedOut` for the client transaction of `token`: B, F or CANCEL."""
+        del timer
+        return self._agent.requests.on_failure(token, 408, "timeout", now)
+
+    def on_transport_error(self, token: int, error: str, now: float) -> list[Effect]:
+        """No way to send the request of `token`, now that every target was tried."""
+        del error
+        return self._agent.requests.on_failure(token, 503, "transport", now)
+
+    def on_server_timeout(self, key: Key, timer: str, now: float) -> list[Effect]:
+        """The layer's `TimedOut` for a server transaction: no ACK came."""
+        del timer
+        return self._on_server_failure(key, "ack-timeout", now)
+
+    def on_server_transport_error(self, key: Key, error: str, now: float) -> list[Effect]:
+        """The layer's `TransportFailed` for a server transaction: a response did not go out."""
+        del error
+        return self._on_server_failure(key, "transport", now)
+
+    def on_deadline(self, now: float) -> list[Effect]:
+        """Do what is due by `now`."""
+        effects: list[Effect] = []
+        while (usage := self._agent.deadlines.pop_due(now)) is not None:
+            effects += usage.on_deadline(now)
+        return effects
+
+    def next_deadline(self) -> float | None:
+        """When `on_deadline` wants to be called; None for not at all."""
+        return self._agent.deadlines.next_deadline()
+
+    def _session_of(self, request: Request) -> InviteSession | None:
+        return self._agent.sessions.get((request.call_id, request.to.tag or ""))
+
+    def _on_invite(self, key: Key, request: Request) -> list[Effect]:
+        if len(self._agent.sessions) >= self.dialog_limit:
+            wait = str(int(self._agent.uniform(5, 31)))
+            return [self._reply(key, request, 503, [("Retry-After", wait)])]
+        return [IncomingInvite(ServerInviteSession(self._agent, key, request))]
+
+    def _on_cancel(
+        self, key: Key, request: Request, invite_key: Key | None, now: float
+    ) -> list[Effect]:
+        # Section 9.2: a CANCEL is answered for itself, whatever becomes of the INVITE.
+        if invite_key is None:
+            return [self._reply(key, request, 481)]
+        session = self._agent.served.get(invite_key)
+        if session is None:
+            return [self._reply(key, request, 200)]
+        response = self._agent.respond(request, 200, tag=session.local_tag)
+        return [Respond(key, response), *session.on_cancel(invite_key, now)]
+
+    def _on_server_failure(self, key: Key, cause: str, now: float) -> list[Effect]:
+        session = self._agent.served.get(key)
+        return [] if session is None else session.on_server_failure(key, cause, now)
+
+    def _reply(
+        self,
+        key: Key,
+        request: Request,
+        status: int,
+        headers: HeaderLines = (),
+        reason: str | None = None,
+    ) -> Respond:
+        return Respond(key, self._agent.respond(request, status, reason=reason, headers=headers))

@@ -1,0 +1,153 @@
+"""A datagram network in virtual time: loss, delay, reordering, duplicates, partitions.
+
+What happens to a datagram depends on the seed and on the order of sending alone, so a run can be
+repeated exactly.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from random import Random
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from callmeter.testing.clock import VirtualClock
+
+__all__ = ["Address", "Datagram", "LinkConditions", "VirtualNetwork"]
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """Octets on their way from one address to another."""
+
+    source: Address
+    destination: Address
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkConditions:
+    """What one direction of a path does to datagrams; shares are from 0 to 1.
+
+    Attributes:
+        delay: Seconds that each needs.
+        jitter: Up to so many seconds more.
+        loss: Share that is lost.
+        duplicate: Share that arrives twice.
+        reorder: Share that is held back by `reorder_delay`, so that later ones overtake it.
+        reorder_delay: Seconds that these need more.
+    """
+
+    delay: float = 0.01
+    jitter: float = 0.0
+    loss: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    reorder_delay: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in ("loss", "duplicate", "reorder"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share from 0 to 1")
+        for name in ("delay", "jitter", "reorder_delay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is no time before now")
+
+
+class VirtualNetwork:
+    """All datagrams under way.
+
+    Args:
+        clock: The time everybody lives in.
+        seed: Decides what is lost, delayed and doubled.
+        conditions: Of every path that has none of its own.
+
+    Attributes:
+        counters: How many were `sent`, `lost`, `duplicated`, `reordered` and `delivered`.
+        log: What was sent and when, lost datagrams too; None keeps none.
+    """
+
+    def __init__(
+        self, clock: VirtualClock, seed: int = 0, conditions: LinkConditions | None = None
+    ) -> None:
+        self.counters: Counter[str] = Counter()
+        self.log: list[tuple[float, Datagram]] | None = None
+        self._clock = clock
+        self._random = Random(seed)  # noqa: S311  repeatable on purpose
+        self._default = conditions or LinkConditions()
+        self._paths: dict[tuple[str, str], LinkConditions] = {}
+        self._cuts: set[tuple[str, str]] = set()
+        self._traps: list[list[Callable[[Datagram], bool]]] = []
+        self._under_way: list[tuple[float, int, Datagram]] = []
+        self._number = 0
+
+    def __len__(self) -> int:
+        """Datagrams under way."""
+        return len(self._under_way)
+
+    def set_conditions(self, conditions: LinkConditions, source: str, destination: str) -> None:
+        """Give the path from one host to another, in this direction, conditions of its own."""
+        self._paths[source, destination] = conditions
+
+    def partition(self, source: str, destination: str) -> None:
+        """Lose everything from one host to another, in this direction, until `heal`."""
+        self._cuts.add((source, destination))
+
+    def heal(self) -> None:
+        """End every partition."""
+        self._cuts.clear()
+
+    def lose(self, chosen: Callable[[Datagram], bool], *, times: int = 1) -> None:
+        """Lose the next so many datagrams of which `chosen` is true."""
+        self._traps += [[chosen]] * times
+
+    def send(self, datagram: Datagram) -> None:
+        """Put a datagram on its way."""
+        self.counters["sent"] += 1
+        if self.log is not None:
+            self.log.append((self._clock.now, datagram))
+        path = (datagram.source[0], datagram.destination[0])
+        conditions = self._paths.get(path, self._default)
+        if path in self._cuts or self._is_trapped(datagram) or self._chance(conditions.loss):
+            self.counters["lost"] += 1
+            return
+        self._forward(datagram, conditions)
+        if self._chance(conditions.duplicate):
+            self.counters["duplicated"] += 1
+            self._forward(datagram, conditions)
+
+    def next_deadline(self) -> float | None:
+        """When the next datagram arrives; None when none is under way."""
+        return self._under_way[0][0] if self._under_way else None
+
+    def arrivals(self) -> list[Datagram]:
+        """Take out what has arrived by now, in order."""
+        arrived = []
+        while self._under_way and self._under_way[0][0] <= self._clock.now:
+            arrived.append(heappop(self._under_way)[2])
+        self.counters["delivered"] += len(arrived)
+        return arrived
+
+    def _forward(self, datagram: Datagram, conditions: LinkConditions) -> None:
+        when = self._clock.now + conditions.delay + conditions.jitter * self._random.random()
+        if self._chance(conditions.reorder):
+            self.counters["reordered"] += 1
+            when += conditions.reorder_delay
+        self._number += 1
+        heappush(self._under_way, (when, self._number, datagram))
+
+    def _chance(self, share: float) -> bool:
+        return share > 0 and self._random.random() < share
+
+    def _is_trapped(self, datagram: Datagram) -> bool:
+        for place, trap in enumerate(self._traps):
+            if trap[0](datagram):
+                del self._traps[place]
+                return True
+        return False
