@@ -351,7 +351,7 @@ def _build(packet: RtcpPacket) -> bytes:
             body = b"".join(map(_WORD.pack, packet.ssrcs))
             if packet.reason is not None:
                 body = _to_word(body + _counted(packet.reason))
-        case UnknownRtcp():
+        case _:
             kind, count, body = packet.packet_type, packet.count, packet.body
     if count > MAX_COUNT:
         raise LocalProtocolError(f"{count} entries in one RTCP packet, {MAX_COUNT} at most")
