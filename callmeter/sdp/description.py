@@ -335,7 +335,7 @@ class SessionDescription(Section):
 
 def _session_number(text: str) -> int:
     """A 64-bit number: it only tells versions apart, so an odd one is no reason to refuse."""
-    high, low = decimal(text[:-10] or "0", 0, 2**64), decimal(text[-10:], 0, 10**10)
+    high, low = decimal(text[:-10] or "0", 0, 10**10), decimal(text[-10:], 0, 10**10)
     return 0 if high is None or low is None else high * 10**10 + low
 
 

@@ -343,10 +343,12 @@ class OfferAnswer:
         extra = answer.attributes
         if offered.mid is not None and all(item.key != "mid" for item in extra):
             extra = (Attribute("mid", offered.mid), *extra)
+        multiplexed = answer.rtcp_mux and offered.rtcp_mux
         answer = replace(
             answer,
             direction=answer_direction(offered.direction, answer.direction),
-            rtcp_mux=answer.rtcp_mux and offered.rtcp_mux,
+            rtcp_mux=multiplexed,
+            rtcp_port=None if multiplexed else answer.rtcp_port,
             feedback=tuple(
                 item for item in answer.feedback if (item.kind, item.parameter) in wanted
             ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from callmeter.errors import SdpSyntaxError
@@ -60,13 +61,10 @@ def parse_description(data: bytes, limits: SdpLimits = DEFAULT_LIMITS) -> Sessio
     notes: list[str] = []
     lines = _lines(data, limits, notes)
     _check_counts(lines, limits)
-    starts = [index for index, line in enumerate(lines) if line.type == "m"]
-    session = lines[: starts[0]] if starts else lines
+    bounds = [index for index, line in enumerate(lines) if line.type == "m"] + [len(lines)]
+    session = lines[: bounds[0]]
     _check_session(session, notes)
-    media = tuple(
-        MediaDescription(tuple(lines[start:end]))
-        for start, end in zip(starts, [*starts[1:], len(lines)], strict=True)
-    )
+    media = tuple(MediaDescription(tuple(lines[start:end])) for start, end in pairwise(bounds))
     description = SessionDescription(tuple(session), media, tuple(notes))
     _check_values(description)
     return description
