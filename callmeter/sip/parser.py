@@ -1,19 +1,22 @@
 """Octets to messages: one datagram, one message (RFC 3261 sections 7 and 18.3).
 
-Lines are split once, on raw octets. The headers that a transaction stands on are checked
-here by patterns for their usual shapes; only a value of another shape is parsed at once, so
-that what is unusual is judged by the full grammar and what is usual costs little.
+There are two ways to the same result. A message of the usual shape, as most are, is checked
+by one pattern, which takes a part of what the grammar takes and nothing else; its lines are
+split when first asked for. Every other message goes line by line through the full grammar,
+which alone decides what is wrong.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import compress, repeat
+from typing import cast
 
 from callmeter.errors import SipSyntaxError
 from callmeter.sip.grammar import KNOWN_METHODS, is_token, to_bytes, to_text
-from callmeter.sip.message import KEYS, Headers, Request, Response, header_key
+from callmeter.sip.header_fields import KEYS, Headers, header_key
+from callmeter.sip.message import Request, Response
 from callmeter.sip.uri import OtherUri, SipUri
 
 __all__ = [
@@ -26,6 +29,7 @@ __all__ = [
 ]
 
 _RFC_GRAMMAR = "RFC 3261 section 25.1"
+_USUAL_LINE_COUNT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class ParserLimits:
         vias: Via values; more is a 400.
         routes: Route or Record-Route values; more is a 400.
         body: Octets of the body; more is a 413.
+        usual: Octets of a head that cannot be over one of these limits; computed.
     """
 
     message: int = 65_535
@@ -51,6 +56,12 @@ class ParserLimits:
     vias: int = 64
     routes: int = 64
     body: int = 65_536
+    usual: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        counts = min(self.header_lines, self.vias, self.routes)
+        octets = min(self.start_line, self.header_line, self.head)
+        object.__setattr__(self, "usual", octets if counts >= _USUAL_LINE_COUNT else 0)
 
 
 DEFAULT_LIMITS = ParserLimits()
@@ -76,31 +87,47 @@ _SINGLE = frozenset(
         "session-expires",
     }
 )
-_MANDATORY = (
-    ("via", "Via"),
-    ("from", "From"),
-    ("to", "To"),
-    ("call-id", "Call-ID"),
-    ("cseq", "CSeq"),
-)
-
 _FOLD = re.compile(rb"[ \t]*+\r\n[ \t]++")
 _VERSION = re.compile(rb"[Ss][Ii][Pp]/[0-9]++\.[0-9]++")
 _STATUS = re.compile(rb"([1-6][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*+))?")
 
-# Usual shapes. Each takes a part of what the full parser takes, and nothing else.
-_U_TOKEN = rb"[A-Za-z0-9\-.!%*_+`'~]++"
-_U_HOST = rb"[A-Za-z0-9](?:[A-Za-z0-9\-]|\.(?!\.))*+(?::[0-9]{1,4}(?![0-9]))?"
-_U_PARAMS = rb"(?:;" + _U_TOKEN + rb"(?:=" + _U_TOKEN + rb")?)*+"
-_U_URI_PARAMS = rb"(?:;[A-Za-z0-9\-_.!~*'+]++(?:=[A-Za-z0-9\-_.!~*'+]++)?)*+"
-_U_URI = rb"sips?:(?:[A-Za-z0-9\-_.!~*'+]++@)?" + _U_HOST + _U_URI_PARAMS
-_usual_uri = re.compile(_U_URI).fullmatch
-_usual_via = re.compile(rb"SIP/2\.0/[A-Z]++ " + _U_HOST + _U_PARAMS).fullmatch
 _call_id = re.compile(rb"[!-~\x80-\xff]++").fullmatch
-_usual_cseq = re.compile(rb"[0-9]{1,9} [A-Z]{1,32}").fullmatch
-_usual_name_addr = re.compile(
-    rb'(?:"[^"\\\x00-\x1f\x7f]*+"|[A-Za-z0-9\-. ]*+) ?<' + _U_URI + rb">" + _U_PARAMS
-).fullmatch
+_digits = re.compile(rb"[0-9]++").fullmatch
+
+# The usual shape, part by part. "(?(5)(?!))" fails when group 3 was seen before.
+_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9\-]++|\.(?!\.))*+(?::[0-9]{1,4}(?![0-9]))?+"
+_TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]++"  # noqa: S105  a lexical token
+_PARAMS = rf"(?:;{_TOKEN}(?:={_TOKEN})?+)*+"
+_URI_PARAMS = r"(?:;[A-Za-z0-9\-_.!~*'+]++(?:=[A-Za-z0-9\-_.!~*'+]++)?+)*+"
+_URI = rf"sips?+:(?:[A-Za-z0-9\-_.!~*'+]++@)?+{_HOST}{_URI_PARAMS}"
+_ADDRESS = rf'(?:"[^"\\\x00-\x1f\x7f]*+"\ ?+|[A-Za-z0-9\-.\ ]*+)<{_URI}>{_PARAMS}'
+_USUAL_LINES = rf"""
+(?P<lines>(?:\r\n(?:
+    Via:\ SIP/2\.0/[A-Z]++\ {_HOST}{_PARAMS}(?P<via>)
+  | (?(5)(?!)) From:\ {_ADDRESS}(?P<from>)
+  | (?(6)(?!)) To:\ {_ADDRESS}(?P<to>)
+  | (?(7)(?!)) Call-ID:\ [!-~]++(?P<call_id>)
+  | (?(8)(?!)) CSeq:\ [0-9]{{1,9}}\ (?P<cseq>[A-Z]{{1,32}})
+  | Contact:\ {_ADDRESS}
+  | (?(9)(?!)) Max-Forwards:\ [0-9]{{1,3}}(?P<max_forwards>)
+  | (?(10)(?!)) Content-Length:\ (?P<length>[0-9]{{1,5}})
+  | (?(11)(?!)) Content-Type:\ application/sdp(?P<type>)
+  | (?(12)(?!)) (?:Session-Expires|Expires|Event|Refer-To|RAck|RSeq):[^\r\n]*+(?P<single>)
+  | (?(13)(?!)) (?:Min-SE|Min-Expires|Referred-By|Replaces):[^\r\n]*+(?P<other_single>)
+  | (?:Record-)?+Route:\ {_ADDRESS}
+  | (?!(?i:via|from|to|call-id|cseq|contact|max-forwards|content-length|content-type
+      |content-disposition|expires|session-expires|event|refer-to|rack|rseq|min-se|min-expires
+      |referred-by|replaces|route|record-route|[a-z])[\ \t:]) {_TOKEN}:[^\r\n]*+
+)){{5,{_USUAL_LINE_COUNT}}}+)
+\r\n\r\n
+"""
+
+_usual_request = re.compile(
+    rf"([A-Z]{{1,32}})\ ({_URI})\ SIP/2\.0{_USUAL_LINES}".encode(), re.VERBOSE
+).match
+_usual_response = re.compile(
+    rf"SIP/2\.0\ ([1-6][0-9]{{2}})\ ([ -~]*+){_USUAL_LINES}".encode(), re.VERBOSE
+).match
 
 
 class Head:
@@ -151,17 +178,17 @@ class Head:
         keys = [*map(KEYS.get, names)]
         stripped = [*map(bytes.strip, values, repeat(b" \t"))]
         if None not in keys and all(colons):
-            self.headers = Headers.from_raw(keys, [*names], stripped)
+            self.headers = Headers.from_raw(cast("list[str]", keys), [*names], stripped)
             return True
-        keys = [
+        any_keys = [
             header_key(name) if colon else None for name, colon in zip(names, colons, strict=True)
         ]
         self.headers = Headers.from_raw(
-            [key for key in keys if key],
-            [name.strip(b" \t") for name in compress(names, keys)],
-            [*compress(stripped, keys)],
+            [key for key in any_keys if key],
+            [name.strip(b" \t") for name in compress(names, any_keys)],
+            [*compress(stripped, any_keys)],
         )
-        return None not in keys
+        return None not in any_keys
 
     def content_length(self) -> int | None:
         """The declared octets of the body, or None when not declared.
@@ -220,12 +247,10 @@ class Head:
         if text not in KNOWN_METHODS and not is_token(text):
             raise SipSyntaxError("malformed method", rfc=_RFC_GRAMMAR, excerpt=method)
         request = Request(text, uri, self.headers, body)
-        if not _usual_uri(uri):
-            parsed = request.uri
-            if isinstance(parsed, SipUri) and parsed.headers:
-                raise SipSyntaxError(
-                    "headers in the Request-URI", rfc="RFC 3261 section 19.1.1", excerpt=uri
-                )
+        if isinstance(request.uri, SipUri) and request.uri.headers:
+            raise SipSyntaxError(
+                "headers in the Request-URI", rfc="RFC 3261 section 19.1.1", excerpt=uri
+            )
         return request
 
     def _response(self, body: bytes) -> Response:
@@ -278,6 +303,34 @@ def parse_message(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request
             413, 414, 505, 513), `partial` what can be read of it, or None.
     """
     data = bytes(data)
+    return _usual_message(data, limits) or _any_message(data, limits)
+
+
+def _usual_message(data: bytes, limits: ParserLimits) -> Request | Response | None:
+    """The message if it has the usual shape, else None: `_any_message` then decides."""
+    is_response = data[:4] == b"SIP/"
+    found = _usual_response(data) if is_response else _usual_request(data)
+    if found is None:
+        return None
+    first, second, lines, via, sender, to, call_id, cseq, length = found.group(
+        1, 2, 3, "via", "from", "to", "call_id", "cseq", "length"
+    )
+    end = found.end()
+    if (
+        None in {via, sender, to, call_id, cseq, length}
+        or end > limits.usual
+        or len(data) > limits.message
+        or end + int(length) != len(data)
+        or int(length) > limits.body
+    ):
+        return None
+    headers = Headers.from_head(lines)
+    if is_response:
+        return Response(int(first), second.decode(), headers, data[end:])
+    return Request(first.decode(), second, headers, data[end:]) if cseq == first else None
+
+
+def _any_message(data: bytes, limits: ParserLimits) -> Request | Response:
     if data[:2] == b"\r\n":
         data = data.lstrip(b"\r\n")
     end = data.find(b"\r\n\r\n")
@@ -343,49 +396,28 @@ def _length(value: bytes) -> int | None:
 
 
 def _check_headers(message: Request | Response, limits: ParserLimits) -> None:
-    keys = message.headers.line_keys
-    values = dict(zip(keys, message.headers.line_values, strict=True))
-    for key, name in _MANDATORY:
-        if key not in values:
+    """Check the headers that are needed; the typed values are kept in the message."""
+    headers = message.headers
+    for name in ("Via", "From", "To", "Call-ID", "CSeq"):
+        if name not in headers:
             raise SipSyntaxError(f"no {name} header", rfc="RFC 3261 section 8.1.1")
-    repeated = len(values) != len(keys)
-    if repeated:
-        _check_repeated(keys)
-    if (repeated or not _usual_via(values["via"])) and len(message.vias) > limits.vias:
-        raise SipSyntaxError("too many Via values", rfc="RFC 3261 section 20.42")
-    if not _usual_name_addr(values["from"]):
-        message.from_  # noqa: B018  parsed here, and kept
-    if not _usual_name_addr(values["to"]):
-        message.to  # noqa: B018  parsed here, and kept
-    if not _call_id(values["call-id"]):
-        raise SipSyntaxError("malformed Call-ID", rfc="RFC 3261 section 20.8")
-    _check_cseq(message, values["cseq"])
-    contact = values.get("contact")
-    if contact is not None and (repeated or not _usual_name_addr(contact)):
-        message.contacts  # noqa: B018  parsed here, and kept
-    if "route" in values and len(message.routes) > limits.routes:
-        raise SipSyntaxError("too many Route values", rfc="RFC 3261 section 20.34")
-    if "record-route" in values and len(message.record_routes) > limits.routes:
-        raise SipSyntaxError("too many Record-Route values", rfc="RFC 3261 section 20.30")
-    if message.body and values.get("content-type", b"application/sdp") != b"application/sdp":
-        message.content_type  # noqa: B018  parsed here, and kept
-
-
-def _check_repeated(keys: list[str]) -> None:
-    seen: set[str] = set()
-    for key in keys:
-        if key in seen and key in _SINGLE:
+    seen = set()
+    for key in headers.line_keys:
+        if key in _SINGLE and key in seen:
             raise SipSyntaxError(f"more than one {key} header", rfc="RFC 3261 section 7.3.1")
         seen.add(key)
-
-
-def _check_cseq(message: Request | Response, value: bytes) -> None:
-    method = to_text(value[value.rindex(b" ") + 1 :]) if _usual_cseq(value) else message.cseq.method
-    if (
-        isinstance(message, Request)
-        and method != message.method
-        and message.method in KNOWN_METHODS
-    ):
-        raise SipSyntaxError(
-            "CSeq names another method", rfc="RFC 3261 section 8.1.1.5", excerpt=value
-        )
+    if len(message.vias) > limits.vias:
+        raise SipSyntaxError("too many Via values", rfc="RFC 3261 section 20.42")
+    if max(len(message.routes), len(message.record_routes)) > limits.routes:
+        raise SipSyntaxError("too many Route values", rfc="RFC 3261 section 20.34")
+    if not _call_id(headers.get_raw("Call-ID") or b""):
+        raise SipSyntaxError("malformed Call-ID", rfc="RFC 3261 section 20.8")
+    message.from_, message.to, message.contacts  # noqa: B018  parsed here, and kept
+    if message.body:
+        message.content_type  # noqa: B018  parsed here, and kept
+    method = message.cseq.method
+    if isinstance(message, Request):
+        if not _digits(headers.get_raw("Max-Forwards") or b"0"):
+            raise SipSyntaxError("malformed Max-Forwards", rfc="RFC 3261 section 20.22")
+        if method != message.method and message.method in KNOWN_METHODS:
+            raise SipSyntaxError("CSeq names another method", rfc="RFC 3261 section 8.1.1.5")
