@@ -1,0 +1,34 @@
+"""Ways to move datagrams, behind one interface; a feature test picks one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callmeter.errors import ConfigurationError
+from callmeter.media.datagrams import mmsg
+from callmeter.media.datagrams.backend import Backend, Received
+from callmeter.media.datagrams.mmsg import MmsgBackend
+from callmeter.media.datagrams.portable import PortableBackend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Backend", "MmsgBackend", "PortableBackend", "Received", "new_backend"]
+
+_BACKENDS: dict[str, Callable[[], Backend]] = {
+    "mmsg": MmsgBackend,
+    "portable": PortableBackend,
+}
+
+
+def new_backend(name: str | None = None) -> Backend:
+    """The back-end of this name, or the best one this system has.
+
+    Raises:
+        ConfigurationError: The name is unknown, or the system lacks what it needs.
+    """
+    if name is None:
+        name = "mmsg" if mmsg.available() else "portable"
+    if name not in _BACKENDS or (name == "mmsg" and not mmsg.available()):
+        raise ConfigurationError(f"no datagram back-end {name!r} on this system")
+    return _BACKENDS[name]()

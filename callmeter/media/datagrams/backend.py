@@ -1,0 +1,134 @@
+"""What every way of moving datagrams has to offer, and what the ways share."""
+
+from __future__ import annotations
+
+import errno
+import select
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Hashable, Sequence
+
+    from callmeter.media.arena import Arena
+
+__all__ = ["Backend", "Overflows", "Received", "SendErrors", "new_poller"]
+
+SCM_TIMESTAMPNS: Final = 35
+SCM_RXQ_OVFL: Final = 40
+
+
+class Received:
+    """What one `receive` brought; the datagrams themselves are in the arena.
+
+    Attributes:
+        count: Slots filled, from slot 0.
+        descriptors: The socket of each datagram.
+        sources: Its source address, in the back-end's own form.
+        stamps: float64, kernel arrival in wall-clock seconds; 0 where the kernel gave none.
+    """
+
+    __slots__ = ("count", "descriptors", "sources", "stamps")
+
+    def __init__(self, capacity: int) -> None:
+        self.count = 0
+        self.descriptors: list[int] = []
+        self.sources: list[Hashable] = []
+        self.stamps = np.zeros(capacity, np.float64)
+
+
+class Backend(Protocol):
+    """Moves datagrams between sockets and an arena.
+
+    Addresses have the form that is cheapest for the back-end; they are hashable and compare
+    equal when they are the same endpoint.
+    """
+
+    name: str
+    overflows: Overflows
+    send_errors: SendErrors
+
+    def add(self, bound: socket.socket) -> None:
+        """Receive from this socket from now on."""
+
+    def remove(self, bound: socket.socket) -> None:
+        """Forget the socket; called before it is closed."""
+
+    def outlet(self, bound: socket.socket) -> Any:
+        """What `send` wants for this socket."""
+
+    def to_native(self, bound: socket.socket, host: str, port: int) -> Hashable:
+        """An address in this back-end's form, for use with this socket."""
+
+    def to_host_port(self, native: Any) -> tuple[str, int]:
+        """The other way round."""
+
+    def receive(self, arena: Arena, received: Received) -> None:
+        """Fill the arena with what is there, at most its capacity; never waits."""
+
+    def send(
+        self, arena: Arena, count: int, outlets: Sequence[Any], destinations: Sequence[Any]
+    ) -> list[int]:
+        """Send the first `count` slots; returns the slots the kernel refused."""
+
+    def send_one(self, outlet: Any, datagram: bytes, destination: Any) -> bool:
+        """Send one datagram of the control lane; False when the kernel refused it."""
+
+    def close(self) -> None:
+        """Release what the back-end holds; the sockets are the caller's."""
+
+
+class Overflows:
+    """Datagrams the kernel threw away because a receive queue was full (SO_RXQ_OVFL).
+
+    The kernel tells the count of a socket since its birth, with a later datagram.
+    """
+
+    __slots__ = ("_gone", "_sockets")
+
+    def __init__(self) -> None:
+        self._sockets: dict[int, int] = {}
+        self._gone = 0
+
+    def note(self, descriptor: int, dropped: int) -> None:
+        """Take the newest count of a socket."""
+        self._sockets[descriptor] = dropped
+
+    def forget(self, descriptor: int) -> None:
+        """The socket is closed; what it lost stays counted."""
+        self._gone += self._sockets.pop(descriptor, 0)
+
+    def of(self, descriptor: int) -> int:
+        """Datagrams this socket lost."""
+        return self._sockets.get(descriptor, 0)
+
+    @property
+    def total(self) -> int:
+        """Datagrams all sockets lost."""
+        return self._gone + sum(self._sockets.values())
+
+
+class SendErrors:
+    """Refused sends by the name of the error, such as `"ENETUNREACH"`."""
+
+    __slots__ = ("by_name",)
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, int] = {}
+
+    def note(self, number: int | None) -> None:
+        """Count one."""
+        name = errno.errorcode.get(number or 0, "EUNKNOWN")
+        self.by_name[name] = self.by_name.get(name, 0) + 1
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self.by_name.values())
+
+
+def new_poller() -> Any:
+    """The readiness set: epoll where there is one, else poll, which has the same calls."""
+    return getattr(select, "epoll", select.poll)()

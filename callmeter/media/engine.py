@@ -1,0 +1,343 @@
+"""The packet lane's clock: one tick for all streams of an event loop.
+
+A tick sends what is due and takes what has arrived. Its schedule is absolute (`t0 + k * 5 ms`),
+so lateness never adds up: a late tick is followed by the next one at its own time. Few streams
+share one phase of 20 ms; many are spread over four of 5 ms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import TYPE_CHECKING, Final, Self
+
+import numpy as np
+
+from callmeter.errors import LocalProtocolError, TransportError
+from callmeter.media.datagrams import new_backend
+from callmeter.media.lanes import LaneTable
+from callmeter.media.pace import ClockOffset, LatenessHistogram
+from callmeter.media.parameters import PHASE_MS
+from callmeter.media.ports import PortAllocator
+from callmeter.media.receive import ReceiveLane
+from callmeter.media.stream import MediaStream
+from callmeter.media.transmit import SendLane
+from callmeter.rtp.send_table import SendTable
+from callmeter.rtp.stream_table import StreamTable
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+__all__ = ["MediaEngine"]
+
+PHASE_S: Final = PHASE_MS / 1000
+PHASES: Final = 4
+SPREAD_ABOVE: Final = 300
+GATHER_BELOW: Final = 200
+"""Streams from which four phases pay, and below which one does again."""
+MAX_BEHIND_S: Final = 0.2
+"""A loop that was held up longer does not send the missed packets in a burst."""
+SILENCE_S: Final = 5.0
+FIRST_ROWS: Final = 64
+EXPEDITED_FORWARDING: Final = 46
+
+
+class MediaEngine:
+    """All media streams of one event loop. Use it as `async with`; leaving stops all streams.
+
+    Args:
+        entropy: Gives random octets.
+        wall_clock: Seconds since 1970, for RTCP and the kernel's arrival stamps.
+        max_streams: Streams at most.
+        backend: `"mmsg"` or `"portable"`; None takes the best there is.
+
+    Attributes:
+        tick_lateness: How late ticks began.
+        send_lateness: How long after their time packets were handed to the kernel.
+        skipped_phases: Phases left out because the loop was held up.
+        refused_streams: Streams refused because the engine was full.
+    """
+
+    def __init__(
+        self,
+        *,
+        entropy: Callable[[int], bytes],
+        wall_clock: Callable[[], float],
+        max_streams: int = 16_384,
+        backend: str | None = None,
+    ) -> None:
+        self.entropy = entropy
+        self.wall = wall_clock
+        self.backend = new_backend(backend)
+        self.lanes = LaneTable(FIRST_ROWS, max_streams)
+        self.reception = StreamTable(FIRST_ROWS, max_streams)
+        self.send_table = SendTable(FIRST_ROWS, max_streams)
+        self.tick_lateness = LatenessHistogram()
+        self.send_lateness = LatenessHistogram()
+        self.skipped_phases = 0
+        self.refused_streams = 0
+        self._ports = PortAllocator(entropy)
+        self._receive = ReceiveLane(self.lanes, self.reception, self.backend)
+        self._transmit = SendLane(self.lanes, self.send_table, self.backend)
+        self._watched: set[MediaStream] = set()
+        self._metered: set[MediaStream] = set()
+        self._dropped: dict[str, int] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._offset: ClockOffset | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._origin = 0.0
+        self._phase = 0
+        self._spread = False
+        self._next_second = 0.0
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._offset = ClockOffset(self._loop.time, self.wall)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for stream in self.streams:
+            stream.stop()
+        self.backend.close()
+        self._loop = None
+
+    # --- what is to be seen -------------------------------------------------------------------
+
+    @property
+    def streams(self) -> list[MediaStream]:
+        """The open streams."""
+        return [stream for stream in self.lanes.streams if stream is not None]
+
+    @property
+    def late_ticks(self) -> int:
+        """Ticks that began more than 5 ms late."""
+        return self.tick_lateness.late
+
+    @property
+    def datagrams_received(self) -> int:
+        """Datagrams taken from the sockets."""
+        return self._receive.datagrams
+
+    @property
+    def datagrams_sent(self) -> int:
+        """RTP packets handed to the kernel."""
+        return self._transmit.datagrams
+
+    @property
+    def socket_overflows(self) -> int:
+        """Datagrams the kernel dropped because nobody fetched them in time."""
+        return self.backend.overflows.total
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Datagrams not accepted by any stream so far, by reason."""
+        total = dict(self._dropped)
+        for stream in self.streams:
+            _add(total, stream.statistics().dropped)
+        return total
+
+    # --- streams ------------------------------------------------------------------------------
+
+    def open_stream(
+        self,
+        address: str,
+        *,
+        rtcp_mux: bool,
+        ports: tuple[int, int] = (0, 0),
+        dscp: int = EXPEDITED_FORWARDING,
+    ) -> MediaStream:
+        """Bind the ports of a stream.
+
+        Args:
+            address: Local IP address.
+            rtcp_mux: One port for RTP and RTCP. Otherwise RTP gets an even port and RTCP the
+                next one, which is released when `start` says that mux was agreed on after all.
+            ports: Lowest and highest port to take; (0, 0): the system's choice.
+            dscp: Differentiated services code point; 46 is expedited forwarding.
+
+        Raises:
+            TransportError: No port is free, or the engine is full.
+            LocalProtocolError: The engine is not entered.
+        """
+        if self._loop is None:
+            raise LocalProtocolError("the media engine is used inside its `async with`")
+        if len(self.lanes) >= self.lanes.limit:
+            self.refused_streams += 1
+            raise TransportError(f"the media engine has {len(self.lanes)} streams, its limit")
+        sockets: tuple[socket.socket, socket.socket | None]
+        if rtcp_mux:
+            sockets = self._ports.open_one(address, ports, dscp), None
+        else:
+            sockets = self._ports.open_pair(address, ports, dscp)
+        row = self._take_row()
+        cname = base64.b64encode(self.entropy(12)).decode()
+        stream = MediaStream(self, row, sockets, address, cname)
+        self.lanes.streams[row] = stream
+        if self._timer is None:
+            self._begin()
+        return stream
+
+    def _take_row(self) -> int:
+        """Take the same row of all three tables: they are taken and given back in step."""
+        random = self.entropy(10)
+        ssrc = int.from_bytes(random[:4], "big")
+        # Below 2^15, so that an SRTP peer cannot miss the first wrap (RFC 3711 section 3.3.1).
+        sequence = int.from_bytes(random[4:6], "big") >> 1
+        timestamp = int.from_bytes(random[6:], "big")
+        rows = {
+            self.lanes.allocate(),
+            self.reception.allocate(-1, probation=0),
+            self.send_table.allocate(ssrc, sequence, timestamp),
+        }
+        (row,) = rows
+        if row is None:
+            raise TransportError("the media engine is full")
+        return row
+
+    def on_started(self, stream: MediaStream, *, metered: bool) -> None:
+        """A stream was started, for the first time or again."""
+        if metered:
+            self._metered.add(stream)
+        self._choose_phases()
+
+    def on_stopped(self, stream: MediaStream, row: int) -> None:
+        """A stream has stopped; its row is given back."""
+        _add(self._dropped, stream.statistics().dropped)
+        self._watched.discard(stream)
+        self._metered.discard(stream)
+        self.lanes.release(row)
+        self.reception.release(row)
+        self.send_table.release(row)
+        self._choose_phases()
+        if not len(self.lanes) and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def listen(self, bound: socket.socket, row: int, *, rtcp_only: bool) -> None:
+        """Receive from a socket of a stream."""
+        self._receive.add(bound.fileno(), row, rtcp_only=rtcp_only)
+        self.backend.add(bound)
+
+    def unlisten(self, bound: socket.socket) -> None:
+        """The socket is about to be closed."""
+        self.backend.remove(bound)
+        self._receive.remove(bound.fileno())
+
+    def watch(self, stream: MediaStream) -> None:
+        """Look at the stream's deadline in every tick until it has none."""
+        self._watched.add(stream)
+
+    # --- time ---------------------------------------------------------------------------------
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            raise LocalProtocolError("the media engine is used inside its `async with`")
+        return self._loop
+
+    def now(self) -> float:
+        """Loop time."""
+        return self._running().time()
+
+    def future(self) -> asyncio.Future[None]:
+        """A future of this loop."""
+        return self._running().create_future()
+
+    def call_soon(self, callback: Callable[[], None]) -> object:
+        """Run something off the tick."""
+        return self._running().call_soon(callback)
+
+    @property
+    def clock_offset(self) -> float:
+        """What turns wall-clock stamps into loop time."""
+        return 0.0 if self._offset is None else self._offset.seconds
+
+    def first_phase(self, row: int) -> int:
+        """The phase a stream's first packet is due in."""
+        following = self._phase + PHASES - self._phase % PHASES
+        return following + row % PHASES if self._spread else following
+
+    def _choose_phases(self) -> None:
+        """One phase of 20 ms or four of 5 ms."""
+        streams = len(self.lanes)
+        many = streams > (GATHER_BELOW if self._spread else SPREAD_ABOVE)
+        fine = bool((self.lanes.period % PHASES).any())
+        if many and not self._spread:
+            rows = np.flatnonzero(self.lanes.sending)
+            self.lanes.due[rows] += rows % PHASES
+        self._spread = many or fine
+
+    def _begin(self) -> None:
+        loop = self._running()
+        self._origin = loop.time()
+        self._phase = 0
+        self._next_second = self._origin + 1
+        self._timer = loop.call_at(self._origin, self._tick)
+
+    def _tick(self) -> None:
+        loop, offset = self._running(), self._offset
+        scheduled = self._origin + self._phase * PHASE_S
+        now = loop.time()
+        self.tick_lateness.add(now - scheduled)
+        if now - scheduled > MAX_BEHIND_S:
+            self._skip(now - scheduled)
+        phase = self._phase
+        step = 1 if self._spread else PHASES - phase % PHASES
+        self._phase = phase + step
+        self._timer = loop.call_at(self._origin + self._phase * PHASE_S, self._tick)
+        due = self._transmit.run(phase, now)
+        if due:
+            self.send_lateness.add(loop.time() - scheduled, due)
+        if offset is not None:
+            offset.sample()
+        self._receive.run(now, self.clock_offset)
+        self._keep_deadlines(now)
+
+    def _skip(self, behind: float) -> None:
+        """Leave out what was missed: sequence numbers go on, timestamps show the pause."""
+        phases = int(behind / PHASE_S) // PHASES * PHASES
+        self.skipped_phases += phases
+        self._phase += phases
+        rows = np.flatnonzero(self.lanes.sending)
+        self.lanes.due[rows] += phases
+        units = (phases * PHASE_S * self.send_table.clock_rate[rows]).astype(np.int64)
+        self.send_table.skip(rows, units)
+
+    def _keep_deadlines(self, now: float) -> None:
+        for row in np.flatnonzero(self.lanes.report_due <= now).tolist():
+            stream = self.lanes.streams[row]
+            if stream is not None:
+                stream.on_report_due(now)
+        for stream in tuple(self._watched):
+            deadline = stream.next_deadline()
+            if deadline is None:
+                self._watched.discard(stream)
+            elif deadline <= now:
+                stream.on_deadline(now)
+        if now >= self._next_second:
+            self._next_second = max(self._next_second + 1, now)
+            self._on_second(now)
+
+    def _on_second(self, now: float) -> None:
+        lanes = self.lanes
+        self.reception.roll()
+        for stream in self._metered:
+            stream.on_second()
+        heard = np.fmax(self.reception.last_arrival, lanes.awaited_since)
+        quiet = lanes.receiving & (now - heard > SILENCE_S)
+        for row in np.flatnonzero(quiet & ~lanes.silent).tolist():
+            silent = lanes.streams[row]
+            if silent is not None:
+                silent.on_silence(now, now - float(heard[row]))
+        lanes.silent[:] = quiet
+
+
+def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
+    for reason, count in more.items():
+        total[reason] = total.get(reason, 0) + count

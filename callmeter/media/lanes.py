@@ -1,0 +1,146 @@
+"""What the packet lane knows of every stream, by row: columns for numpy, lists for `map`.
+
+The rows of this table, of the reception table and of the send table are taken and given back in
+step, so that one row number means the same stream in all three.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from callmeter.rtp.columns import ColumnTable
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from callmeter.media.stream import MediaStream
+
+    Flags = npt.NDArray[np.bool_]
+    Integers = npt.NDArray[np.int64]
+
+__all__ = ["FOREVER", "LaneTable"]
+
+FOREVER: Final = 1 << 62
+"""Frames that a looping source still has to give."""
+NO_TYPE: Final = 255
+
+
+class LaneTable(ColumnTable):
+    """One row per media stream.
+
+    Attributes:
+        steady: Nothing unusual is expected of what arrives, so batches may judge it: source
+            locked, SSRC known, one key.
+        secure_in: Packets are unprotected by `receive_handles`.
+        audio_type: Payload type the steady stream arrives with.
+        listening: Some sink wants the payload.
+        failing: Packets in a row that failed authentication.
+        receiving: Media is expected.
+        silent: A gap has been reported and not ended.
+        awaited_since: Loop time from which media was to be expected.
+        sending: Packets are due.
+        due: Phase in which the next one is.
+        period: Phases between two.
+        samples: Timestamp units a packet lasts.
+        octets: Payload octets of a packet.
+        send_type: Payload type.
+        marker: The next packet starts a talk spurt.
+        secure_out: Packets are protected by `send_handles`.
+        special: The stream builds its packets one by one (a digit, an MKI).
+        live: The payload is made while it plays.
+        cursor, count: Place in the payloads, and how many there are.
+        remaining: Packets until the source is exhausted.
+        report_due: Loop time of the next RTCP report.
+        receive_handles, send_handles: libsrtp sessions.
+        expected: Source address packets are expected from, in the back-end's form.
+        destinations: Address packets go to.
+        outlets: What the back-end sends with.
+        payloads: Encoded frames that are playing.
+        streams: The stream of each row.
+    """
+
+    steady: Flags
+    secure_in: Flags
+    audio_type: Integers
+    listening: Flags
+    failing: Integers
+    receiving: Flags
+    silent: Flags
+    awaited_since: npt.NDArray[np.float64]
+    sending: Flags
+    due: Integers
+    period: Integers
+    samples: Integers
+    octets: Integers
+    send_type: npt.NDArray[np.uint8]
+    marker: Flags
+    secure_out: Flags
+    special: Flags
+    live: Flags
+    cursor: Integers
+    count: Integers
+    remaining: Integers
+    report_due: npt.NDArray[np.float64]
+
+    COLUMNS: ClassVar[Mapping[str, tuple[str, int | float]]] = {
+        "steady": ("?", 0),
+        "secure_in": ("?", 0),
+        "audio_type": ("i8", NO_TYPE),
+        "listening": ("?", 0),
+        "failing": ("i8", 0),
+        "receiving": ("?", 0),
+        "silent": ("?", 0),
+        "awaited_since": ("f8", float("nan")),
+        "sending": ("?", 0),
+        "due": ("i8", 0),
+        "period": ("i8", 4),
+        "samples": ("i8", 160),
+        "octets": ("i8", 160),
+        "send_type": ("u1", 0),
+        "marker": ("?", 0),
+        "secure_out": ("?", 0),
+        "special": ("?", 0),
+        "live": ("?", 0),
+        "cursor": ("i8", 0),
+        "count": ("i8", 1),
+        "remaining": ("i8", FOREVER),
+        "report_due": ("f8", float("inf")),
+    }
+
+    def __init__(self, rows: int, limit: int) -> None:
+        self.receive_handles: list[Any] = []
+        self.send_handles: list[Any] = []
+        self.expected: list[Hashable] = []
+        self.destinations: list[Any] = []
+        self.outlets: list[Any] = []
+        self.payloads: list[Sequence[bytes]] = []
+        self.streams: list[MediaStream | None] = []
+        super().__init__(rows, limit)
+
+    def allocate(self) -> int | None:
+        """Take a row, or None when the table is full."""
+        return self._take_row()
+
+    def release(self, row: int) -> None:
+        """Give a row back and let go of all it referred to."""
+        super().release(row)
+        self.receive_handles[row] = self.send_handles[row] = None
+        self.expected[row] = self.destinations[row] = self.outlets[row] = None
+        self.payloads[row] = ()
+        self.streams[row] = None
+
+    def _bind(self) -> None:
+        added = self.capacity - len(self.streams)
+        for column in (
+            self.receive_handles,
+            self.send_handles,
+            self.expected,
+            self.destinations,
+            self.outlets,
+            self.streams,
+        ):
+            column.extend([None] * added)
+        self.payloads.extend([()] * added)

@@ -1,0 +1,116 @@
+"""Where media may come from: the source latch.
+
+Plain RTP cannot tell the peer from an attacker who knows the port (RTP bleed, ES2017-04), so
+the signalled address is the rule. Only a symmetric stream learns another one, and only from the
+very first packets: one source, one SSRC, one payload type, rising sequence numbers, decided
+within five packets or 250 ms. After that the latch is locked until the session is negotiated
+anew. SRTP needs no guess: an authenticated packet proves its sender, and only such a packet
+moves the latch.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+__all__ = ["Latch", "Verdict"]
+
+LEARN_PACKETS: Final = 5
+LEARN_SECONDS: Final = 0.25
+AGREEING_PACKETS: Final = 3
+PLAUSIBLE_STEP: Final = 16
+
+
+class Verdict(Enum):
+    """What to do with a packet."""
+
+    ACCEPT = "accept"
+    HOLD = "hold"
+    """Keep it: a later packet may prove its source; until then it counts for nothing."""
+    DROP = "drop"
+
+
+class _Candidate:
+    __slots__ = ("agreeing", "payload_type", "sequence", "ssrc")
+
+    def __init__(self, ssrc: int, payload_type: int, sequence: int) -> None:
+        self.ssrc = ssrc
+        self.payload_type = payload_type
+        self.sequence = sequence
+        self.agreeing = 1
+
+
+class Latch:
+    """The source of one received stream.
+
+    Args:
+        signalled: Address of the session description, in the back-end's own form.
+        symmetric: Whether another source may be learned at the start.
+    """
+
+    __slots__ = ("_candidates", "_first_seen", "_seen", "locked", "source", "symmetric")
+
+    def __init__(self, signalled: Hashable, *, symmetric: bool) -> None:
+        self.source = signalled
+        self.symmetric = symmetric
+        self.locked = not symmetric
+        self._candidates: dict[Hashable, _Candidate] = {}
+        self._seen = 0
+        self._first_seen = 0.0
+
+    def on_plain(
+        self, source: Hashable, ssrc: int, payload_type: int, sequence: int, now: float
+    ) -> Verdict:
+        """Judge a packet that proves nothing about its sender; may lock the latch."""
+        if source == self.source:
+            self._lock(source)
+            return Verdict.ACCEPT
+        if self.locked:
+            return Verdict.DROP
+        if not self._seen:
+            self._first_seen = now
+        self._seen += 1
+        if self._seen > LEARN_PACKETS or now - self._first_seen > LEARN_SECONDS:
+            self._lock(self.source)
+            return Verdict.DROP
+        candidate = self._candidates.get(source)
+        if candidate is None:
+            self._candidates[source] = _Candidate(ssrc, payload_type, sequence)
+            return Verdict.HOLD
+        step = (sequence - candidate.sequence) & 0xFFFF
+        if (
+            ssrc != candidate.ssrc
+            or payload_type != candidate.payload_type
+            or not 0 < step <= PLAUSIBLE_STEP
+        ):
+            return Verdict.DROP
+        candidate.sequence = sequence
+        candidate.agreeing += 1
+        if candidate.agreeing < AGREEING_PACKETS:
+            return Verdict.HOLD
+        self._lock(source)
+        return Verdict.ACCEPT
+
+    def on_authenticated(self, source: Hashable, *, newest: bool) -> bool:
+        """Take note of an authenticated packet; True when it moved the latch.
+
+        Args:
+            source: Where it came from.
+            newest: Whether it continues the stream. A late packet does not move the latch:
+                it may be an old one that somebody held back and sent from elsewhere.
+        """
+        if source == self.source:
+            self.locked = True
+            return False
+        if not newest:
+            return False
+        self._lock(source)
+        return True
+
+    def _lock(self, source: Hashable) -> None:
+        self.source = source
+        self.locked = True
+        self._candidates.clear()

@@ -1,0 +1,99 @@
+"""What offer and answer agreed on, as the media engine needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from callmeter.errors import ConfigurationError
+from callmeter.media.codecs import find_codec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from callmeter.srtp.context import SrtpContext
+
+__all__ = ["PHASE_MS", "StreamParameters"]
+
+PHASE_MS: Final = 5
+"""The engine's finest step; packet times are multiples of it."""
+MAX_PTIME_MS: Final = 120
+MAX_PAYLOAD_TYPE: Final = 127
+MAX_PORT: Final = 65_535
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamParameters:
+    """One negotiated audio stream.
+
+    Attributes:
+        codec: `"PCMU"` or `"PCMA"`, to send.
+        payload_type: Its number, to send.
+        receive_payload_types: Number to codec of what may arrive; empty means `payload_type`.
+        ptime_ms: Length of a sent packet, a multiple of 5.
+        clock_rate: RTP timestamp units a second.
+        remote: IP address and port media goes to; port 0 sends nothing.
+        remote_rtcp: The same for RTCP; None: that of `remote` under mux, else the next port.
+        rtcp_mux: RTP and RTCP share the port (RFC 5761).
+        send, receive: The direction, seen from here.
+        telephone_event: Payload type of RFC 4733 to send, or None.
+        receive_telephone_event: Payload type of RFC 4733 that may arrive, or None.
+        srtp_send: Protects everything that leaves, RTCP and the last BYE included.
+        srtp_receive: Nothing that it does not authenticate is accepted. The same object in a
+            later `start` keeps its state; the stream closes both when it is done with them.
+        symmetric: Send to where media really comes from (RFC 4961).
+
+    Raises:
+        ConfigurationError: A value that cannot be sent.
+    """
+
+    codec: str
+    payload_type: int
+    remote: tuple[str, int]
+    receive_payload_types: Mapping[int, str] = field(default_factory=dict)
+    ptime_ms: int = 20
+    clock_rate: int = 8000
+    remote_rtcp: tuple[str, int] | None = None
+    rtcp_mux: bool = False
+    send: bool = True
+    receive: bool = True
+    telephone_event: int | None = None
+    receive_telephone_event: int | None = None
+    srtp_send: SrtpContext | None = None
+    srtp_receive: SrtpContext | None = None
+    symmetric: bool = True
+
+    def __post_init__(self) -> None:
+        codec = find_codec(self.codec)
+        if self.clock_rate != codec.sample_rate:
+            raise ConfigurationError(f"{codec.name} has a clock rate of {codec.sample_rate} Hz")
+        for name in self.receive_payload_types.values():
+            find_codec(name)
+        if self.ptime_ms % PHASE_MS or not PHASE_MS <= self.ptime_ms <= MAX_PTIME_MS:
+            raise ConfigurationError(
+                f"a ptime of {self.ptime_ms} ms is not a multiple of 5 from 5 to {MAX_PTIME_MS}"
+            )
+        for number in (self.payload_type, *self.receive_payload_types):
+            if not 0 <= number <= MAX_PAYLOAD_TYPE:
+                raise ConfigurationError(f"{number} is no RTP payload type")
+        for _, port in (self.remote, self.remote_rtcp or self.remote):
+            if not 0 <= port <= MAX_PORT:
+                raise ConfigurationError(f"{port} is no UDP port")
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Samples of a sent packet."""
+        return self.clock_rate * self.ptime_ms // 1000
+
+    @property
+    def accepted(self) -> dict[int, str]:
+        """Audio payload types that may arrive, and their codecs."""
+        return dict(self.receive_payload_types) or {self.payload_type: self.codec}
+
+    @property
+    def rtcp_destination(self) -> tuple[str, int]:
+        """Where RTCP goes."""
+        if self.remote_rtcp is not None:
+            return self.remote_rtcp
+        host, port = self.remote
+        return (host, port) if self.rtcp_mux else (host, min(port + 1, MAX_PORT))

@@ -1,0 +1,383 @@
+"""The receiving side of one stream, one packet at a time.
+
+This is the scalar half of the packet lane: it decides what is unusual, and once a stream is
+steady lets the batches of `receive` do the rest. Bad packets move counters and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from callmeter.errors import LocalProtocolError
+from callmeter.media.events import (
+    AuthenticationFailing,
+    DigitReceived,
+    FirstPacket,
+    SourceChanged,
+    SsrcChanged,
+)
+from callmeter.media.latch import Latch, Verdict
+from callmeter.rtp.header import header_length, parse_header, payload_bounds
+from callmeter.rtp.telephone_event import EventReceiver
+from callmeter.srtp.stream_policy import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from callmeter.media.datagrams import Backend
+    from callmeter.media.events import MediaEvent
+    from callmeter.media.lanes import LaneTable
+    from callmeter.media.parameters import StreamParameters
+    from callmeter.media.sinks import AudioSink
+    from callmeter.rtp import telephone_event
+    from callmeter.rtp.header import RtpHeader
+    from callmeter.rtp.stream_table import StreamTable
+    from callmeter.srtp.context import SrtpContext
+
+__all__ = ["StreamReceiver"]
+
+FAILURES_IN_A_ROW: Final = 100
+OLD_KEY_SECONDS: Final = 2.0
+MAX_EDGES: Final = 128
+"""Source and SSRC changes that become events; the counters go on."""
+HALF_SEQUENCES: Final = 1 << 15
+AUTHENTICATION: Final = "authentication"
+REPLAY: Final = "replay"
+OTHER_SRTP: Final = "srtp"
+
+Held = tuple[bytes, "RtpHeader", float]
+
+
+class StreamReceiver:
+    """State and rules of one received stream.
+
+    Args:
+        row: Its row in all tables.
+        lanes: Where the batches read what is steady.
+        reception: The accounting.
+        backend: Knows the form of addresses.
+        emit: Takes the events.
+
+    Attributes:
+        dropped: Datagrams not accepted, by reason.
+        latch: Where media may come from; None before `start`.
+        moved: Called with the new source when it changed.
+        sinks: Who hears the stream.
+        sink_error: What a sink raised; it was detached for it.
+        first_packet_at: Loop time of the first accepted packet.
+        digits: Digits heard.
+        old_key_packets: Packets under the previous key after a rekey.
+    """
+
+    def __init__(
+        self,
+        row: int,
+        lanes: LaneTable,
+        reception: StreamTable,
+        backend: Backend,
+        emit: Callable[[MediaEvent], None],
+    ) -> None:
+        self._row = row
+        self._lanes = lanes
+        self._reception = reception
+        self._backend = backend
+        self._emit = emit
+        self.dropped: dict[str, int] = {}
+        self.latch: Latch | None = None
+        self.moved: Callable[[Any], None] = lambda _: None
+        self.sinks: tuple[AudioSink, ...] = ()
+        self.sink_error: Exception | None = None
+        self.first_packet_at: float | None = None
+        self.digits = 0
+        self.old_key_packets = 0
+        self.context: SrtpContext | None = None
+        self._previous: SrtpContext | None = None
+        self._previous_until = 0.0
+        self._parameters: StreamParameters | None = None
+        self._codecs: dict[int, str] = {}
+        self._steady_codec = ""
+        self._events: EventReceiver | None = None
+        self._held: list[Held] = []
+        self._edges = 0
+
+    def drop(self, reason: str) -> None:
+        """Count a datagram that was not accepted."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+    # --- set-up -------------------------------------------------------------------------------
+
+    def start(self, parameters: StreamParameters, source: Hashable, now: float) -> None:
+        """Take what was negotiated, for the first time or again.
+
+        Raises:
+            LocalProtocolError: A secure stream would become plain.
+        """
+        lanes, row, context = self._lanes, self._row, parameters.srtp_receive
+        if context is None and self.context is not None:
+            raise LocalProtocolError("a secure stream stays secure until it is stopped")
+        before = self._parameters
+        lanes.steady[row] = False
+        lanes.failing[row] = 0
+        if context is not self.context:
+            self.forget_previous_key()
+            self._previous, self._previous_until = self.context, now + OLD_KEY_SECONDS
+            self.context = context
+        lanes.receive_handles[row] = None if context is None else context.handle
+        lanes.secure_in[row] = context is not None
+        if self.latch is not None and before is not None and before.remote == parameters.remote:
+            # Whoever sends now goes on; a new place may be learned only while nobody does.
+            source = self.latch.source
+        self.latch = Latch(source, symmetric=parameters.symmetric)
+        lanes.expected[row] = source
+        self._held.clear()
+        self._parameters = parameters
+        self._codecs = parameters.accepted
+        if parameters.receive_telephone_event is None:
+            self._events = None
+        elif self._events is None:
+            self._events = EventReceiver(parameters.clock_rate)
+        if parameters.receive and not lanes.receiving[row]:
+            lanes.awaited_since[row] = now
+        lanes.receiving[row] = parameters.receive
+        lanes.silent[row] = False
+        self._reception.clock_rate[row] = parameters.clock_rate
+        if before is None or before.receive != parameters.receive:
+            self._reception.restart_timing(row)
+
+    def forget_previous_key(self) -> None:
+        """The old key has served; its session is closed."""
+        if self._previous is not None:
+            self._previous.close()
+            self._previous = None
+
+    def stop(self) -> None:
+        """Let the sinks finish and close the keys."""
+        self._lanes.steady[self._row] = False
+        self._lanes.receive_handles[self._row] = None
+        self.forget_previous_key()
+        if self.context is not None:
+            self.context.close()
+        for sink in self.sinks:
+            self.close_sink(sink)
+        self.sinks = ()
+
+    def attach(self, sink: AudioSink) -> None:
+        """Let a sink hear the stream; it is open already."""
+        self.sinks = (*self.sinks, sink)
+        self._lanes.listening[self._row] = True
+
+    def detach(self, sink: AudioSink) -> bool:
+        """The sink hears no more; False when it did not."""
+        if not any(attached is sink for attached in self.sinks):
+            return False
+        self.sinks = tuple(attached for attached in self.sinks if attached is not sink)
+        self._lanes.listening[self._row] = bool(self.sinks)
+        self.close_sink(sink)
+        return True
+
+    def close_sink(self, sink: AudioSink) -> None:
+        """Close a sink; what it raises is kept, never passed on."""
+        try:
+            sink.close()
+        except Exception as error:  # noqa: BLE001  a sink is foreign code: it may not end a call
+            self.sink_error = error
+
+    # --- time ---------------------------------------------------------------------------------
+
+    def next_deadline(self) -> float | None:
+        """When `on_deadline` has something to do."""
+        digit = None if self._events is None else self._events.next_deadline()
+        if self._previous is None:
+            return digit
+        return self._previous_until if digit is None else min(digit, self._previous_until)
+
+    def on_deadline(self, now: float) -> None:
+        """End a digit whose end was lost, and the life of an old key."""
+        if self._previous is not None and now >= self._previous_until:
+            self.forget_previous_key()
+        if self._events is not None:
+            self._heard_digits(self._events.on_deadline(now), now)
+
+    # --- packets ------------------------------------------------------------------------------
+
+    def on_rtp(self, datagram: bytes, source: Hashable, arrival: float) -> None:
+        """Judge one RTP datagram and account for it."""
+        latch = self.latch
+        if latch is None or self._parameters is None or not self._parameters.receive:
+            self.drop("inactive")
+            return
+        header = parse_header(datagram)
+        if header is None or header_length(datagram) is None:
+            self.drop("header")
+            return
+        if self.context is not None:
+            self._on_secure(datagram, header, source, arrival)
+            return
+        if not self._is_expected(header.payload_type):
+            self.drop("payload_type")
+            return
+        before = latch.source
+        verdict = latch.on_plain(source, header.ssrc, header.payload_type, header.sequence, arrival)
+        if verdict is Verdict.ACCEPT:
+            held, self._held = self._held, []
+            if latch.source != before:
+                self._on_moved(before, arrival)
+                for earlier, earlier_header, at in held:
+                    self._account(earlier, earlier_header, at)
+            self._account(datagram, header, arrival)
+        elif verdict is Verdict.HOLD:
+            self._held.append((datagram, header, arrival))
+        else:
+            self.drop("source")
+
+    def _is_expected(self, payload_type: int) -> bool:
+        parameters = self._parameters
+        return payload_type in self._codecs or (
+            parameters is not None and payload_type == parameters.receive_telephone_event
+        )
+
+    def _on_secure(
+        self, datagram: bytes, header: RtpHeader, source: Hashable, arrival: float
+    ) -> None:
+        packet = self._unprotect(datagram, arrival)
+        latch = self.latch
+        if packet is None or latch is None:
+            return
+        self._lanes.failing[self._row] = 0
+        before = latch.source
+        highest = int(self._reception.extended_max[self._row])
+        newest = (
+            highest < 0
+            or header.ssrc != int(self._reception.ssrc[self._row])
+            or 0 < (header.sequence - highest) & 0xFFFF < HALF_SEQUENCES
+        )
+        if latch.on_authenticated(source, newest=newest):
+            self._on_moved(before, arrival)
+        if not self._is_expected(header.payload_type):
+            self.drop("payload_type")
+            return
+        self._account(packet, header, arrival)
+
+    def _unprotect(self, datagram: bytes, arrival: float) -> bytes | None:
+        context = self.context
+        if context is None:
+            return None
+        failures, replayed = context.auth_failures, context.replayed
+        packet = context.unprotect(datagram)
+        if packet is not None:
+            self.forget_previous_key()
+            return packet
+        if self._previous is not None:
+            packet = self._previous.unprotect(datagram)
+            if packet is not None:
+                self.old_key_packets += 1
+                return packet
+        if context.auth_failures > failures:
+            self.on_failure(Status.AUTH_FAIL, datagram, arrival)
+        elif context.replayed > replayed:
+            self.on_failure(Status.REPLAY_FAIL, datagram, arrival)
+        else:
+            self.on_failure(Status.FAIL, datagram, arrival)
+        return None
+
+    def on_batch_failure(self, status: int) -> None:
+        """A packet of a batch failed; what comes next is judged one by one."""
+        self._lanes.steady[self._row] = False
+        if self.context is not None:
+            self.context.record(status)
+        self.on_failure(status, b"", 0.0)
+
+    def on_failure(self, status: int, datagram: bytes, arrival: float) -> None:
+        """Count a packet that SRTP refused; a long run of them becomes one event."""
+        if status in {Status.REPLAY_FAIL, Status.REPLAY_OLD}:
+            self.drop(REPLAY)
+            return
+        self.drop(AUTHENTICATION if status == Status.AUTH_FAIL else OTHER_SRTP)
+        lanes, row = self._lanes, self._row
+        lanes.failing[row] += 1
+        if lanes.failing[row] == FAILURES_IN_A_ROW and datagram:
+            bounds = payload_bounds(datagram)
+            length = 0 if bounds is None else bounds[1] - bounds[0]
+            parameters = self._parameters
+            expected = 0 if parameters is None else parameters.samples_per_frame
+            self._emit(
+                AuthenticationFailing(
+                    at=arrival,
+                    count=FAILURES_IN_A_ROW,
+                    looks_like_plain_rtp=length == expected,
+                    sample=datagram,
+                )
+            )
+
+    def _account(self, packet: bytes, header: RtpHeader, arrival: float) -> None:
+        bounds = payload_bounds(packet)
+        if bounds is None:
+            self.drop("padding")
+            return
+        reception, row = self._reception, self._row
+        if self.first_packet_at is None:
+            self.first_packet_at = arrival
+            reception.ssrc[row] = header.ssrc
+            source = self._backend.to_host_port(self._lanes.expected[row])
+            self._emit(FirstPacket(at=arrival, source=source, ssrc=header.ssrc))
+        elif header.ssrc != int(reception.ssrc[row]):
+            previous = int(reception.ssrc[row])
+            reception.switch_ssrc(row, header.ssrc)
+            self._edge(SsrcChanged(at=arrival, previous=previous, ssrc=header.ssrc))
+        start, end = bounds
+        payload = packet[start:end]
+        codec = self._codecs.get(header.payload_type)
+        reception.update_one(
+            row, header.sequence, header.timestamp, arrival, len(payload), codec is not None
+        )
+        if codec is None:
+            if self._events is not None:
+                digits = self._events.on_packet(payload, header.timestamp, arrival)
+                self._heard_digits(digits, arrival)
+            return
+        self.hear(header.sequence, header.timestamp, arrival, payload, codec)
+        self._settle(header.payload_type, codec)
+
+    def _settle(self, payload_type: int, codec: str) -> None:
+        """From here on batches may take the stream, if nothing unusual is pending."""
+        lanes, row, context = self._lanes, self._row, self.context
+        if context is not None and (context.handle is None or self._previous is not None):
+            return
+        if self.latch is not None and self.latch.locked:
+            lanes.audio_type[row] = payload_type
+            self._steady_codec = codec
+            lanes.steady[row] = True
+
+    def hear(
+        self, sequence: int, timestamp: int, arrival: float, payload: bytes, codec: str = ""
+    ) -> None:
+        """Give a payload to the sinks; one that fails is detached."""
+        for sink in self.sinks:
+            try:
+                sink.write(codec or self._steady_codec, sequence, timestamp, arrival, payload)
+            except Exception as error:  # noqa: BLE001  foreign code may not stop the tick
+                self.sink_error = error
+                self.detach(sink)
+
+    def _heard_digits(self, digits: list[telephone_event.DigitReceived], at: float) -> None:
+        for heard in digits:
+            self.digits += 1
+            self._emit(DigitReceived(at=at, digit=heard.digit, duration_ms=heard.duration_ms))
+
+    def _on_moved(self, before: Any, arrival: float) -> None:
+        latch = self.latch
+        if latch is not None:
+            self._lanes.expected[self._row] = latch.source
+            self.moved(latch.source)
+            self._edge(
+                SourceChanged(
+                    at=arrival,
+                    previous=self._backend.to_host_port(before),
+                    source=self._backend.to_host_port(latch.source),
+                )
+            )
+
+    def _edge(self, event: MediaEvent) -> None:
+        if self._edges < MAX_EDGES:
+            self._edges += 1
+            self._emit(event)

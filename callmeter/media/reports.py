@@ -1,0 +1,163 @@
+"""The RTCP of one stream: reports out on schedule, the peer's reports in (RFC 3550 section 6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from callmeter.errors import RtcpSyntaxError
+from callmeter.media.events import PeerLeft, ReportReceived
+from callmeter.rtp.reception import report_block
+from callmeter.rtp.report_schedule import ReportSchedule, round_trip_time
+from callmeter.rtp.rtcp import (
+    Goodbye,
+    ReceiverReport,
+    SenderReport,
+    SourceDescription,
+    build_compound,
+    ntp_timestamp,
+    parse_rtcp,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from callmeter.media.events import MediaEvent
+    from callmeter.rtp.rtcp import ReportBlock, RtcpPacket
+    from callmeter.rtp.send_table import SendTable
+    from callmeter.rtp.stream_table import StreamTable
+
+__all__ = ["RtcpReporter"]
+
+SENDER_FOR_S: Final = 10.0
+"""Two report intervals: who sent within them is a sender (RFC 3550 section 6.4)."""
+
+
+class RtcpReporter:
+    """Builds and takes compound packets; knows nothing of sockets and keys.
+
+    Args:
+        row: The stream's row in both tables.
+        cname: Canonical name of the SDES item.
+        reception: Received streams.
+        table: Sent streams.
+        now: Loop time.
+        entropy: Random octets, for the schedule.
+
+    Attributes:
+        schedule: When to send, and what the peer reported.
+        sent, received: Compound packets.
+    """
+
+    __slots__ = ("_cname", "_reception", "_row", "_table", "received", "schedule", "sent")
+
+    def __init__(
+        self,
+        row: int,
+        cname: str,
+        reception: StreamTable,
+        table: SendTable,
+        now: float,
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        self._row = row
+        self._cname = cname
+        self._reception = reception
+        self._table = table
+        self.schedule = ReportSchedule(int(table.ssrc[row]), now, entropy)
+        self.sent = 0
+        self.received = 0
+
+    def due(self, now: float) -> bool:
+        """Whether a report is to be sent now."""
+        self.schedule.we_sent = self._is_sender(now)
+        return self.schedule.on_deadline(now)
+
+    def compound(self, now: float, wall: float, *, goodbye: bool = False) -> bytes:
+        """Report, CNAME, and a BYE at the end of the session.
+
+        Args:
+            now: Loop time.
+            wall: The same moment in seconds since 1970.
+            goodbye: The last packet of the session.
+        """
+        row, table = self._row, self._table
+        ssrc = int(table.ssrc[row])
+        blocks = self._blocks(now)
+        report: RtcpPacket
+        if self._is_sender(now):
+            report = SenderReport(
+                ssrc,
+                ntp_timestamp(wall),
+                table.media_time(row, now),
+                int(table.packets[row]),
+                int(table.octets[row]),
+                blocks,
+            )
+        else:
+            report = ReceiverReport(ssrc, blocks)
+        packets: list[RtcpPacket] = [report, SourceDescription.cname(ssrc, self._cname)]
+        if goodbye:
+            packets.append(Goodbye((ssrc,)))
+            self.schedule.stop()
+        return build_compound(packets)
+
+    def on_sent(self, octets: int) -> None:
+        """A compound packet of this size has left."""
+        self.sent += 1
+        self.schedule.on_sent(octets)
+
+    def on_compound(self, data: bytes, arrival: float, wall: float) -> list[MediaEvent] | None:
+        """Take in a decrypted compound packet.
+
+        Args:
+            data: As it came.
+            arrival: Loop time.
+            wall: The same moment in seconds since 1970.
+
+        Returns:
+            What it means, or None when it is malformed.
+        """
+        try:
+            packets = parse_rtcp(data)
+        except RtcpSyntaxError:
+            return None
+        self.received += 1
+        ntp = ntp_timestamp(wall)
+        self.schedule.on_received(packets, len(data), arrival, ntp)
+        events: list[MediaEvent] = [
+            self._report_event(packet, arrival, ntp)
+            for packet in packets
+            if isinstance(packet, SenderReport | ReceiverReport)
+        ]
+        known = int(self._reception.ssrc[self._row])
+        events.extend(
+            PeerLeft(at=arrival, ssrc=known)
+            for packet in packets
+            if isinstance(packet, Goodbye) and known in packet.ssrcs
+        )
+        return events
+
+    def _report_event(
+        self, report: SenderReport | ReceiverReport, arrival: float, ntp: int
+    ) -> ReportReceived:
+        ssrc = int(self._table.ssrc[self._row])
+        for block in report.blocks:
+            if block.ssrc == ssrc:
+                return ReportReceived(
+                    at=arrival,
+                    rtt_s=round_trip_time(block, ntp),
+                    fraction_lost=block.fraction_lost / 256,
+                    jitter_s=block.jitter / float(self._table.clock_rate[self._row]),
+                )
+        return ReportReceived(at=arrival, rtt_s=None, fraction_lost=None, jitter_s=None)
+
+    def _is_sender(self, now: float) -> bool:
+        row = self._row
+        return bool(self._table.packets[row]) and now - self._table.last_sent[row] < SENDER_FOR_S
+
+    def _blocks(self, now: float) -> tuple[ReportBlock, ...]:
+        row = self._row
+        if not self._reception.valid_packets(row):
+            return ()
+        last_sr, delay = self.schedule.last_sr(int(self._reception.ssrc[row]), now)
+        return (report_block(self._reception, row, last_sr=last_sr, delay_since_last_sr=delay),)

@@ -1,0 +1,320 @@
+"""The sending side of one stream: what plays, which digits, under which key."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from callmeter.errors import ConfigurationError, LocalProtocolError
+from callmeter.media.codecs import find_codec
+from callmeter.media.lanes import FOREVER
+from callmeter.media.parameters import PHASE_MS
+from callmeter.media.sources import AudioSource, LiveSource
+from callmeter.rtp.header import pack_header
+from callmeter.rtp.telephone_event import EventSender
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from callmeter.media.lanes import LaneTable
+    from callmeter.media.parameters import StreamParameters
+    from callmeter.media.sources import LiveLine
+    from callmeter.rtp.send_table import SendTable
+    from callmeter.srtp.context import SrtpContext
+
+__all__ = ["StreamSender"]
+
+NEARLY_SPENT: Final = 1 << 20
+"""A key with fewer packets left is spent packet by packet, to stop at the right one."""
+HALF_TIMESTAMPS: Final = 1 << 31
+
+
+class _Digits:
+    __slots__ = ("digits", "duration_ms", "future", "gap_ms", "sender")
+
+    def __init__(
+        self, digits: str, duration_ms: int, gap_ms: int, future: asyncio.Future[None]
+    ) -> None:
+        self.digits = digits
+        self.duration_ms = duration_ms
+        self.gap_ms = gap_ms
+        self.future = future
+        self.sender: EventSender | None = None
+
+
+class StreamSender:
+    """State of one sent stream; the columns of its row do the sending.
+
+    Args:
+        row: Its row in all tables.
+        lanes: The columns.
+        table: Sequence numbers and counters.
+        future: Makes futures, usually `loop.create_future`.
+
+    Attributes:
+        context: The key everything is protected with; None on a plain stream.
+        digits: Digits sent.
+        protect_failures: Packets of the scalar path that could not be protected.
+        line: The live source that plays, or None.
+    """
+
+    def __init__(
+        self,
+        row: int,
+        lanes: LaneTable,
+        table: SendTable,
+        future: Callable[[], asyncio.Future[None]],
+    ) -> None:
+        self._row = row
+        self._lanes = lanes
+        self._table = table
+        self._future = future
+        self.context: SrtpContext | None = None
+        self.digits = 0
+        self.protect_failures = 0
+        self.line: LiveLine | None = None
+        self._parameters: StreamParameters | None = None
+        self._source: AudioSource | None = None
+        self._frames_wanted: float | None = None
+        self._playing: asyncio.Future[None] | None = None
+        self._queue: deque[_Digits] = deque()
+        self._spent = 0
+
+    # --- set-up -------------------------------------------------------------------------------
+
+    def start(self, parameters: StreamParameters, phase: int, now: float) -> None:
+        """Take what was negotiated, for the first time or again.
+
+        Args:
+            parameters: What was agreed.
+            phase: The engine phase the first packet is due in.
+            now: Loop time.
+
+        Raises:
+            LocalProtocolError: A secure stream would become plain.
+        """
+        lanes, row, context = self._lanes, self._row, parameters.srtp_send
+        if context is None and self.context is not None:
+            raise LocalProtocolError("a secure stream stays secure until it is stopped")
+        before = self._parameters
+        self._parameters = parameters
+        # Nothing may leave between the old state and the new one.
+        sending = bool(lanes.sending[row])
+        lanes.sending[row] = False
+        if context is not self.context:
+            lanes.send_handles[row] = None if context is None else context.handle
+            if self.context is not None:
+                self.context.close()
+            self.context = context
+            self._spent = int(self._table.packets[row])
+        lanes.secure_out[row] = context is not None
+        lanes.send_type[row] = parameters.payload_type
+        lanes.period[row] = parameters.ptime_ms // PHASE_MS
+        samples = parameters.samples_per_frame
+        if before is None or (before.codec, before.samples_per_frame) != (
+            parameters.codec,
+            samples,
+        ):
+            lanes.samples[row] = lanes.octets[row] = samples
+            self._load()
+        self._table.clock_rate[row] = parameters.clock_rate
+        wanted = parameters.send and bool(parameters.remote[1])
+        if wanted and not sending:
+            self._catch_up(now)
+            lanes.marker[row] = True
+            lanes.due[row] = phase
+        self._mark_special()
+        lanes.sending[row] = wanted
+
+    def _catch_up(self, now: float) -> None:
+        """The media clock ran on while nothing was sent."""
+        row, table = self._row, self._table
+        target = table.media_time(row, now)
+        if 0 < (target - int(table.timestamp[row])) & 0xFFFF_FFFF < HALF_TIMESTAMPS:
+            table.timestamp[row] = target
+
+    def stop(self) -> None:
+        """Send no more; whoever waits for the end of something has it."""
+        self._lanes.sending[self._row] = False
+        self._lanes.send_handles[self._row] = None
+        self._finish_playing()
+        for entry in self._queue:
+            entry.future.cancel()
+        self._queue.clear()
+        if self.context is not None:
+            self.context.close()
+
+    # --- audio --------------------------------------------------------------------------------
+
+    def play(
+        self, source: AudioSource | LiveSource | None, seconds: float | None
+    ) -> asyncio.Future[None]:
+        """Play a source in place of what plays now; None is silence.
+
+        Returns:
+            Done when the source is exhausted or replaced.
+
+        Raises:
+            ConfigurationError: This is no source.
+        """
+        self._finish_playing()
+        if source is not None and not isinstance(source, (AudioSource, LiveSource)):
+            raise ConfigurationError(f"{source!r} cannot be played")
+        if isinstance(source, LiveSource):
+            self.line = source.line()
+        else:
+            self._source = source
+        self._playing = self._future()
+        self._frames_wanted = None if seconds is None else seconds
+        if self._parameters is not None:
+            self._load()
+        return self._playing
+
+    def _finish_playing(self) -> None:
+        playing, self._playing = self._playing, None
+        self._source = self.line = None
+        self._lanes.live[self._row] = False
+        if playing is not None and not playing.done():
+            playing.set_result(None)
+
+    def _load(self) -> None:
+        """Put the frames of the source into the row."""
+        lanes, row, parameters = self._lanes, self._row, self._parameters
+        if parameters is None:
+            return
+        samples = parameters.samples_per_frame
+        remaining = FOREVER
+        payloads: tuple[bytes, ...] = (find_codec(parameters.codec).silent_frame(samples),)
+        if self._source is not None:
+            frames = self._source.frames(parameters.codec, samples)
+            payloads = tuple(frames.payloads)
+            if not payloads or any(len(payload) != samples for payload in payloads):
+                raise ConfigurationError(f"{self._source!r} gives frames of a wrong length")
+            remaining = FOREVER if frames.loop else len(payloads)
+        if self._frames_wanted is not None:
+            wanted = round(self._frames_wanted * parameters.clock_rate / samples)
+            remaining = min(remaining, wanted)
+        lanes.payloads[row] = payloads
+        lanes.cursor[row] = 0
+        lanes.count[row] = len(payloads)
+        lanes.remaining[row] = remaining
+        lanes.live[row] = self.line is not None
+
+    def on_exhausted(self) -> None:
+        """The last frame was sent a packet time ago."""
+        self._frames_wanted = None
+        self._finish_playing()
+        self._load()
+
+    def on_live_frame(self) -> None:
+        """Ask the live source for the frame that is due."""
+        line, parameters, row = self.line, self._parameters, self._row
+        if line is None or parameters is None:
+            return
+        samples = parameters.samples_per_frame
+        frame = line.next_frame(parameters.codec, samples)
+        if frame is None:
+            self.on_exhausted()
+            return
+        silence = find_codec(parameters.codec).silent_frame(samples)
+        self._lanes.payloads[row] = ((frame + silence)[:samples],)
+
+    # --- digits -------------------------------------------------------------------------------
+
+    def send_digits(self, digits: str, duration_ms: int, gap_ms: int) -> asyncio.Future[None]:
+        """Queue digits.
+
+        Returns:
+            Done when the last one and its gap were sent; cancelled when the stream stops first.
+
+        Raises:
+            ConfigurationError: A character that is no digit, or a length that cannot be sent.
+            LocalProtocolError: The peer does not take telephone events.
+        """
+        if self._parameters is not None and self._parameters.telephone_event is None:
+            raise LocalProtocolError("the peer did not agree to telephone events (RFC 4733)")
+        EventSender(digits, duration_ms=duration_ms, gap_ms=gap_ms)
+        entry = _Digits(digits, duration_ms, gap_ms, self._future())
+        self._queue.append(entry)
+        self._mark_special()
+        return entry.future
+
+    def _mark_special(self) -> None:
+        context = self.context
+        one_by_one = context is not None and (
+            context.handle is None
+            or (context.packets_left is not None and context.packets_left < NEARLY_SPENT)
+        )
+        self._lanes.special[self._row] = one_by_one or bool(self._queue)
+
+    def on_second(self) -> None:
+        """Charge the key for what the batches sent with it (RFC 4568 section 6.1, lifetime)."""
+        context = self.context
+        if context is None or context.packets_left is None or self._lanes.special[self._row]:
+            return
+        sent = int(self._table.packets[self._row])
+        context.spend(sent - self._spent)
+        self._spent = sent
+        self._mark_special()
+
+    def special(self, now: float) -> bytes | None:
+        """Build the packet that is due outside the batches; None when nothing may be sent."""
+        parameters, table, row = self._parameters, self._table, self._row
+        if parameters is None:
+            return None
+        step = parameters.samples_per_frame
+        event = self._next_event(step, int(table.timestamp[row]))
+        ssrc = int(table.ssrc[row])
+        if event is not None and parameters.telephone_event is not None:
+            sequence, timestamp = table.advance_one(
+                row, step, len(event.payload), now, timestamp=event.timestamp
+            )
+            header = pack_header(
+                parameters.telephone_event, sequence, timestamp, ssrc, marker=event.marker
+            )
+            packet = header + event.payload
+        else:
+            payload = self._next_payload()
+            sequence, timestamp = table.advance_one(row, step, len(payload), now)
+            marker = bool(self._lanes.marker[row])
+            header = pack_header(parameters.payload_type, sequence, timestamp, ssrc, marker=marker)
+            packet = header + payload
+        self._lanes.marker[row] = False
+        return self._protected(packet)
+
+    def _protected(self, packet: bytes) -> bytes | None:
+        context = self.context
+        if context is None:
+            return packet
+        protected = context.protect(packet)
+        self._spent = int(self._table.packets[self._row])
+        if protected is None:
+            self.protect_failures += 1
+        return protected
+
+    def _next_payload(self) -> bytes:
+        lanes, row = self._lanes, self._row
+        cursor = int(lanes.cursor[row])
+        payload = lanes.payloads[row][cursor]
+        lanes.cursor[row] = (cursor + 1) % int(lanes.count[row])
+        lanes.remaining[row] -= 1
+        return payload
+
+    def _next_event(self, step: int, timestamp: int) -> Any:
+        while self._queue:
+            entry = self._queue[0]
+            if entry.sender is None:
+                entry.sender = EventSender(
+                    entry.digits, step=step, duration_ms=entry.duration_ms, gap_ms=entry.gap_ms
+                )
+            before = entry.sender.sent
+            event = entry.sender.tick(timestamp)
+            self.digits += entry.sender.sent - before
+            if not entry.sender.finished:
+                return event
+            self._queue.popleft()
+            if not entry.future.done():
+                entry.future.set_result(None)
+        self._mark_special()
+        return None

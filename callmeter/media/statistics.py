@@ -1,0 +1,64 @@
+"""What a media stream did, as one frozen snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from callmeter.rtp.reception import ReceptionStatistics, SenderStatistics
+
+__all__ = ["StreamStatistics"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamStatistics:
+    """A stream at one moment; None means nothing to measure yet.
+
+    Attributes:
+        sampled_at: Loop time, seconds.
+        send, receive: The RTP figures of the two directions.
+        ssrc, remote_ssrc: The own source, and the peer's.
+        source: Where media comes from, or was signalled to come from; None before `start`.
+        source_locked: Whether that is settled.
+        first_packet_at: Loop time of the first accepted packet.
+        srtp_decrypt_failures: RTP packets that failed authentication or decryption.
+        srtp_replayed: RTP packets that came again, or too late for the replay window.
+        srtp_old_key_packets: Packets under the previous key after a rekey.
+        srtp_protect_failures: Packets that could not be protected, and so were not sent.
+        rtt_ms: Round trip by RTCP.
+        rtcp_sr_rr_interval_ms: Time between the last two reports of the peer.
+        reported_fraction_lost: Loss of our packets by the peer's last report, percent.
+        reported_packets_lost: The same, packets in all.
+        reported_jitter_ms: Jitter of our packets by the peer's last report.
+        rtcp_packets_sent, rtcp_packets_received: Compound packets.
+        dtmf_digits_sent, dtmf_digits_received: By RFC 4733.
+        dropped: Datagrams that were not accepted, by reason.
+        socket_overflows: Datagrams the kernel dropped because nobody fetched them in time.
+    """
+
+    sampled_at: float
+    send: SenderStatistics
+    receive: ReceptionStatistics
+    ssrc: int
+    remote_ssrc: int | None
+    source: tuple[str, int] | None
+    source_locked: bool
+    first_packet_at: float | None
+    srtp_decrypt_failures: int
+    srtp_replayed: int
+    srtp_old_key_packets: int
+    srtp_protect_failures: int
+    rtt_ms: float | None
+    rtcp_sr_rr_interval_ms: float | None
+    reported_fraction_lost: float | None
+    reported_packets_lost: int | None
+    reported_jitter_ms: float | None
+    rtcp_packets_sent: int
+    rtcp_packets_received: int
+    dtmf_digits_sent: int
+    dtmf_digits_received: int
+    dropped: Mapping[str, int]
+    socket_overflows: int

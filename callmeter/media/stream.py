@@ -1,0 +1,442 @@
+"""One media stream: a port, a peer, audio both ways, RTCP, digits, statistics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from callmeter.errors import ConfigurationError, LocalProtocolError
+from callmeter.media.events import EventLog, Silent
+from callmeter.media.receiver import StreamReceiver
+from callmeter.media.reports import RtcpReporter
+from callmeter.media.sender import StreamSender
+from callmeter.media.statistics import StreamStatistics
+from callmeter.rtp.demux import PacketKind, classify
+from callmeter.rtp.reception import reception_statistics, sender_statistics
+
+if TYPE_CHECKING:
+    import asyncio
+    import socket
+    from collections.abc import AsyncIterator, Callable, Hashable
+
+    from callmeter.media.engine import MediaEngine
+    from callmeter.media.events import MediaEvent
+    from callmeter.media.parameters import StreamParameters
+    from callmeter.media.sinks import AudioSink
+    from callmeter.media.sources import AudioSource, LiveSource
+
+    Control = Callable[[PacketKind, bytes, tuple[str, int]], None]
+
+__all__ = ["MediaStream"]
+
+EARLY_S: Final = 1.0
+"""What arrived longer before `start` is dropped: nobody could tell what it was."""
+CONTROL_KINDS: Final = frozenset({PacketKind.STUN, PacketKind.DTLS, PacketKind.TURN_CHANNEL})
+
+
+class MediaStream:
+    """Made by `MediaEngine.open_stream`.
+
+    Attributes:
+        address: Local IP address.
+        port: Local RTP port.
+        rtcp_port: Local RTCP port; the same one under mux.
+        ssrc: Own synchronisation source.
+        cname: Own canonical name (RFC 7022: random, for this stream alone).
+    """
+
+    def __init__(
+        self,
+        engine: MediaEngine,
+        row: int,
+        sockets: tuple[socket.socket, socket.socket | None],
+        address: str,
+        cname: str,
+    ) -> None:
+        self._engine = engine
+        self._row = row
+        self._rtp, self._rtcp = sockets
+        self.address = address
+        self.port = int(self._rtp.getsockname()[1])
+        self.rtcp_port = self.port if self._rtcp is None else int(self._rtcp.getsockname()[1])
+        self.ssrc = int(engine.send_table.ssrc[row])
+        self.cname = cname
+        self._log = EventLog(engine.future)
+        self._receiver = StreamReceiver(
+            row, engine.lanes, engine.reception, engine.backend, self._log.append
+        )
+        self._receiver.moved = self._on_source_moved
+        self._sender = StreamSender(row, engine.lanes, engine.send_table, engine.future)
+        self._reporter: RtcpReporter | None = None
+        self._parameters: StreamParameters | None = None
+        self._rtcp_destination: Any = None
+        self._control: Control | None = None
+        self._listened_from = float("-inf")
+        self._listening: set[int] = set()
+        self._final: StreamStatistics | None = None
+
+    def __repr__(self) -> str:
+        state = "stopped" if self._final else "started" if self._parameters else "open"
+        return f"<MediaStream {self.address}:{self.port} ssrc={self.ssrc:#010x} {state}>"
+
+    # --- the owner's side ---------------------------------------------------------------------
+
+    def start(self, parameters: StreamParameters) -> None:
+        """Send and receive as negotiated; called again, change to what a re-INVITE negotiated.
+
+        Raises:
+            ConfigurationError: The remote address is no IP address of this socket's family.
+            LocalProtocolError: The stream is stopped, or a secure stream would become plain.
+        """
+        if self._final is not None:
+            raise LocalProtocolError("the stream is stopped")
+        engine, row, now = self._engine, self._row, self._engine.now()
+        remote = self._native(parameters.remote)
+        rtcp_destination = self._native(parameters.rtcp_destination)
+        first = self._parameters is None
+        before = self._parameters
+        self._receiver.start(parameters, remote, now)
+        if before is None or before.remote != parameters.remote:
+            engine.lanes.destinations[row] = remote
+            self._rtcp_destination = rtcp_destination
+        elif before.rtcp_destination != parameters.rtcp_destination:
+            self._rtcp_destination = rtcp_destination
+        self._parameters = parameters
+        if parameters.rtcp_mux and self._rtcp is not None:
+            self._release(self._rtcp)
+            self._rtcp, self.rtcp_port = None, self.port
+        engine.lanes.outlets[row] = engine.backend.outlet(self._rtp)
+        self._sender.start(parameters, engine.first_phase(row), now)
+        if first:
+            self._listened_from = now - EARLY_S
+            self._reporter = RtcpReporter(
+                row, self.cname, engine.reception, engine.send_table, now, engine.entropy
+            )
+            engine.lanes.report_due[row] = self._reporter.schedule.next_deadline()
+        self._listen()
+        engine.on_started(self, metered=self._is_metered())
+        self._watch()
+
+    def _is_metered(self) -> bool:
+        context = self._sender.context
+        return context is not None and context.packets_left is not None
+
+    def play(
+        self, source: AudioSource | LiveSource | None, *, seconds: float | None = None
+    ) -> asyncio.Future[None]:
+        """Play a source in place of what plays now; None is silence.
+
+        Args:
+            source: What to play; an `Echo` also hears the stream from now on.
+            seconds: Play no longer than this.
+
+        Returns:
+            Done when the source is exhausted or replaced, or the stream is stopped.
+
+        Raises:
+            ConfigurationError: This is no source.
+            LocalProtocolError: The stream is stopped.
+        """
+        if self._final is not None:
+            raise LocalProtocolError("the stream is stopped")
+        self._detach_line()
+        playing = self._sender.play(source, seconds)
+        if self._sender.line is not None:
+            self.attach(self._sender.line)
+        return playing
+
+    def _detach_line(self) -> None:
+        if self._sender.line is not None:
+            self.detach(self._sender.line)
+
+    def send_digits(
+        self, digits: str, *, duration_ms: int = 160, gap_ms: int = 80
+    ) -> asyncio.Future[None]:
+        """Send DTMF digits (RFC 4733) in place of the audio, after those still queued.
+
+        Returns:
+            Done when the last one and its gap were sent; cancelled when the stream stops first.
+
+        Raises:
+            ConfigurationError: A character that is no digit, or a length that cannot be sent.
+            LocalProtocolError: The peer does not take telephone events, or the stream is stopped.
+        """
+        if self._final is not None:
+            raise LocalProtocolError("the stream is stopped")
+        return self._sender.send_digits(digits, duration_ms, gap_ms)
+
+    def attach(self, sink: AudioSink) -> None:
+        """Let a sink hear what is received.
+
+        Raises:
+            LocalProtocolError: The stream is stopped.
+        """
+        if self._final is not None:
+            raise LocalProtocolError("the stream is stopped")
+        sink.open(self._engine.call_soon)
+        self._receiver.attach(sink)
+
+    def detach(self, sink: AudioSink) -> None:
+        """Close a sink that was attached; one that was not is left alone."""
+        self._receiver.detach(sink)
+
+    @property
+    def sink_error(self) -> Exception | None:
+        """What the last sink that failed raised; it was detached for it."""
+        return self._receiver.sink_error
+
+    def events(self) -> AsyncIterator[MediaEvent]:
+        """All events so far (the last 256), then each new one, until the stream is stopped."""
+        return self._log.read()
+
+    def set_control(self, control: Control | None) -> None:
+        """Pass STUN, DTLS and TURN datagrams to a callback, from now on and before `start`.
+
+        Args:
+            control: Called with the kind, the datagram and its source.
+        """
+        self._control = control
+        if control is not None and self._final is None:
+            self._listen()
+
+    def send_datagram(self, datagram: bytes, destination: tuple[str, int]) -> bool:
+        """Send a STUN or DTLS datagram from the media port; False when the kernel refused it.
+
+        Raises:
+            LocalProtocolError: The stream is stopped, or this is no such datagram: RTP and RTCP
+                leave by their own way, which knows the keys.
+        """
+        if self._final is not None or classify(datagram) not in CONTROL_KINDS:
+            raise LocalProtocolError("only STUN, DTLS and TURN leave an open stream this way")
+        backend = self._engine.backend
+        return backend.send_one(backend.outlet(self._rtp), datagram, self._native(destination))
+
+    def statistics(self, earlier: StreamStatistics | None = None) -> StreamStatistics:
+        """What the stream did so far; once it is stopped, what it did in all.
+
+        Args:
+            earlier: The last snapshot, when rates and losses are to speak of the time since.
+        """
+        if self._final is not None:
+            return self._final
+        engine, row, now = self._engine, self._row, self._engine.now()
+        receiver, sender, reporter = self._receiver, self._sender, self._reporter
+        schedule = None if reporter is None else reporter.schedule
+        block = None if schedule is None else schedule.remote_block
+        dropped = dict(receiver.dropped)
+        rate = float(engine.send_table.clock_rate[row])
+        latch = receiver.latch
+        return StreamStatistics(
+            sampled_at=now,
+            send=sender_statistics(
+                engine.send_table, row, now, None if earlier is None else earlier.send
+            ),
+            receive=reception_statistics(
+                engine.reception, row, now, None if earlier is None else earlier.receive
+            ),
+            ssrc=self.ssrc,
+            remote_ssrc=(
+                None if receiver.first_packet_at is None else int(engine.reception.ssrc[row])
+            ),
+            source=None if latch is None else engine.backend.to_host_port(latch.source),
+            source_locked=latch is not None and latch.locked,
+            first_packet_at=receiver.first_packet_at,
+            srtp_decrypt_failures=dropped.get("authentication", 0) + dropped.get("srtp", 0),
+            srtp_replayed=dropped.get("replay", 0),
+            srtp_old_key_packets=receiver.old_key_packets,
+            srtp_protect_failures=sender.protect_failures,
+            rtt_ms=None if schedule is None else _milliseconds(schedule.rtt),
+            rtcp_sr_rr_interval_ms=(
+                None if schedule is None else _milliseconds(schedule.report_interval)
+            ),
+            reported_fraction_lost=None if block is None else block.fraction_lost / 2.56,
+            reported_packets_lost=None if block is None else block.cumulative_lost,
+            reported_jitter_ms=None if block is None else _milliseconds(block.jitter / rate),
+            rtcp_packets_sent=0 if reporter is None else reporter.sent,
+            rtcp_packets_received=0 if reporter is None else reporter.received,
+            dtmf_digits_sent=sender.digits,
+            dtmf_digits_received=receiver.digits,
+            dropped=dropped,
+            socket_overflows=sum(
+                engine.backend.overflows.of(bound.fileno()) for bound in self._sockets()
+            ),
+        )
+
+    def stop(self) -> None:
+        """Say goodbye by RTCP, close sinks, keys and sockets. Twice is harmless."""
+        if self._final is not None:
+            return
+        engine = self._engine
+        if self._parameters is not None:
+            self._send_report(engine.now(), goodbye=True)
+        self._final = self.statistics()
+        self._detach_line()
+        self._sender.stop()
+        self._receiver.stop()
+        for bound in self._sockets():
+            self._release(bound)
+        engine.on_stopped(self, self._row)
+        self._log.close()
+
+    # --- sockets and addresses ----------------------------------------------------------------
+
+    def _sockets(self) -> tuple[socket.socket, ...]:
+        return (self._rtp,) if self._rtcp is None else (self._rtp, self._rtcp)
+
+    def _native(self, address: tuple[str, int]) -> Hashable:
+        host, port = address
+        try:
+            return self._engine.backend.to_native(self._rtp, host, port)
+        except OSError as error:
+            raise ConfigurationError(f"{host} is no address for {self.address}") from error
+
+    def _listen(self) -> None:
+        for bound in self._sockets():
+            if bound.fileno() not in self._listening:
+                self._listening.add(bound.fileno())
+                self._engine.listen(bound, self._row, rtcp_only=bound is self._rtcp)
+
+    def _release(self, bound: socket.socket) -> None:
+        if bound.fileno() in self._listening:
+            self._listening.discard(bound.fileno())
+            self._engine.unlisten(bound)
+        bound.close()
+
+    # --- the engine's side --------------------------------------------------------------------
+
+    def on_datagram(
+        self, datagram: bytes, source: Hashable, arrival: float, *, rtcp_only: bool, oversize: bool
+    ) -> None:
+        """Take one datagram that no batch takes."""
+        receiver = self._receiver
+        kind = classify(datagram)
+        if oversize:
+            receiver.drop("oversize")
+        elif kind in CONTROL_KINDS and self._control is not None:
+            self._control(kind, datagram, self._engine.backend.to_host_port(source))
+        elif kind is PacketKind.RTP and not rtcp_only:
+            if arrival < self._listened_from:
+                receiver.drop("early")
+                return
+            receiver.on_rtp(datagram, source, arrival)
+            self._watch()
+        elif kind is PacketKind.RTCP:
+            self._on_rtcp(datagram, source, arrival)
+        else:
+            receiver.drop("unrecognised" if kind is PacketKind.DROP else kind.name.lower())
+
+    def _watch(self) -> None:
+        if self._receiver.next_deadline() is not None:
+            self._engine.watch(self)
+
+    def next_deadline(self) -> float | None:
+        """When `on_deadline` has something to do."""
+        return self._receiver.next_deadline()
+
+    def on_deadline(self, now: float) -> None:
+        """End what waited too long."""
+        self._receiver.on_deadline(now)
+
+    def on_second(self) -> None:
+        """Charge the key for what was sent."""
+        self._sender.on_second()
+
+    def hear(self, sequence: int, timestamp: int, arrival: float, payload: bytes) -> None:
+        """A payload of a steady batch."""
+        self._receiver.hear(sequence, timestamp, arrival, payload)
+
+    def on_unprotect_failure(self, status: int) -> None:
+        """A packet of a batch failed under SRTP."""
+        self._receiver.on_batch_failure(status)
+
+    def on_exhausted(self) -> None:
+        """The source that plays has no more frames."""
+        self._sender.on_exhausted()
+
+    def on_live_frame(self) -> None:
+        """A live source is due."""
+        line = self._sender.line
+        self._sender.on_live_frame()
+        if line is not None and self._sender.line is None:
+            self.detach(line)
+
+    def send_special(self, now: float) -> bool:
+        """Send the packet that is due outside the batches."""
+        packet = self._sender.special(now)
+        lanes, row = self._engine.lanes, self._row
+        return packet is not None and self._engine.backend.send_one(
+            lanes.outlets[row], packet, lanes.destinations[row]
+        )
+
+    def on_silence(self, at: float, seconds: float) -> None:
+        """Nothing came for so long."""
+        self._log.append(Silent(at=at, seconds=seconds))
+
+    # --- RTCP ---------------------------------------------------------------------------------
+
+    def on_report_due(self, now: float) -> None:
+        """The report timer may have run out."""
+        if self._reporter is not None:
+            if self._reporter.due(now):
+                self._send_report(now)
+            deadline = self._reporter.schedule.next_deadline()
+            self._engine.lanes.report_due[self._row] = (
+                float("inf") if deadline is None else deadline
+            )
+
+    def _send_report(self, now: float, *, goodbye: bool = False) -> None:
+        engine, reporter, parameters = self._engine, self._reporter, self._parameters
+        if reporter is None or parameters is None or not parameters.rtcp_destination[1]:
+            return
+        data: bytes | None = reporter.compound(now, engine.wall(), goodbye=goodbye)
+        if data is not None and self._sender.context is not None:
+            data = self._sender.context.protect_rtcp(data)
+        if data is None:
+            return
+        outlet = engine.backend.outlet(self._rtp if self._rtcp is None else self._rtcp)
+        if engine.backend.send_one(outlet, data, self._rtcp_destination):
+            reporter.on_sent(len(data))
+
+    def _on_rtcp(self, datagram: bytes, source: Hashable, arrival: float) -> None:
+        receiver, reporter, parameters = self._receiver, self._reporter, self._parameters
+        if reporter is None or parameters is None:
+            receiver.drop("inactive")
+            return
+        if receiver.context is not None:
+            plain = receiver.context.unprotect_rtcp(datagram)
+            if plain is None:
+                receiver.drop("rtcp_authentication")
+                return
+            datagram = plain
+        elif source != self._rtcp_destination and not self._is_peer(source):
+            receiver.drop("rtcp_source")
+            return
+        engine = self._engine
+        events = reporter.on_compound(datagram, arrival, arrival - engine.clock_offset)
+        if events is None:
+            receiver.drop("rtcp_malformed")
+            return
+        if parameters.symmetric:
+            self._rtcp_destination = source
+        for event in events:
+            self._log.append(event)
+
+    def _is_peer(self, source: Hashable) -> bool:
+        """Whether plain RTCP comes from the host that media was found to come from."""
+        latch, backend = self._receiver.latch, self._engine.backend
+        return (
+            latch is not None
+            and latch.locked
+            and latch.symmetric
+            and backend.to_host_port(source)[0] == backend.to_host_port(latch.source)[0]
+        )
+
+    def _on_source_moved(self, source: Any) -> None:
+        parameters = self._parameters
+        if parameters is not None and parameters.symmetric:
+            self._engine.lanes.destinations[self._row] = source
+            if parameters.rtcp_mux:
+                self._rtcp_destination = source
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1e3

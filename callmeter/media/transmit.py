@@ -1,0 +1,135 @@
+"""The sending half of the packet lane: due rows become packets, in place."""
+
+from __future__ import annotations
+
+from operator import getitem
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from callmeter.media.arena import Arena
+from callmeter.rtp.header import FIXED_HEADER
+from callmeter.srtp import libsrtp
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from callmeter.media.datagrams import Backend
+    from callmeter.media.lanes import LaneTable
+    from callmeter.rtp.send_table import SendTable
+
+    Rows = npt.NDArray[np.int64]
+
+__all__ = ["SendLane"]
+
+SLOTS: Final = 1024
+PLAIN_FIRST_OCTET: Final = 0x80
+
+
+class SendLane:
+    """Sends for all streams of an engine.
+
+    Args:
+        lanes: What is known of each stream.
+        table: Sequence numbers, timestamps and counters, with the same rows.
+        backend: Where datagrams go.
+
+    Attributes:
+        datagrams: Datagrams handed to the kernel.
+        protect_failures: Packets libsrtp would not protect; they were not sent.
+    """
+
+    def __init__(self, lanes: LaneTable, table: SendTable, backend: Backend) -> None:
+        self._lanes = lanes
+        self._table = table
+        self._backend = backend
+        self._arena = Arena(SLOTS)
+        self.datagrams = 0
+        self.protect_failures = 0
+
+    def run(self, phase: int, now: float) -> int:
+        """Send what is due in this phase; returns the number of packets that were due."""
+        lanes = self._lanes
+        rows = np.flatnonzero(lanes.sending & (lanes.due <= phase))
+        if not len(rows):
+            return 0
+        lanes.due[rows] += lanes.period[rows]
+        exhausted = lanes.remaining[rows] <= 0
+        if exhausted.any():
+            self._each(rows[exhausted], "on_exhausted")
+        live = lanes.live[rows]
+        if live.any():
+            self._each(rows[live], "on_live_frame")
+        due = len(rows)
+        special = lanes.special[rows]
+        if special.any():
+            for row in rows[special].tolist():
+                stream = lanes.streams[row]
+                if stream is not None and stream.send_special(now):
+                    self.datagrams += 1
+            rows = rows[~special]
+        # One block per payload length and protection: usually there is one.
+        kinds = lanes.octets[rows] * 2 + lanes.secure_out[rows]
+        for kind in np.unique(kinds).tolist():
+            block = rows[kinds == kind]
+            for start in range(0, len(block), SLOTS):
+                self._block(block[start : start + SLOTS], kind // 2, bool(kind % 2), now)
+        return due
+
+    def _each(self, rows: Rows, method: str) -> None:
+        for row in rows.tolist():
+            stream = self._lanes.streams[row]
+            if stream is not None:
+                getattr(stream, method)()
+
+    def _block(self, rows: Rows, octets: int, secure: bool, now: float) -> None:  # noqa: FBT001  one caller
+        lanes, arena, count = self._lanes, self._arena, len(rows)
+        sequences, timestamps = self._table.advance(rows, lanes.samples[rows], octets, now)
+        headers = arena.headers
+        headers.first[:count] = PLAIN_FIRST_OCTET
+        headers.second[:count] = lanes.send_type[rows] | (lanes.marker[rows] << 7)
+        headers.sequence[:count] = sequences
+        headers.timestamp[:count] = timestamps
+        headers.ssrc[:count] = self._table.ssrc[rows]
+        lanes.marker[rows] = False
+        chosen = rows.tolist()
+        cursors = lanes.cursor[rows]
+        payloads = map(lanes.payloads.__getitem__, chosen)
+        joined = b"".join(map(getitem, payloads, cursors.tolist()))
+        arena.octets[:count, FIXED_HEADER : FIXED_HEADER + octets] = np.frombuffer(
+            joined, np.uint8
+        ).reshape(count, octets)
+        arena.lengths[:count] = FIXED_HEADER + octets
+        lanes.cursor[rows] = (cursors + 1) % lanes.count[rows]
+        lanes.remaining[rows] -= 1
+        outlets: list[Any] = list(map(lanes.outlets.__getitem__, chosen))
+        destinations: list[Any] = list(map(lanes.destinations.__getitem__, chosen))
+        if secure:
+            handles = map(lanes.send_handles.__getitem__, chosen)
+            status = bytes(map(libsrtp.protect, handles, arena.pointers, arena.length_pointers))
+            if any(status):
+                self._send_good(rows, octets, status, outlets, destinations)
+                return
+        refused = self._backend.send(arena, count, outlets, destinations)
+        self.datagrams += count - len(refused)
+        if refused:
+            self._uncount(rows[refused], octets)
+
+    def _send_good(
+        self, rows: Rows, octets: int, status: bytes, outlets: list[Any], destinations: list[Any]
+    ) -> None:
+        """Send only what libsrtp has protected: the other slots still hold plain packets."""
+        for slot, failure in enumerate(status):
+            if failure:
+                self.protect_failures += 1
+            elif self._backend.send_one(
+                outlets[slot], self._arena.packet(slot), destinations[slot]
+            ):
+                self.datagrams += 1
+                continue
+            self._uncount(rows[slot : slot + 1], octets)
+
+    def _uncount(self, rows: Rows, octets: int) -> None:
+        """The packets did not leave."""
+        self._table.packets[rows] -= 1
+        self._table.octets[rows] -= octets

@@ -1,0 +1,171 @@
+"""WAV files: what callers play and what recordings become.
+
+Read: PCM of 8 to 32 bits, IEEE float, mu-law and A-law, any rate, any number of channels.
+Written: PCM, 16 bits, mono. (The standard library's `wave` knows PCM only.)
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+import numpy as np
+
+from callmeter.errors import ConfigurationError
+from callmeter.rtp import g711
+
+if TYPE_CHECKING:
+    import os
+
+    import numpy.typing as npt
+
+__all__ = ["WaveWriter", "read_wave", "resample", "rounded"]
+
+PCM: Final = 1
+IEEE_FLOAT: Final = 3
+A_LAW: Final = 6
+MU_LAW: Final = 7
+EXTENSIBLE: Final = 0xFFFE
+HEADER_OCTETS: Final = 44
+FORMAT_OCTETS: Final = 16
+EXTENSIBLE_OCTETS: Final = 26
+MAX_RATE: Final = 384_000
+MAX_FILE_OCTETS: Final = 1 << 28
+FILTER_HALF_WIDTH: Final = 24
+
+
+def read_wave(path: str | os.PathLike[str]) -> tuple[int, npt.NDArray[np.int16]]:
+    """Read a WAV file.
+
+    Returns:
+        Samples a second, and the samples as mono int16; channels are averaged.
+
+    Raises:
+        ConfigurationError: No such file, or not a WAV file this can read.
+    """
+    try:
+        if Path(path).stat().st_size > MAX_FILE_OCTETS:
+            raise ConfigurationError(f"{path} is longer than {MAX_FILE_OCTETS} octets")
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        return _parse(data)
+    except (ValueError, struct.error) as error:
+        raise ConfigurationError(f"{path} cannot be played: {error}") from error
+
+
+def _parse(data: bytes) -> tuple[int, npt.NDArray[np.int16]]:
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        raise ValueError("not a RIFF WAVE file")
+    header = b""
+    position = 12
+    while position + 8 <= len(data):
+        (size,) = struct.unpack_from("<I", data, position + 4)
+        body = data[position + 8 : position + 8 + size]
+        kind = data[position : position + 4]
+        if kind == b"fmt ":
+            header = body
+        elif kind == b"data":
+            return _decode(header, body)
+        position += 8 + size + size % 2
+    raise ValueError("no data chunk")
+
+
+def _decode(header: bytes, body: bytes) -> tuple[int, npt.NDArray[np.int16]]:
+    if len(header) < FORMAT_OCTETS:
+        raise ValueError("no format before the data")
+    tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", header)
+    if tag == EXTENSIBLE and len(header) >= EXTENSIBLE_OCTETS:
+        (tag,) = struct.unpack_from("<H", header, EXTENSIBLE_OCTETS - 2)
+    if not channels or not 0 < rate <= MAX_RATE:
+        raise ValueError(f"{channels} channels at {rate} Hz")
+    samples = _to_int16(tag, bits, body)
+    if channels > 1:
+        samples = samples[: len(samples) // channels * channels].reshape(-1, channels)
+        samples = samples.mean(axis=1).round().astype(np.int16)
+    return rate, samples
+
+
+def _to_int16(tag: int, bits: int, body: bytes) -> npt.NDArray[np.int16]:
+    if tag == MU_LAW:
+        return g711.decode(body, g711.Law.PCMU)
+    if tag == A_LAW:
+        return g711.decode(body, g711.Law.PCMA)
+    whole = body[: len(body) // max(1, bits // 8) * max(1, bits // 8)]
+    match tag, bits:
+        case 1, 8:
+            return ((np.frombuffer(whole, np.uint8).astype(np.int32) - 128) << 8).astype(np.int16)
+        case 1, 16:
+            return np.frombuffer(whole, "<i2").astype(np.int16)
+        case 1, 24:
+            octets = np.frombuffer(whole, np.uint8).reshape(-1, 3)
+            return np.ascontiguousarray(octets[:, 1:]).view("<i2")[:, 0].astype(np.int16)
+        case 1, 32:
+            return (np.frombuffer(whole, "<i4") >> 16).astype(np.int16)
+        case 3, 32 | 64:
+            values = np.nan_to_num(np.frombuffer(whole, f"<f{bits // 8}"), posinf=1.0, neginf=-1.0)
+            return rounded(values * 32767)
+    raise ValueError(f"format {tag} of {bits} bits")
+
+
+def resample(samples: npt.NDArray[np.int16], rate: int, wanted_rate: int) -> npt.NDArray[np.int16]:
+    """Bring samples to another rate: low-pass by a windowed sinc, then interpolate."""
+    if rate == wanted_rate or not len(samples):
+        return samples
+    values: npt.NDArray[Any] = samples.astype(np.float64)
+    if wanted_rate < rate:
+        ratio = rate / wanted_rate
+        half = int(FILTER_HALF_WIDTH * ratio)
+        taps = np.arange(-half, half + 1)
+        # 0.9 of the new Nyquist frequency leaves the window's slope below it.
+        kernel = np.sinc(taps * 0.9 / ratio) * np.hanning(2 * half + 3)[1:-1]
+        values = np.convolve(values, kernel / kernel.sum(), mode="full")[half:-half]
+    count = round(len(samples) * wanted_rate / rate)
+    places = np.arange(count) * (rate / wanted_rate)
+    values = np.interp(places, np.arange(len(values)), values)
+    return rounded(values)
+
+
+def rounded(values: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
+    """The nearest int16 samples."""
+    samples: npt.NDArray[np.int16] = np.clip(values.round(), -32768, 32767).astype(np.int16)
+    return samples
+
+
+class WaveWriter:
+    """Writes mono int16 samples; the header is right once `close` returns.
+
+    Raises:
+        OSError: The file cannot be made.
+    """
+
+    __slots__ = ("_file", "_rate", "samples")
+
+    def __init__(self, path: str | os.PathLike[str], rate: int) -> None:
+        self._file: BinaryIO = Path(path).open("wb")  # noqa: SIM115  closed by close()
+        self._rate = rate
+        self.samples = 0
+        self._file.write(self._header())
+
+    def write(self, samples: npt.NDArray[np.int16]) -> None:
+        """Append samples."""
+        self._file.write(samples.astype("<i2", copy=False).tobytes())
+        self.samples += len(samples)
+
+    def close(self) -> None:
+        """Write the true length into the header."""
+        if not self._file.closed:
+            self._file.seek(0)
+            self._file.write(self._header())
+            self._file.close()
+
+    def _header(self) -> bytes:
+        octets = 2 * self.samples
+        return struct.pack(
+            "<4sI4s4sIHHIIHH4sI",
+            *(b"RIFF", HEADER_OCTETS - 8 + octets, b"WAVE"),
+            *(b"fmt ", FORMAT_OCTETS, PCM, 1, self._rate, 2 * self._rate, 2, 16),
+            *(b"data", octets),
+        )
