@@ -22,6 +22,7 @@ _INLINE_KEY: Final = re.compile(r"inline:.*", re.IGNORECASE | re.DOTALL)
 _CRYPTO_LINE: Final = re.compile(
     r"(crypto[ \t]*:[ \t]*[^ \t]*[ \t]+[^ \t]+)[ \t].*", re.IGNORECASE | re.DOTALL
 )
+_LONG_BASE64: Final = re.compile(r"[A-Za-z0-9+/]{32,}={0,2}")
 _SECRET_LINE: Final = re.compile(
     r"(^k=|^a=[ \t]*(?:ice-pwd|key-mgmt)[ \t]*:).*", re.IGNORECASE | re.DOTALL
 )
@@ -52,10 +53,14 @@ def folded(text: str) -> str:
 
 
 def redacted(line: str) -> str:
-    """An SDP line (`"a=..."`) with key material replaced by `***`, for people to read."""
+    """An SDP line (`"a=..."`) with key material replaced by `***`, for people to read.
+
+    A line break may have cut a key off its attribute, so whatever looks like one goes too.
+    """
     line = _INLINE_KEY.sub("inline:***", line)
     line = _CRYPTO_LINE.sub(r"\1 ***", line)
-    return _SECRET_LINE.sub(r"\1***", line)
+    line = _SECRET_LINE.sub(r"\1***", line)
+    return _LONG_BASE64.sub("***", line)
 
 
 def syntax_error(message: str, rfc: str, line: str) -> SdpSyntaxError:

@@ -58,6 +58,8 @@ def test_a_token_may_hold_marks():
         f"k=base64:{KEY}",
         f"a=ice-pwd:{KEY}",
         f"a=key-mgmt:mikey {KEY}",
+        f"line:{KEY}|2^20",
+        f"a=x:{KEY}==",
     ],
 )
 def test_keys_do_not_survive_redaction(line):
