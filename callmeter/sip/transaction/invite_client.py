@@ -13,6 +13,7 @@ from callmeter.sip.transaction.machine import FAILURE, FINAL, Machine
 if TYPE_CHECKING:
     from callmeter.sip.message import Response
     from callmeter.sip.timers import TimerValues
+    from callmeter.sip.transaction.client import ClientTransaction
     from callmeter.sip.transaction.effects import Key
 
 __all__ = ["TRANSITIONS", "InviteClientTransaction", "State", "failure_ack"]
@@ -60,7 +61,7 @@ class InviteClientTransaction(Machine[State]):
     def __init__(self, key: Key, request: Request, hop: Hop, timers: TimerValues) -> None:
         super().__init__(key, request, hop, timers, State.CALLING)
         self.cancel_key: Key | None = None
-        self.waiting_cancel: Request | None = None
+        self.waiting_cancel: ClientTransaction | None = None
         self._ends_by = "B"
 
     def start(self, now: float) -> list[Effect]:

@@ -170,20 +170,21 @@ class TransactionLayer:
             return None, []
         if invite.cancel_key is not None:
             return invite.cancel_key, []
-        branch = key[1]
-        invite.cancel_key = ("c", branch, "CANCEL")
-        invite.waiting_cancel = _cancel_of(invite.request, headers)
+        # 9.1: the same branch, so that the CANCEL finds its INVITE.
+        cancel_key = invite.cancel_key = ("c", key[1], "CANCEL")
+        request = _cancel_of(invite.request, headers)
+        cancel = ClientTransaction(cancel_key, request, invite.hop, invite.timers)
         if invite.state is Calling.CALLING:
-            return invite.cancel_key, []
-        return invite.cancel_key, self._send_cancel(invite, now)
+            invite.waiting_cancel = cancel
+            return cancel_key, []
+        return cancel_key, self._send_cancel(invite, cancel, now)
 
-    def _send_cancel(self, invite: InviteClientTransaction, now: float) -> list[Effect]:
-        key, request = invite.cancel_key, invite.waiting_cancel
-        if key is None or request is None:
-            return []
+    def _send_cancel(
+        self, invite: InviteClientTransaction, cancel: ClientTransaction, now: float
+    ) -> list[Effect]:
         invite.on_cancel_sent(now)
         self._deadlines.arm(invite)
-        return self._start_client(ClientTransaction(key, request, invite.hop, invite.timers), now)
+        return self._start_client(cancel, now)
 
     def _start_client(self, transaction: AnyClient, now: float) -> list[Effect]:
         self._clients[transaction.key] = transaction
@@ -273,7 +274,7 @@ class TransactionLayer:
             and transaction.waiting_cancel is not None
             and transaction.state is Calling.PROCEEDING
         ):
-            effects += self._send_cancel(transaction, now)
+            effects += self._send_cancel(transaction, transaction.waiting_cancel, now)
         self._settle(transaction)
         return effects
 

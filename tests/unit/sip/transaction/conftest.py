@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import count
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +11,9 @@ from callmeter.config import TimerConfig
 from callmeter.sip.message import Request
 from callmeter.sip.timers import TimerValues
 from callmeter.sip.transaction import Hop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 COOKIE = "z9hG4bK"
 
