@@ -20,7 +20,7 @@ _TOKEN: Final = re.compile(r"[!#-'*+\-.0-9A-Z^-~]+")
 _BLANK_RUN: Final = re.compile(r"[ \t]+")
 _INLINE_KEY: Final = re.compile(r"inline:.*", re.IGNORECASE | re.DOTALL)
 _CRYPTO_LINE: Final = re.compile(
-    r"(crypto[ \t]*:[ \t]*[^ \t]*[ \t]+[^ \t]+)[ \t].*", re.IGNORECASE | re.DOTALL
+    r"(crypto[ \t]*+:[ \t]*+[^ \t]*+[ \t]++[^ \t]++)[ \t].*", re.IGNORECASE | re.DOTALL
 )
 _LONG_BASE64: Final = re.compile(r"[A-Za-z0-9+/]{32,}={0,2}")
 _SECRET_LINE: Final = re.compile(
