@@ -1,0 +1,137 @@
+r"""Take the secrets out of a SIP message, whatever its octets are.
+
+What goes: digest responses and the nonces they were made with, other credentials, SDES keys,
+k= keys, ICE passwords, passwords in URIs. What stays: user names, realms, suites, key lengths,
+lifetimes, all a diagnosis needs. The patterns work on octets and not on a parsed message, so that
+a message no parser accepts does not leak either. In doubt more is taken out, never less.
+
+Every pattern runs in linear time: its repetitions are possessive and start at a fixed word.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+__all__ = ["REDACTED", "redact"]
+
+REDACTED: Final = b"[redacted]"
+
+_CREDENTIALS: Final = re.compile(
+    rb"(?:(?<=[\r\n])|\A)"
+    rb"((?:proxy-)?(?:authorization|authentication-info)[ \t]*+:)"
+    rb"((?:[^\r\n]++|\r?\n[ \t]|\r[ \t])*+)",
+    re.IGNORECASE,
+)
+_CREDENTIAL_PART: Final = re.compile(
+    rb'([A-Za-z0-9_-]++)[ \t\r\n]*+=[ \t\r\n]*+("(?:[^"\\]++|\\.)*+"?|[^\s,"]*+)|[^\s,]++',
+    re.DOTALL,
+)
+_HARMLESS: Final = frozenset(
+    {b"username", b"realm", b"uri", b"algorithm", b"qop", b"nc", b"opaque", b"userhash"}
+)
+
+_CRYPTO: Final = re.compile(
+    rb"((?:(?<=[\r\n])|\A)[ \t]*+a[ \t]*+=[ \t]*+crypto[ \t]*+:)([^\r\n]*+)", re.IGNORECASE
+)
+_DONE: Final = rb"\[redacted(?: [0-9]{1,9} characters)?\]"
+_REDACTED_BEFORE: Final = re.compile(_DONE)
+_CRYPTO_WORD: Final = re.compile(rb"(?:" + _DONE + rb"|[^ \t])++")
+_TAG: Final = re.compile(rb"[0-9]{1,9}")
+_SUITE: Final = re.compile(rb"(?:[A-Za-z0-9]{1,8}_){1,7}[A-Za-z0-9]{1,8}")
+_SESSION_PARAMETER: Final = re.compile(
+    rb"-?(?:KDR=[0-9]{1,2}|WSH=[0-9]{1,9}|FEC_ORDER=[A-Z_]{1,10}"
+    rb"|UN(?:ENCRYPTED|AUTHENTICATED)_SRTC?P)",
+    re.IGNORECASE,
+)
+_AFTER_KEY: Final = re.compile(rb"(?:\|(?:2\^)?[0-9]{1,15})?(?:\|[0-9]{1,309}:[0-9]{1,3})?")
+_INLINE: Final = re.compile(rb"(inline:)([^|;\s\[]++)", re.IGNORECASE)
+_OTHER_KEYS: Final = re.compile(
+    rb"((?:(?<=[\r\n])|\A)[ \t]*+(?:a[ \t]*+=[ \t]*+(?:ice-pwd|key-mgmt)[ \t]*+:|k[ \t]*+=))"
+    rb"([^\r\n]++)",
+    re.IGNORECASE,
+)
+
+_BEFORE_AT: Final = re.compile(rb'[^\s<>"@]++@?')
+_USER_AND_PASSWORD: Final = re.compile(
+    rb"((?<![a-z0-9])(?:sips?|https?):(?://)?[^:]*+:)[^@]++@", re.IGNORECASE
+)
+
+
+def redact(message: bytes) -> bytes:
+    """A message without its secrets.
+
+    Args:
+        message: Octets as sent or received; any octets at all.
+
+    Returns:
+        The same octets, with each secret replaced by `[redacted]`, keys by
+        `[redacted 40 characters]`.
+    """
+    message = _CREDENTIALS.sub(_without_credentials, message)
+    message = _CRYPTO.sub(_without_crypto_keys, message)
+    message = _INLINE.sub(_without_inline_key, message)
+    message = _OTHER_KEYS.sub(rb"\1" + REDACTED, message)
+    return _BEFORE_AT.sub(_without_password, message)
+
+
+def _counted(secret: bytes) -> bytes:
+    if _REDACTED_BEFORE.fullmatch(secret):
+        return secret
+    return b"[redacted %d characters]" % len(secret)
+
+
+def _without_credentials(header: re.Match[bytes]) -> bytes:
+    scheme_seen = False
+
+    def part(found: re.Match[bytes]) -> bytes:
+        nonlocal scheme_seen
+        name = found[1]
+        if name is None:
+            # the first lone word is the scheme; any other may be a token or a broken piece
+            first, scheme_seen = not scheme_seen, True
+            return found[0] if first and found[0].isalpha() else REDACTED
+        scheme_seen = True
+        if name.lower() in _HARMLESS:
+            return found[0]
+        return name + (b'="' + REDACTED + b'"' if found[2][:1] == b'"' else b"=" + REDACTED)
+
+    return header[1] + _CREDENTIAL_PART.sub(part, header[2])
+
+
+def _without_crypto_keys(line: re.Match[bytes]) -> bytes:
+    place = -1
+
+    def word(found: re.Match[bytes]) -> bytes:
+        nonlocal place
+        place += 1
+        text = found[0]
+        if (
+            (place == 0 and _TAG.fullmatch(text))
+            or (place == 1 and _SUITE.fullmatch(text))
+            or _SESSION_PARAMETER.fullmatch(text)
+        ):
+            return text
+        return b";".join(map(_without_key, text.split(b";")))
+
+    return line[1] + _CRYPTO_WORD.sub(word, line[2])
+
+
+def _without_key(text: bytes) -> bytes:
+    before, inline, key = text.rpartition(b"inline:")
+    if not inline or before not in {b"", b"FEC_KEY="}:
+        return _counted(text)
+    secret, bar, rest = key.partition(b"|")
+    if not _AFTER_KEY.fullmatch(bar + rest):
+        return before + inline + _counted(key)
+    return before + inline + _counted(secret) + bar + rest
+
+
+def _without_inline_key(found: re.Match[bytes]) -> bytes:
+    return found[1] + _counted(found[2])
+
+
+def _without_password(found: re.Match[bytes]) -> bytes:
+    if not found[0].endswith(b"@"):
+        return found[0]
+    return _USER_AND_PASSWORD.sub(rb"\1" + REDACTED + b"@", found[0])
