@@ -70,7 +70,7 @@ class SendLane:
             rows = rows[~special]
         # One block per payload length and protection: usually there is one.
         kinds = lanes.octets[rows] * 2 + lanes.secure_out[rows]
-        for kind in np.unique(kinds).tolist():
+        for kind in sorted(set(kinds.tolist())):
             block = rows[kinds == kind]
             for start in range(0, len(block), SLOTS):
                 self._block(block[start : start + SLOTS], kind // 2, bool(kind % 2), now)

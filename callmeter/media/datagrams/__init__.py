@@ -22,13 +22,15 @@ _BACKENDS: dict[str, Callable[[], Backend]] = {
 
 
 def new_backend(name: str | None = None) -> Backend:
-    """The back-end of this name, or the best one this system has.
+    """The back-end of this name; None takes the one that is cheapest for a port per stream.
+
+    That is `portable`: a call into the C library through ctypes costs more than the socket
+    module's own, and only pays when it moves many datagrams of one socket.
 
     Raises:
         ConfigurationError: The name is unknown, or the system lacks what it needs.
     """
-    if name is None:
-        name = "mmsg" if mmsg.available() else "portable"
+    name = name or "portable"
     if name not in _BACKENDS or (name == "mmsg" and not mmsg.available()):
         raise ConfigurationError(f"no datagram back-end {name!r} on this system")
     return _BACKENDS[name]()
