@@ -297,8 +297,9 @@ def _may_retry(challenge: AuthParams, sent: AuthParams, session: _Session | None
     if not stale:
         return False
     # A second fresh nonce that is stale at first use makes a loop.
-    known = session is not None and session.challenge.get("nonce") == sent.get("nonce")
-    return not (known and session is not None and session.after_credentials)
+    if session is None or session.challenge.get("nonce") != sent.get("nonce"):
+        return True
+    return not session.after_credentials
 
 
 def _credentials_in(request: Request) -> dict[Place, AuthParams]:
