@@ -1,0 +1,634 @@
+"""Call and IncomingCall: the face of one INVITE session and its media."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Self
+
+from callmeter import events as call_events
+from callmeter.call_record import CallRecord
+from callmeter.errors import (
+    AuthenticationFailed,
+    CallCancelled,
+    CallFailed,
+    CallmeterError,
+    CallRejected,
+    CallTimedOut,
+    LocalProtocolError,
+    MediaSecurityError,
+    NegotiationError,
+    NoCommonSuite,
+    SdpSyntaxError,
+    TransportError,
+)
+from callmeter.media import events as media_events
+from callmeter.metrics.phases import Outcome, Phase
+from callmeter.sdp.attributes import Direction
+from callmeter.sip.body import multipart
+from callmeter.sip.headers import parse_delta_seconds
+from callmeter.sip.session_events import (
+    Answered,
+    Cancelled,
+    Ended,
+    Established,
+    Failed,
+    InfoReceived,
+    Provisional,
+    ReinviteAnswered,
+    ReinviteEstablished,
+    ReinviteFailed,
+    ReinviteReceived,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+    from types import TracebackType
+
+    from callmeter.endpoint import Endpoint
+    from callmeter.media_session import MediaSession
+    from callmeter.metrics.report import CallReport
+    from callmeter.sip.client_session import ClientInviteSession
+    from callmeter.sip.invite_session import InviteSession
+    from callmeter.sip.message import Request, Response
+    from callmeter.sip.server_session import ServerInviteSession
+    from callmeter.sip.transaction.key import Key
+
+__all__ = ["Call", "IncomingCall"]
+
+SDP = "application/sdp"
+TRYING = 100
+# What a peer's description may make us raise: the call fails, the stack does not.
+_BAD_DESCRIPTION = (SdpSyntaxError, NegotiationError, MediaSecurityError, TransportError)
+
+
+class Call:
+    """One call, from the INVITE to the response to its BYE.
+
+    Leaving `async with call` hangs up: CANCEL while it rings, BYE once it is answered.
+
+    Attributes:
+        media: Its audio.
+        remote: The other party's URI.
+        call_id: Its Call-ID.
+    """
+
+    def __init__(self, endpoint: Endpoint, media: MediaSession, *, remote: str) -> None:
+        self.media = media
+        self.remote = remote
+        self.call_id = ""
+        self._endpoint = endpoint
+        self._session: InviteSession | None = None
+        self._record = CallRecord(remote)
+        self._answered = asyncio.Event()
+        self._over = asyncio.Event()
+        self._error: CallmeterError | None = None
+        self._events: list[asyncio.Queue[call_events.CallEvent | None]] = []
+        self._history: list[call_events.CallEvent] = []
+        self._reinvite: asyncio.Future[Response] | None = None
+        self._held_by_peer = False
+        self._report: CallReport | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.bye()
+
+    def begin(self, session: InviteSession, now: float) -> None:
+        """The INVITE of `session` is on its way (called by the endpoint)."""
+        self._session = session
+        self.call_id = session.call_id
+        self._record.times.invite_sent_at = now
+        self._record.life.enter(Phase.CALLING)
+
+    # what it is doing
+
+    @property
+    def phase(self) -> Phase:
+        """Where the call stands; it only moves forward."""
+        return self._record.life.phase
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended, None while it runs."""
+        return self._record.life.outcome
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self._over.is_set()
+
+    @property
+    def session(self) -> InviteSession:
+        """The INVITE session (sans-IO), lower stability."""
+        if self._session is None:
+            raise LocalProtocolError("the call has not begun")
+        return self._session
+
+    async def answered(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Wait until the call is answered and its media runs.
+
+        Args:
+            timeout: Seconds until CANCEL; None takes the stack's `ring_timeout`.
+
+        Raises:
+            CallRejected: The callee or a server refused.
+            CallTimedOut: Nobody answered in time.
+            CallCancelled: It was cancelled.
+            NegotiationError: The answer has nothing in common with the offer.
+            AuthenticationFailed: The credentials were refused.
+        """
+        limit = self._endpoint.stack.config.timers.ring_timeout if timeout is None else timeout
+        try:
+            async with asyncio.timeout(limit):
+                await self._answered.wait()
+        except TimeoutError:
+            error = CallTimedOut(f"no answer within {limit:g} s", timer="ring")
+            self._error = self._error or error
+            self._record.life.settle(Outcome.TIMEOUT)
+            await self.bye()
+        if self._error is not None:
+            raise self._attach_report(self._error)
+
+    async def ended(self) -> None:
+        """Wait until the call is over, whoever ends it."""
+        await self._over.wait()
+
+    async def events(self) -> AsyncIterator[call_events.CallEvent]:
+        """What happened and happens, from the beginning to `call_events.Ended`."""
+        queue: asyncio.Queue[call_events.CallEvent | None] = asyncio.Queue()
+        for past in self._history:
+            queue.put_nowait(past)
+        if self.over:
+            queue.put_nowait(None)
+        self._events.append(queue)
+        try:
+            while (event := await queue.get()) is not None:
+                yield event
+        finally:
+            self._events.remove(queue)
+
+    def report(self) -> CallReport:
+        """What happened, as one picklable value; complete once the call is over."""
+        if self._report is not None:
+            return self._report
+        return self._make_report(self._endpoint.stack.now)
+
+    def _make_report(self, now: float) -> CallReport:
+        return self._record.report(now, self.media, self._endpoint.messages.of_call(self.call_id))
+
+    # what a user does
+
+    async def bye(self) -> None:
+        """Hang up and wait for the peer's word: CANCEL while it rings, BYE afterwards.
+
+        A second call waits for the same end.
+        """
+        session = self._session
+        if session is None or self.over:
+            return
+        self._record.life.enter(Phase.DISCONNECTING)
+        self._run(self._hang_up(session))
+        await self._over.wait()
+
+    def _hang_up(self, session: InviteSession) -> Iterable[object]:
+        now = self._endpoint.stack.now
+        if session.answered:
+            return session.bye(now)
+        client: ClientInviteSession = session  # type: ignore[assignment]
+        return client.cancel(now)
+
+    async def hold(self) -> None:
+        """Put the peer on hold: a re-INVITE with a=sendonly (RFC 3264 section 8.4).
+
+        Raises:
+            CallRejected: The peer refused the re-INVITE; the call goes on unchanged.
+        """
+        await self._reoffer(Direction.SENDONLY)
+        self._record.hold.begin(self._endpoint.stack.now)
+        self._tell(call_events.Held(self._at(), by_peer=False))
+
+    async def resume(self) -> None:
+        """Take the peer off hold: a re-INVITE with a=sendrecv.
+
+        Raises:
+            CallRejected: The peer refused the re-INVITE; the call goes on unchanged.
+        """
+        await self._reoffer(Direction.SENDRECV)
+        self._record.hold.end(self._endpoint.stack.now)
+        self._tell(call_events.Resumed(self._at(), by_peer=False))
+
+    async def send_dtmf(self, digits: str, *, method: str = "rtp", duration_ms: int = 160) -> None:
+        """Send DTMF digits and wait until they are sent.
+
+        Args:
+            digits: 0 to 9, *, #, A to D.
+            method: `"rtp"` (RFC 4733) or `"info"` (RFC 2976).
+            duration_ms: Length of each digit, at least 100 ms.
+
+        Raises:
+            LocalProtocolError: The call is not answered, is held, or the peer has no
+                telephone-event.
+        """
+        if not self._answered.is_set() or self.over:
+            raise LocalProtocolError("DTMF needs an answered call")
+        if self.media.on_hold:
+            raise LocalProtocolError("DTMF is not sent while the call is held")
+        if method == "rtp":
+            await self.media.send_digits(digits, duration_ms=duration_ms)
+        elif method == "info":
+            for digit in digits:
+                body = f"Signal={digit}\r\nDuration={duration_ms}\r\n".encode("ascii")
+                now = self._endpoint.stack.now
+                self._run(self.session.info("application/dtmf-relay", body, now)[1])
+                self._record.digit("sent")
+        else:
+            raise LocalProtocolError(f"unknown DTMF method {method!r}: 'rtp' or 'info'")
+
+    async def _reoffer(self, direction: Direction) -> None:
+        if not self._answered.is_set() or self.over:
+            raise LocalProtocolError("a re-INVITE needs an answered call")
+        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._reinvite = answer
+        try:
+            offer = self.media.create_offer(direction)
+            self._run(self.session.reinvite(offer, self._endpoint.stack.now))
+            response = await answer
+        except BaseException:
+            self.media.rollback()
+            raise
+        finally:
+            self._reinvite = None
+        self.media.accept_answer(session_description(response))
+
+    # what the core tells
+
+    def on_event(self, event: object, now: float) -> None:
+        """One event of the INVITE session (called by the endpoint)."""
+        match event:
+            case Provisional(_, response):
+                self._on_provisional(response, now)
+            case Answered(_, response):
+                self._on_answered(response, now)
+            case Established(_, ack):
+                self._on_established(ack, now)
+            case Failed(_, status, reason, response, cause):
+                self._on_failed(status, reason, response, cause, now)
+            case Cancelled():
+                self._finish(
+                    now, "cancelled", CallCancelled("the caller gave up"), Outcome.CALL_FAILED
+                )
+            case ReinviteReceived(session, request):
+                self._on_reinvite(session, request, now)
+            case ReinviteEstablished(_, ack):
+                self._on_reinvite_established(ack)
+            case ReinviteAnswered(_, response):
+                if self._reinvite is not None and not self._reinvite.done():
+                    self._reinvite.set_result(response)
+            case ReinviteFailed(_, status, reason):
+                if self._reinvite is not None and not self._reinvite.done():
+                    self._reinvite.set_exception(CallRejected(status, reason))
+            case InfoReceived(session, key, request):
+                self._on_info(session, key, request, now)
+            case Ended(_, cause):
+                self._on_ended(cause, now)
+
+    def _on_provisional(self, response: Response, now: float) -> None:
+        times = self._record.times
+        if response.status == TRYING:
+            times.trying_at = times.trying_at or now
+            return
+        times.trying_at = times.trying_at or now
+        if response.status == 180 or response.body:  # noqa: PLR2004  Ringing
+            times.ringing_at = times.ringing_at or now
+        self._record.life.enter(Phase.RINGING)
+        self._tell(call_events.Ringing(self._at(now), response.status, response.reason))
+        if response.body:
+            self._tell(call_events.EarlyMedia(self._at(now), response.status))
+
+    def _on_answered(self, response: Response, now: float) -> None:
+        self._record.times.answer_at = now
+        self._record.final_status = response.status
+        self._record.life.enter(Phase.NEGOTIATING)
+        try:
+            self.media.accept_answer(session_description(response))
+        except _BAD_DESCRIPTION as error:
+            self._fail_negotiation(error)
+            return
+        self._go(now, response.status)
+
+    def _on_established(self, ack: Request | None, now: float) -> None:
+        del ack
+        self._go(now, 200)
+
+    def _go(self, now: float, status: int) -> None:
+        if self.phase is Phase.DISCONNECTING or self._answered.is_set():
+            return
+        self._record.life.enter(Phase.INCALL)
+        self._answered.set()
+        self._tell(call_events.Answered(self._at(now), status))
+        self._endpoint.stack.start_task(self._watch_media())
+
+    def _fail_negotiation(self, error: CallmeterError) -> None:
+        # The INVITE is answered, so a BYE ends the call (RFC 3261 section 13.2.2.4).
+        self._error = self._error or _as_negotiation_error(error)
+        self._record.life.settle(Outcome.NEGOTIATION_FAILED)
+        self._record.life.enter(Phase.DISCONNECTING)
+        self._run(self.session.bye(self._endpoint.stack.now))
+
+    def _on_failed(
+        self, status: int, reason: str, response: Response | None, cause: str, now: float
+    ) -> None:
+        self._record.final_status = status
+        error: CallmeterError
+        outcome = Outcome.CALL_FAILED
+        match cause:
+            case "timeout":
+                error = CallTimedOut("no final response to the INVITE", timer="B")
+                outcome = Outcome.TIMEOUT
+            case "transport":
+                error = CallFailed(f"the call could not be sent: {reason}")
+                outcome = Outcome.OSERROR
+            case "cancelled":
+                error = CallCancelled("the call was cancelled")
+            case "authentication":
+                error = AuthenticationFailed(
+                    f"the credentials were refused: {status} {reason}".rstrip(), status=status
+                )
+            case _:
+                error = self._rejection(status, reason, response)
+                if isinstance(error, NegotiationError):
+                    outcome = Outcome.NEGOTIATION_FAILED
+        self._finish(now, cause, error, outcome)
+
+    def _rejection(self, status: int, reason: str, response: Response | None) -> CallmeterError:
+        srtp = self.media.config.srtp
+        if status == 488 and srtp.enabled:  # noqa: PLR2004  Not Acceptable Here
+            return NoCommonSuite(
+                f"488 {reason}: the peer takes none of the suites offered, or no SRTP at all",
+                offered=srtp.suites,
+            )
+        header = response.headers.get("Retry-After") if response is not None else None
+        retry_after = None if header is None else parse_delta_seconds(header)
+        return CallRejected(status, reason, retry_after=retry_after)
+
+    def _on_reinvite(self, session: InviteSession, request: Request, now: float) -> None:
+        was_held = self.media.on_hold
+        try:
+            if request.body:
+                answer = self.media.accept_offer(session_description(request))
+            else:
+                answer = self.media.create_offer()
+        except _BAD_DESCRIPTION:
+            self._run(session.reject_reinvite(488, now))
+            return
+        self._run(session.accept_reinvite(answer, now))
+        if request.body:
+            self._note_hold(was_held, now)
+
+    def _on_reinvite_established(self, ack: Request | None) -> None:
+        if ack is not None and ack.body:
+            try:
+                self.media.accept_answer(session_description(ack))
+            except _BAD_DESCRIPTION as error:
+                self._fail_negotiation(error)
+
+    def _note_hold(self, was_held: bool, now: float) -> None:  # noqa: FBT001
+        held = self.media.on_hold
+        if held and not was_held:
+            self._held_by_peer = True
+            self._record.hold.begin(now)
+            self._tell(call_events.Held(self._at(now), by_peer=True))
+        elif was_held and not held:
+            self._held_by_peer = False
+            self._record.hold.end(now)
+            self._tell(call_events.Resumed(self._at(now), by_peer=True))
+
+    def _on_info(self, session: InviteSession, key: Key, request: Request, now: float) -> None:
+        self._run(session.answer(key, 200, now))
+        content = str(request.content_type or "")
+        digit = dtmf_of(content, request.body)
+        if digit is None:
+            self._tell(call_events.InfoReceived(self._at(now), content, request.body))
+            return
+        self._record.digit("received")
+        self._tell(call_events.DtmfReceived(self._at(now), digit[0], digit[1], "info"))
+
+    def _on_ended(self, cause: str, now: float) -> None:
+        self._record.times.bye_at = self._record.times.bye_at or now
+        match cause:
+            case "bye-sent" | "bye-received" | "rejected":
+                self._finish(now, cause, self._error, None)
+            case "bye-timeout":
+                self._finish(now, cause, self._error, Outcome.TEARDOWN_ERROR)
+            case "ack-timeout":
+                error = CallTimedOut("the answer was never acknowledged", timer="H")
+                self._finish(now, cause, self._error or error, Outcome.TIMEOUT)
+            case _:
+                error = CallTimedOut(f"the call was lost: {cause}", timer="F")
+                self._finish(now, cause, self._error or error, Outcome.CALL_FAILED)
+
+    # the end
+
+    def _finish(
+        self, now: float, cause: str, error: CallmeterError | None, outcome: Outcome | None
+    ) -> None:
+        if self.over:
+            return
+        self._error = error if self._error is None else self._error
+        self.media.close()
+        self._record.finish(now, self._error, outcome, warned=bool(self.media.warnings))
+        if self._session is not None:
+            self._endpoint.forget(self._session)
+        if self._reinvite is not None and not self._reinvite.done():
+            self._reinvite.set_exception(CallFailed("the call ended"))
+        self._over.set()
+        self._answered.set()
+        self._report = self._make_report(now)
+        self._tell(call_events.Ended(self._at(now), cause))
+        for queue in self._events:
+            queue.put_nowait(None)
+
+    def _attach_report(self, error: CallmeterError) -> CallmeterError:
+        error.report = self.report()
+        return error
+
+    async def _watch_media(self) -> None:
+        """Turn the edges of the packet lane into events of the call."""
+        stream = self.media.stream
+        if stream is None:
+            return
+        async for event in stream.events():
+            self._on_media(event)
+
+    def _on_media(self, event: object) -> None:
+        match event:
+            case media_events.FirstPacket():
+                self._record.times.first_rtp_at = self._record.times.first_rtp_at or event.at
+                self._tell(call_events.MediaStarted(self._at(event.at), _address(event.source)))
+            case media_events.SourceChanged():
+                self._tell(
+                    call_events.MediaSourceChanged(self._at(event.at), _address(event.source))
+                )
+            case media_events.SsrcChanged():
+                self._tell(call_events.MediaSourceChanged(self._at(event.at), ssrc=event.ssrc))
+            case media_events.Silent():
+                self._tell(call_events.MediaSilent(self._at(), event.seconds))
+            case media_events.AuthenticationFailing():
+                self._tell(
+                    call_events.MediaUnreadable(self._at(), event.count, event.looks_like_plain_rtp)
+                )
+            case media_events.DigitReceived():
+                self._tell(
+                    call_events.DtmfReceived(
+                        self._at(event.at), event.digit, round(event.duration_ms), "rtp"
+                    )
+                )
+
+    def _tell(self, event: call_events.CallEvent) -> None:
+        self._history.append(event)
+        for queue in self._events:
+            queue.put_nowait(event)
+
+    def _at(self, now: float | None = None) -> float:
+        begun = self._record.times.invite_sent_at
+        if begun is None:
+            return 0.0
+        return (self._endpoint.stack.now if now is None else now) - begun
+
+    def _run(self, effects: Iterable[object]) -> None:
+        self._endpoint.stack.run(self._endpoint, effects)
+
+
+class IncomingCall(Call):
+    """A call somebody else makes: `ring()`, `answer()` or `reject()` it."""
+
+    @property
+    def server_session(self) -> ServerInviteSession:
+        """The session as callee (sans-IO), lower stability."""
+        session: ServerInviteSession = self.session  # type: ignore[assignment]
+        return session
+
+    @property
+    def caller(self) -> str:
+        """URI of the From header."""
+        return str(self.session.remote.uri)
+
+    @property
+    def request(self) -> Request:
+        """The INVITE."""
+        return self.server_session.request
+
+    def ring(self, status: int = 180) -> None:
+        """Send a provisional response."""
+        self._run(self.server_session.progress(status, self._endpoint.stack.now))
+        self._record.life.enter(Phase.RINGING)
+        self._record.times.ringing_at = self._record.times.ringing_at or self._endpoint.stack.now
+        self._tell(call_events.Ringing(self._at(), status, ""))
+
+    def reject(self, status: int = 486, reason: str | None = None) -> None:
+        """Refuse the call with a final status of 300 to 699."""
+        now = self._endpoint.stack.now
+        self._record.final_status = status
+        self._run(self.server_session.reject(status, now, reason=reason))
+
+    async def answer(self) -> Self:
+        """Answer with 200 and wait for the ACK; returns the call itself.
+
+        Raises:
+            NegotiationError: The offer has nothing in common with the own settings; it was
+                answered with 488.
+            CallTimedOut: The ACK never came.
+            CallCancelled: The caller gave up first.
+        """
+        if self.over:
+            raise self._attach_report(self._error or CallCancelled("the call is over"))
+        self._record.life.enter(Phase.NEGOTIATING)
+        body = session_description(self.request)
+        try:
+            answer = self.media.accept_offer(body) if body else self.media.create_offer()
+        except _BAD_DESCRIPTION as error:
+            failure = _as_negotiation_error(error)
+            self._error = failure
+            self._record.life.settle(Outcome.NEGOTIATION_FAILED)
+            self._record.final_status = 488
+            now = self._endpoint.stack.now
+            self._run(self.server_session.reject(488, now, headers=_warning(failure)))
+            raise self._attach_report(failure) from error
+        now = self._endpoint.stack.now
+        self._record.times.answer_at = now
+        self._record.final_status = 200
+        self._run(self.server_session.accept(answer, now))
+        await self._answered.wait()
+        if self._error is not None:
+            raise self._attach_report(self._error)
+        return self
+
+    def _on_established(self, ack: Request | None, now: float) -> None:
+        if not self.request.body:
+            try:
+                self.media.accept_answer(b"" if ack is None else session_description(ack))
+            except _BAD_DESCRIPTION as error:
+                self._fail_negotiation(error)
+                return
+        self._go(now, 200)
+
+    def _hang_up(self, session: InviteSession) -> Iterable[object]:
+        if session.answered:
+            return super()._hang_up(session)
+        self._record.final_status = 480
+        return self.server_session.reject(480, self._endpoint.stack.now)
+
+
+def session_description(message: Request | Response) -> bytes:
+    """The SDP of a message, taken out of a multipart body where it has one."""
+    content = message.content_type
+    if content is not None and content.type == "multipart":
+        for part in multipart(message):
+            if (part.headers.get("Content-Type") or "").lower().startswith(SDP):
+                return part.body
+    return message.body
+
+
+def dtmf_of(content_type: str, body: bytes) -> tuple[str, int] | None:
+    """Digit and duration (ms) of an INFO body, or None (`application/dtmf-relay`, `/dtmf`)."""
+    kind = content_type.partition(";")[0].strip().lower()
+    text = body.decode("ascii", "replace")
+    if kind == "application/dtmf" and text.strip():
+        return text.strip()[:1], 160
+    if kind != "application/dtmf-relay":
+        return None
+    fields = {
+        name.strip().lower(): value.strip()
+        for name, _, value in (line.partition("=") for line in text.splitlines())
+    }
+    signal, duration = fields.get("signal", ""), fields.get("duration", "")
+    if not signal:
+        return None
+    milliseconds = int(duration) if duration.isascii() and duration.isdigit() else 160
+    return signal[:1], min(milliseconds, 60_000)
+
+
+def _as_negotiation_error(error: CallmeterError) -> CallmeterError:
+    if isinstance(error, NegotiationError | MediaSecurityError):
+        return error
+    return NegotiationError(str(error))
+
+
+def _warning(error: CallmeterError) -> tuple[tuple[str, str], ...]:
+    # RFC 3261 section 20.43: 304 media type not available, 305 incompatible media format,
+    # 399 anything else.
+    text = str(error).replace("\\", "").replace('"', "'")
+    if isinstance(error, NoCommonSuite):
+        text += f" (supported: {' '.join(error.supported)})"
+    return (("Warning", f'399 callmeter "{text}"'),)
+
+
+def _address(source: tuple[str, int]) -> str:
+    host, port = source
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

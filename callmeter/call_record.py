@@ -1,0 +1,138 @@
+"""What is noted of a call while it runs, and the report made of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callmeter.metrics.phases import LifeCycle, Outcome, Phase
+from callmeter.metrics.report import (
+    CallReport,
+    ErrorReport,
+    Keying,
+    SignalingReport,
+    StreamReport,
+)
+from callmeter.metrics.signaling import CallTimestamps, HoldTimes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from callmeter.errors import CallmeterError
+    from callmeter.media.statistics import StreamStatistics
+    from callmeter.media_session import MediaSession
+    from callmeter.trace.message_log import LoggedMessage
+
+__all__ = ["CallRecord"]
+
+Value = int | float | str | None
+
+
+class CallRecord:
+    """The notes of one call.
+
+    Attributes:
+        times: When the milestones happened.
+        hold: How often and how long it was on hold.
+        life: Phase and outcome.
+        final_status: The last definitive response to the INVITE, or None.
+    """
+
+    def __init__(self, remote: str) -> None:
+        self.times = CallTimestamps()
+        self.hold = HoldTimes()
+        self.life = LifeCycle()
+        self.final_status: int | None = None
+        self._remote = remote
+        self._error: CallmeterError | None = None
+        self._info_digits = {"sent": 0, "received": 0}
+        self._ended_at: float | None = None
+
+    def digit(self, direction: str) -> None:
+        """A DTMF digit went by INFO; those of RFC 4733 the stream counts."""
+        self._info_digits[direction] += 1
+
+    def finish(
+        self, now: float, error: CallmeterError | None, outcome: Outcome | None, *, warned: bool
+    ) -> None:
+        """The call is over.
+
+        Args:
+            now: Loop time.
+            error: What ended it, or None.
+            outcome: How it ended; None for the normal end.
+            warned: Whether something was given up on the way.
+        """
+        self._ended_at = now
+        self._error = error
+        self.hold.end(now)
+        if self.times.answer_at is not None and self.times.bye_at is None:
+            self.times.bye_at = now
+        self.life.settle(Outcome.COMPLETED_WITH_WARNINGS if warned else Outcome.SUCCESS)
+        if outcome is not None:
+            self.life.settle(outcome)
+        self.life.enter(Phase.CLOSED)
+
+    def report(
+        self, now: float, media: MediaSession, messages: Sequence[LoggedMessage]
+    ) -> CallReport:
+        """All of it as one value."""
+        statistics = media.statistics()
+        if self.times.first_rtp_at is None and statistics is not None:
+            self.times.first_rtp_at = statistics.first_packet_at
+        return CallReport(
+            phase=self.life.phase,
+            outcome=self.life.outcome,
+            final_status_code=self.final_status,
+            error=None if self._error is None else ErrorReport.of(self._error),
+            signaling=_signaling(messages),
+            timing=self.times.timing(),
+            media=() if statistics is None else (_stream(media, statistics),),
+            counters=self._counters(now, statistics),
+            party=self._remote,
+        )
+
+    def _counters(self, now: float, statistics: StreamStatistics | None) -> dict[str, Value]:
+        sent = received = 0
+        if statistics is not None:
+            sent, received = statistics.dtmf_digits_sent, statistics.dtmf_digits_received
+        by_rtp, by_info = sent + received, sum(self._info_digits.values())
+        method = None
+        if by_rtp or by_info:
+            method = "both" if by_rtp and by_info else ("rtp" if by_rtp else "info")
+        return {
+            "hold_count": self.hold.count,
+            "total_hold_duration_ms": self.hold.total_ms(self._ended_at or now),
+            "session_timer_refreshes": 0,
+            "dtls_rehandshakes": 0,
+            "dtmf_digits_sent": sent + self._info_digits["sent"],
+            "dtmf_digits_received": received + self._info_digits["received"],
+            "dtmf_method": method,
+        }
+
+
+def _signaling(messages: Sequence[LoggedMessage]) -> SignalingReport:
+    if not messages:
+        return SignalingReport()
+    first = messages[0]
+    return SignalingReport(transport=first.transport, local=first.local, remote=first.peer)
+
+
+def _stream(media: MediaSession, statistics: StreamStatistics) -> StreamReport:
+    send: dict[str, Value] = dict(statistics.send.metrics())
+    receive: dict[str, Value] = dict(statistics.receive.metrics())
+    send["rtt_ms"] = statistics.rtt_ms
+    receive["srtp_decrypt_failures"] = statistics.srtp_decrypt_failures
+    receive["rtcp_sr_rr_interval_ms"] = statistics.rtcp_sr_rr_interval_ms
+    return StreamReport(
+        codec=media.codec or "",
+        profile=media.profile or "",
+        keying=Keying(media.keying),
+        suite=media.suite,
+        rtcp_mux=media.rtcp_mux,
+        feedback=media.feedback,
+        direction=media.direction,
+        local=media.local or "",
+        remote=media.remote or "",
+        send=send,
+        receive=receive,
+    )

@@ -1,0 +1,61 @@
+"""`callmeter answer`: answer calls and report on each."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Annotated
+
+import typer
+
+from callmeter.cli.call import talk
+from callmeter.cli.output import console, follow, print_report, run, write_trace
+from callmeter.cli.settings import CallOptions, with_options
+from callmeter.endpoint import Endpoint
+from callmeter.errors import CallmeterError
+from callmeter.stack import Stack
+
+__all__ = ["answer"]
+
+
+@with_options(CallOptions)
+def answer(
+    options: CallOptions,
+    calls: Annotated[int, typer.Option(help="Leave after this many calls; 0: never.")] = 1,
+    register: Annotated[  # noqa: FBT002  a command line flag
+        bool, typer.Option("--register", help="Register --aor first.")
+    ] = False,
+) -> None:
+    """Answer calls, play or echo, and print what was measured."""
+    run(serve(options, calls, register=register))
+
+
+async def serve(options: CallOptions, calls: int, *, register: bool) -> int:
+    """Do it; returns the exit status of the worst call."""
+    config = options.endpoint_config(media=options.media_config())
+    worst = 0
+    async with AsyncExitStack() as entered:
+        stack = await entered.enter_async_context(Stack(options.stack_config()))
+        endpoint = await entered.enter_async_context(Endpoint(config, stack))
+        if register:
+            await entered.enter_async_context(endpoint.registered())
+        host, port = stack.transport.listening()
+        console.print(f"[dim]listening on {host} port {port} as[/dim] {config.aor}")
+        done = 0
+        async for incoming in endpoint.incoming():
+            error: CallmeterError | None = None
+            async with asyncio.TaskGroup() as tasks:
+                watching = tasks.create_task(follow(incoming, options))
+                async with incoming:
+                    try:
+                        await incoming.answer()
+                        await talk(incoming, options)
+                    except CallmeterError as failure:
+                        error = failure
+                await watching
+            worst = max(worst, print_report(incoming, options, error))
+            write_trace(endpoint, options)
+            done += 1
+            if done == calls:
+                break
+    return worst

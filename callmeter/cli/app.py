@@ -1,0 +1,24 @@
+"""The application object: one module per command."""
+
+from __future__ import annotations
+
+import typer
+
+from callmeter.cli.answer import answer
+from callmeter.cli.call import call
+from callmeter.cli.demo import demo
+from callmeter.cli.options import options
+from callmeter.cli.register import register
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="callmeter",
+    help="Place, answer and meter real SIP calls - and learn why a secure one is silent.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (demo, call, answer, register, options):
+    app.command()(command)

@@ -1,0 +1,256 @@
+"""Options that several commands share, and the settings they make."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path  # noqa: TC003  read at run time by typer
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from callmeter.config import (
+    DEFAULT_SUITES,
+    Codec,
+    Credentials,
+    EndpointConfig,
+    MediaConfig,
+    SrtpConfig,
+    SrtpMethod,
+    SrtpPolicy,
+    SrtpSuite,
+    StackConfig,
+    Transport,
+)
+from callmeter.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OptionsT = TypeVar("OptionsT", bound="CommonOptions")
+
+__all__ = ["CallOptions", "CommonOptions", "Srtp", "with_options"]
+
+ACCOUNT = "Account"
+NETWORK = "Network"
+MEDIA = "Media"
+OUTPUT = "Output"
+
+
+class Srtp(StrEnum):
+    """Values of `--srtp`."""
+
+    OFF = "off"
+    SDES = "sdes"
+    DTLS = "dtls"
+    DUAL = "dual"
+
+
+class Policy(StrEnum):
+    """Values of `--srtp-policy`."""
+
+    OFFERED = "offered"
+    REQUIRED = "required"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOptions:
+    """Who to be and how to reach the network."""
+
+    aor: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CALLMETER_AOR",
+            help="Own address of record, sip:alice@example.com.",
+            rich_help_panel=ACCOUNT,
+        ),
+    ] = None
+    user: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CALLMETER_USER",
+            help="Digest user name; default: the user of --aor.",
+            rich_help_panel=ACCOUNT,
+        ),
+    ] = None
+    password: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CALLMETER_PASSWORD",
+            help="Digest password; better given in the environment.",
+            show_envvar=True,
+            rich_help_panel=ACCOUNT,
+        ),
+    ] = None
+    bind: Annotated[
+        str | None,
+        typer.Option(
+            help="Own address, or address:port, for SIP; [v6]:port for IPv6.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = None
+    transport: Annotated[
+        Transport, typer.Option(help="How SIP travels.", rich_help_panel=NETWORK)
+    ] = Transport.UDP
+    outbound_proxy: Annotated[
+        str | None,
+        typer.Option(help="host[:port] that every request goes to.", rich_help_panel=NETWORK),
+    ] = None
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write ladder and messages (secrets removed) to this file.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on stdout.", rich_help_panel=OUTPUT)
+    ] = False
+
+    def stack_config(self) -> StackConfig:
+        """What the options say about the stack."""
+        if self.bind is None:
+            return StackConfig()
+        host, port = _split_bind(self.bind)
+        return StackConfig(bind=host, port=port)
+
+    def endpoint_config(
+        self, *, peer_host: str = "callmeter.invalid", media: MediaConfig | None = None
+    ) -> EndpointConfig:
+        """What the options say about the endpoint; `peer_host` completes a missing --aor."""
+        host = f"[{peer_host}]" if ":" in peer_host else peer_host
+        aor = self.aor or f"sip:{self.user or 'callmeter'}@{host}"
+        credentials = None
+        if self.password is not None:
+            user = self.user or aor.partition(":")[2].partition("@")[0]
+            credentials = Credentials(user, self.password)
+        return EndpointConfig(
+            aor,
+            credentials,
+            self.transport,
+            outbound_proxy=self.outbound_proxy,
+            media=media or MediaConfig(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallOptions(CommonOptions):
+    """And what to say and hear."""
+
+    srtp: Annotated[
+        Srtp, typer.Option(help="How media keys are exchanged.", rich_help_panel=MEDIA)
+    ] = Srtp.OFF
+    srtp_policy: Annotated[
+        Policy,
+        typer.Option(help="Fall back to clear media, or fail.", rich_help_panel=MEDIA),
+    ] = Policy.REQUIRED
+    suites: Annotated[
+        str | None,
+        typer.Option(
+            help="SRTP suites by IANA name, in order, separated by commas.",
+            rich_help_panel=MEDIA,
+        ),
+    ] = None
+    rtcp_mux: Annotated[
+        bool, typer.Option(help="RTP and RTCP on one port.", rich_help_panel=MEDIA)
+    ] = False
+    avpf: Annotated[
+        bool, typer.Option("--avpf", help="Use the AVPF profile.", rich_help_panel=MEDIA)
+    ] = False
+    codec: Annotated[
+        list[Codec] | None,
+        typer.Option(help="Codec; repeat it for an order.", rich_help_panel=MEDIA),
+    ] = None
+    duration: Annotated[
+        float, typer.Option(help="Seconds of the call.", min=0.0, rich_help_panel=MEDIA)
+    ] = 5.0
+    play: Annotated[
+        str,
+        typer.Option(help="tone, tone:HZ, silence, echo or FILE.wav.", rich_help_panel=MEDIA),
+    ] = "tone"
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Record what is heard as WAV.", rich_help_panel=MEDIA),
+    ] = None
+    dtmf: Annotated[
+        str | None, typer.Option(help="Digits to send once answered.", rich_help_panel=MEDIA)
+    ] = None
+
+    def media_config(self) -> MediaConfig:
+        """What the options say about media."""
+        method = {
+            Srtp.OFF: SrtpMethod.SDES,
+            Srtp.SDES: SrtpMethod.SDES,
+            Srtp.DTLS: SrtpMethod.DTLS,
+            Srtp.DUAL: SrtpMethod.DUAL,
+        }[self.srtp]
+        policy = (
+            SrtpPolicy.DISABLED if self.srtp is Srtp.OFF else SrtpPolicy(self.srtp_policy.value)
+        )
+        return MediaConfig(
+            codecs=tuple(self.codec or (Codec.PCMU, Codec.PCMA)),
+            srtp=SrtpConfig(method=method, policy=policy, suites=_suites(self.suites)),
+            rtcp_mux=self.rtcp_mux,
+            feedback=self.avpf,
+        )
+
+
+def _suites(text: str | None) -> tuple[SrtpSuite, ...]:
+    if text is None:
+        return DEFAULT_SUITES
+    try:
+        return tuple(SrtpSuite(name.strip()) for name in text.split(","))
+    except ValueError:
+        known = ", ".join(SrtpSuite)
+        raise ConfigurationError(f"--suites {text!r}: known are {known}") from None
+
+
+def _split_bind(text: str) -> tuple[str, int]:
+    host, separator, port = text.rpartition(":")
+    if not separator or "]" in port or (":" in host and not host.startswith("[")):
+        host, port = text, "0"
+    if not (port.isascii() and port.isdigit()):
+        raise ConfigurationError(f"--bind {text!r} is not address or address:port")
+    return host.strip("[]"), int(port)
+
+
+def with_options(kind: type[OptionsT]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Turn `f(..., options)` into a command that takes every field of `kind` as an option.
+
+    Args:
+        kind: `CommonOptions` or a subclass; an instance is given to `f` as `options`.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    fields = dataclasses.fields(kind)
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = [
+            parameter
+            for name, parameter in inspect.signature(function).parameters.items()
+            if name != "options"
+        ]
+        own_hints = get_type_hints(function, include_extras=True)
+
+        @functools.wraps(function)
+        def command(**arguments: Any) -> None:
+            values = {field.name: arguments.pop(field.name) for field in fields}
+            function(**arguments, options=kind(**values))
+
+        added = [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=hints[field.name],
+            )
+            for field in fields
+        ]
+        own = [item.replace(annotation=own_hints[item.name]) for item in own]
+        command.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+        command.__annotations__ = {item.name: item.annotation for item in [*own, *added]}
+        return command
+
+    return decorate

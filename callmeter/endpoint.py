@@ -1,0 +1,393 @@
+"""Endpoint: one user agent that registers, calls and answers."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Self
+
+from callmeter.call import Call, IncomingCall
+from callmeter.config import EndpointConfig, StackConfig
+from callmeter.errors import (
+    CallTimedOut,
+    ConfigurationError,
+    LocalProtocolError,
+    SipSyntaxError,
+    TransportError,
+)
+from callmeter.media_session import MediaSession, check_media
+from callmeter.registration import Registration
+from callmeter.sip.headers import NameAddr
+from callmeter.sip.identity import Identity
+from callmeter.sip.session_events import (
+    IncomingInvite,
+    Registered,
+    RegistrationFailed,
+    RequestAnswered,
+    RequestFailed,
+    Unregistered,
+)
+from callmeter.sip.uri import SipUri, parse_uri
+from callmeter.sip.user_agent import UserAgentCore
+from callmeter.stack import Stack
+from callmeter.trace.message_log import MessageLog
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from types import TracebackType
+
+    from callmeter.config import MediaConfig
+    from callmeter.sip.invite_session import InviteSession
+    from callmeter.sip.message import Response
+    from callmeter.sip.register import RegisterUsage
+    from callmeter.sip.server_session import ServerInviteSession
+
+__all__ = ["Endpoint"]
+
+INCOMING_QUEUE = 1_000
+"""Calls that wait for `incoming()`; one more is refused with 486."""
+
+
+class Endpoint:
+    """One user agent: `async with Endpoint(config) as alice`.
+
+    Leaving the block hangs up every call, removes every binding and frees every socket.
+
+    Args:
+        config: Who this is, how it reaches its server, what media it wants.
+        stack: A running `Stack` to share; None makes an own one.
+
+    Raises:
+        ConfigurationError: A setting that cannot work.
+        ConnectionFailed: On entry, when no port can be bound.
+
+    Attributes:
+        messages: Every SIP message of this endpoint, secrets removed.
+        core: The user agent core (sans-IO); lower stability.
+    """
+
+    def __init__(self, config: EndpointConfig, stack: Stack | None = None) -> None:
+        aor = parse_uri(config.aor)
+        if not isinstance(aor, SipUri):
+            raise ConfigurationError(f"aor {config.aor!r} is not a SIP URI")
+        check_media(config.media)
+        self.config = config
+        self.aor = config.aor
+        self.transport = config.transport
+        self.aor_user = aor.user_text or ""
+        self.contact_user = self.aor_user
+        self.messages = MessageLog()
+        self._aor_uri = aor
+        self._given_stack = stack
+        self._stack: Stack | None = None
+        self._exit: AsyncExitStack | None = None
+        self._incoming: asyncio.Queue[IncomingCall | None] = asyncio.Queue()
+        self._requests: dict[int, asyncio.Future[Response]] = {}
+        self._calls: dict[InviteSession | None, Call] = {}
+        self.registrations: dict[RegisterUsage, Registration] = {}
+        self._routes = (_proxy_uri(config.outbound_proxy),) if config.outbound_proxy else ()
+        self.core = UserAgentCore(
+            self._identity("0.0.0.0", 5060),  # noqa: S104  replaced on entry, before any message
+            (stack.config if stack else StackConfig()).timers,
+            secrets.token_bytes,
+        )
+
+    # life
+
+    async def __aenter__(self) -> Self:
+        if self._exit is not None:
+            raise LocalProtocolError("this endpoint is already running")
+        async with AsyncExitStack() as entered:
+            stack = self._given_stack
+            if stack is None:
+                stack = await entered.enter_async_context(Stack())
+            self._stack = stack
+            self.contact_user = stack.contact_user_for(self.aor_user or "callmeter")
+            stack.attach(self)
+            entered.callback(stack.detach, self)
+            host, port = stack.transport.listening()
+            self.core.identity = self._identity(host, port)
+            entered.push_async_callback(self._hang_up_all)
+            self._exit = entered.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._exit is not None:
+            leaving, self._exit = self._exit, None
+            self._incoming.put_nowait(None)
+            await leaving.__aexit__(kind, error, traceback)
+            self._stack = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the endpoint has been entered and not left."""
+        return self._exit is not None
+
+    @property
+    def stack(self) -> Stack:
+        """The running stack.
+
+        Raises:
+            LocalProtocolError: The endpoint has not been entered.
+        """
+        if self._stack is None:
+            raise LocalProtocolError("enter the endpoint first: async with Endpoint(config)")
+        return self._stack
+
+    @property
+    def contact(self) -> SipUri:
+        """Where this endpoint is reached just now."""
+        return self.core.identity.contact
+
+    @property
+    def calls(self) -> list[Call]:
+        """The calls that have not ended."""
+        return list(self._calls.values())
+
+    async def _hang_up_all(self) -> None:
+        calls = self.calls
+        if calls:
+            await asyncio.gather(*(call.bye() for call in calls), return_exceptions=True)
+
+    # verbs
+
+    def registered(self, expires: int | None = None) -> Registration:
+        """A binding at the registrar for the length of an `async with` block.
+
+        Args:
+            expires: Seconds to ask for; None takes the setting.
+        """
+        return Registration(self, self._registrar(), expires or self.config.expires)
+
+    @asynccontextmanager
+    async def call(
+        self,
+        target: str,
+        *,
+        media: MediaConfig | None = None,
+        ring_timeout: float | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> AsyncIterator[Call]:
+        """An answered call: BYE and its final response on exit.
+
+        Cancelling while it rings sends CANCEL and waits for the 487.
+
+        Args:
+            target: SIP URI, or a user name at the domain of the own address of record.
+            media: Settings of this call; None takes the endpoint's.
+            ring_timeout: Seconds until CANCEL; None takes the timer setting.
+            headers: More header fields for the INVITE.
+
+        Raises:
+            CallRejected: The callee or a server refused.
+            CallTimedOut: Nobody answered in time.
+            NegotiationError: The answer has nothing in common with the offer.
+            AuthenticationFailed: The credentials were refused.
+        """
+        call = await self.invite(target, media=media, headers=headers)
+        async with call:
+            await call.answered(ring_timeout)
+            yield call
+
+    async def invite(
+        self,
+        target: str,
+        *,
+        media: MediaConfig | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Call:
+        """Send an INVITE and return the ringing call at once; use it as `async with`.
+
+        Args:
+            target: SIP URI, or a user name at the domain of the own address of record.
+            media: Settings of this call; None takes the endpoint's.
+            headers: More header fields for the INVITE.
+        """
+        stack = self.stack
+        uri = self._target(target)
+        settings = media or self.config.media
+        check_media(settings)
+        await self._face_target(uri)
+        session_media = MediaSession(
+            stack.media, settings, self.contact.host, entropy=secrets.token_bytes
+        )
+        try:
+            call = Call(self, session_media, remote=str(uri))
+            self._start(call, uri, session_media.create_offer(), headers)
+        except BaseException:
+            session_media.close()
+            raise
+        return call
+
+    def _start(self, call: Call, uri: SipUri, offer: bytes, headers: dict[str, str] | None) -> None:
+        stack = self.stack
+        session, effects = self.core.invite(
+            uri, stack.now, body=offer, headers=tuple((headers or {}).items())
+        )
+        self._calls[session] = call
+        call.begin(session, stack.now)
+        stack.run(self, effects)
+
+    async def incoming(self) -> AsyncIterator[IncomingCall]:
+        """Calls as they arrive, until the endpoint is left."""
+        while True:
+            incoming = await self._incoming.get()
+            if incoming is None:
+                self._incoming.put_nowait(None)
+                return
+            if not incoming.over:
+                yield incoming
+
+    async def next_call(self, timeout: float | None = None) -> IncomingCall:  # noqa: ASYNC109
+        """Wait for one incoming call.
+
+        Args:
+            timeout: Seconds; None waits for ever.
+
+        Raises:
+            CallTimedOut: No call came in time.
+            LocalProtocolError: The endpoint was left.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                async for incoming in self.incoming():
+                    return incoming
+        except TimeoutError:
+            raise CallTimedOut(f"no call came within {timeout} s", timer="wait") from None
+        raise LocalProtocolError("the endpoint was left")
+
+    async def options(self, target: str) -> Response:
+        """Ask what `target` can do (RFC 3261 section 11); returns its final response.
+
+        Raises:
+            CallTimedOut: No final response.
+            TransportError: It cannot be reached.
+        """
+        uri = self._target(target)
+        await self._face_target(uri)
+        token, effects = self.core.options(uri, self.stack.now)
+        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._requests[token] = answer
+        try:
+            self.stack.run(self, effects)
+            return await answer
+        finally:
+            self._requests.pop(token, None)
+
+    # what the stack tells
+
+    def on_event(self, event: object, now: float) -> None:
+        """One event of the user agent core."""
+        match event:
+            case IncomingInvite(session):
+                self._on_invite(session, now)
+            case Registered(usage) | Unregistered(usage) | RegistrationFailed(usage):
+                registration = self.registrations.get(usage)
+                if registration is not None:
+                    registration.on_event(event)
+            case RequestAnswered(token, response):
+                answer = self._requests.get(token)
+                if answer is not None and not answer.done():
+                    answer.set_result(response)
+            case RequestFailed(token, _, cause):
+                answer = self._requests.get(token)
+                if answer is not None and not answer.done():
+                    answer.set_exception(_request_error(cause))
+            case _:
+                call = self._calls.get(getattr(event, "session", None))
+                if call is not None:
+                    call.on_event(event, now)
+
+    def _on_invite(self, session: ServerInviteSession, now: float) -> None:
+        stack = self.stack
+        if self._exit is None or self._incoming.qsize() >= INCOMING_QUEUE:
+            status = 486 if self._exit is not None else 480
+            stack.run(self, session.reject(status, now))
+            return
+        media = MediaSession(
+            stack.media, self.config.media, self.contact.host, entropy=secrets.token_bytes
+        )
+        call = IncomingCall(self, media, remote=str(session.remote.uri))
+        self._calls[session] = call
+        call.begin(session, now)
+        self._incoming.put_nowait(call)
+
+    def forget(self, session: InviteSession) -> None:
+        """The call of `session` is over."""
+        self._calls.pop(session, None)
+
+    def face(self, local: tuple[str, int]) -> None:
+        """Messages now leave from `local`: Contact and Via follow."""
+        contact = self.core.identity.contact
+        if (contact.host, contact.port) != local:
+            self.core.identity = self._identity(*local)
+
+    async def face_registrar(self, registrar: SipUri) -> None:
+        """Take the own address that reaches the registrar or the outbound proxy."""
+        await self._face_target(registrar)
+
+    async def _face_target(self, uri: SipUri) -> None:
+        stack = self.stack
+        target = self._routes[0] if self._routes else uri
+        try:
+            hops = await stack.transport.resolve(target, self.transport)
+            self.face(stack.transport.local_towards(hops[0]))
+        except TransportError:
+            # The request itself will meet the same error and report it in its own words.
+            return
+
+    # who this is
+
+    def _identity(self, host: str, port: int) -> Identity:
+        config = self.config
+        hosts = {self._aor_uri.host.lower(), self._registrar().host.lower()}
+        hosts.update(route.host.lower() for route in self._routes)
+        return Identity(
+            aor=NameAddr(self._aor_uri, config.display_name),
+            contact=SipUri("sip", host, port, self.contact_user or None),
+            credentials=config.credentials,
+            trusted_realm_hosts=frozenset(hosts),
+            routes=self._routes,
+            user_agent=config.user_agent,
+        )
+
+    def _registrar(self) -> SipUri:
+        if self.config.registrar is None:
+            return SipUri(self._aor_uri.scheme, self._aor_uri.host, self._aor_uri.port)
+        text = self.config.registrar
+        uri = parse_uri(text if text.lower().startswith(("sip:", "sips:")) else f"sip:{text}")
+        if not isinstance(uri, SipUri):
+            raise ConfigurationError(f"registrar {text!r} is not a SIP URI")
+        return uri
+
+    def _target(self, target: str) -> SipUri:
+        if not target.lower().startswith(("sip:", "sips:")):
+            aor = self._aor_uri
+            suffix = "" if "@" in target else f"@{str(aor.aor()).rpartition('@')[2]}"
+            target = f"{aor.scheme}:{target}{suffix}"
+        try:
+            uri = parse_uri(target)
+        except SipSyntaxError as error:
+            raise ConfigurationError(f"{target!r} is not a SIP URI: {error}") from None
+        if not isinstance(uri, SipUri):
+            raise ConfigurationError(f"{target!r} is not a SIP URI")
+        return uri
+
+
+def _proxy_uri(text: str) -> SipUri:
+    uri = parse_uri(text if text.lower().startswith(("sip:", "sips:")) else f"sip:{text}")
+    if not isinstance(uri, SipUri):
+        raise ConfigurationError(f"outbound_proxy {text!r} is not a SIP URI")
+    return uri if uri.lr else uri.with_params(lr=None)
+
+
+def _request_error(cause: str) -> Exception:
+    if cause == "timeout":
+        return CallTimedOut("no final response", timer="F")
+    return TransportError(cause)

@@ -1,0 +1,125 @@
+"""What happens in a call, as frozen values: `async for event in call.events()`.
+
+Times are seconds since the INVITE was sent or received, on the monotonic clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "Answered",
+    "CallEvent",
+    "DtmfReceived",
+    "EarlyMedia",
+    "Ended",
+    "Held",
+    "InfoReceived",
+    "MediaSilent",
+    "MediaSourceChanged",
+    "MediaStarted",
+    "MediaUnreadable",
+    "Resumed",
+    "Ringing",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CallEvent:
+    """Base of all call events.
+
+    Attributes:
+        at: Seconds since the INVITE.
+    """
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ringing(CallEvent):
+    """A provisional response above 100 came, or we sent one."""
+
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyMedia(CallEvent):
+    """A provisional response carried a session description."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered(CallEvent):
+    """The INVITE was answered with a 2xx."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class MediaStarted(CallEvent):
+    """The first media packet that could be read; `source` is `"host:port"`."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSourceChanged(CallEvent):
+    """Media now comes from another address or with another SSRC; the other field is empty."""
+
+    source: str = ""
+    ssrc: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSilent(CallEvent):
+    """No media packet came for `seconds`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class MediaUnreadable(CallEvent):
+    """Packets arrive and none can be authenticated: the keys differ, or they are plain RTP."""
+
+    packets: int
+    looks_like_plain_rtp: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DtmfReceived(CallEvent):
+    """One digit; `method` is `"rtp"` (RFC 4733) or `"info"` (RFC 2976)."""
+
+    digit: str
+    duration_ms: int
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class InfoReceived(CallEvent):
+    """An INFO request that is not DTMF; it was answered with 200."""
+
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Held(CallEvent):
+    """A re-INVITE put the call on hold; `by_peer` tells who asked."""
+
+    by_peer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed(CallEvent):
+    """A re-INVITE took the call off hold; `by_peer` tells who asked."""
+
+    by_peer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ended(CallEvent):
+    """The call is over; `cause` is one word such as `"bye-received"` or `"rejected"`."""
+
+    cause: str

@@ -1,0 +1,505 @@
+"""MediaSession: the media of one call - what was negotiated, what is played, heard and measured."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from typing import TYPE_CHECKING
+
+from callmeter.config import Codec, SrtpMethod, SrtpPolicy
+from callmeter.errors import (
+    ConfigurationError,
+    LocalProtocolError,
+    NegotiationError,
+    NoCommonCodec,
+    NoCommonSuite,
+    ProfileMismatch,
+    SrtpRequired,
+    TransportError,
+)
+from callmeter.media.parameters import StreamParameters
+from callmeter.media.sinks import Echo, WavRecorder
+from callmeter.media.sources import Tone
+from callmeter.sdp.attributes import Direction
+from callmeter.sdp.codecs import formats_for, select_formats
+from callmeter.sdp.offer_answer import OfferAnswer, answer_direction
+from callmeter.sdp.parser import parse_description
+from callmeter.sdp.profiles import Keying, profile_for
+from callmeter.sdp.tracks import TrackAnswer, TrackOffer
+from callmeter.srtp.context import SrtpContext
+from callmeter.srtp.sdes import SessionParameters, accept_answer, accept_offer, offer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from callmeter.config import MediaConfig
+    from callmeter.media.engine import MediaEngine
+    from callmeter.media.sinks import AudioSink
+    from callmeter.media.sources import AudioSource, LiveSource
+    from callmeter.media.statistics import StreamStatistics
+    from callmeter.media.stream import MediaStream
+    from callmeter.sdp.codecs import PayloadFormat
+    from callmeter.sdp.profiles import RtpProfile
+    from callmeter.sdp.remote_track import RemoteTrack
+    from callmeter.srtp.sdes import CryptoLine
+
+__all__ = ["MediaSession", "check_media"]
+
+PTIMES = range(5, 121, 5)
+"""Packet times in milliseconds that the engine can keep."""
+
+
+def check_media(config: MediaConfig) -> None:
+    """Refuse settings that this version cannot carry out.
+
+    Raises:
+        ConfigurationError: Naming the setting.
+    """
+    if config.srtp.enabled and config.srtp.method in {SrtpMethod.DTLS, SrtpMethod.DUAL}:
+        raise ConfigurationError(
+            f"SrtpMethod.{config.srtp.method.name} needs DTLS-SRTP, which this version does not "
+            "have: use SrtpMethod.SDES"
+        )
+
+
+class MediaSession:
+    """The audio of one call.
+
+    Attributes:
+        codec: `"PCMU"` or `"PCMA"`, None before the answer.
+        profile: RTP profile of the m= line as text, None before the answer.
+        keying: `"none"` or `"sdes"`.
+        suite: SRTP suite in use, or None.
+        warnings: What was given up on the way, one sentence each.
+    """
+
+    def __init__(
+        self,
+        engine: MediaEngine,
+        config: MediaConfig,
+        address: str,
+        *,
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        self.config = config
+        self._engine = engine
+        self._address = config.address or address
+        self._entropy = entropy
+        self._offer_answer = OfferAnswer(
+            username="-",
+            # RFC 8866 section 5.2: the session id fits a signed 63 bit number.
+            session_id=1 + int.from_bytes(entropy(7), "big"),
+            address=self._address,
+        )
+        self._stream: MediaStream | None = None
+        self._final: StreamStatistics | None = None
+        self._offered: tuple[CryptoLine, ...] = ()
+        self._local_line: CryptoLine | None = None
+        self._remote_line: CryptoLine | None = None
+        self._send_context: SrtpContext | None = None
+        self._receive_context: SrtpContext | None = None
+        self._direction = Direction.SENDRECV
+        self._wanted = Direction.SENDRECV
+        self._remote: RemoteTrack | None = None
+        self._local: str | None = None
+        self._begun = False
+        self.codec: str | None = None
+        self.profile: str | None = None
+        self.warnings: list[str] = []
+
+    # what was agreed
+
+    @property
+    def keying(self) -> str:
+        """`"none"` or `"sdes"`: how the keys in use were exchanged."""
+        return "none" if self._send_context is None else "sdes"
+
+    @property
+    def suite(self) -> str | None:
+        """Name of the SRTP suite in use, or None for clear media."""
+        return None if self._local_line is None else self._local_line.profile.name
+
+    @property
+    def secure(self) -> bool:
+        """Whether every media packet of both directions goes through SRTP."""
+        return self._send_context is not None and self._receive_context is not None
+
+    @property
+    def direction(self) -> str:
+        """`"sendrecv"`, `"sendonly"`, `"recvonly"` or `"inactive"`, as seen from here."""
+        return str(self._direction.value)
+
+    @property
+    def local(self) -> str | None:
+        """Own `"host:port"` for RTP."""
+        return self._local if self._stream is None else self._local_of(self._stream)
+
+    @staticmethod
+    def _local_of(stream: MediaStream) -> str:
+        return _host_port(stream.address, stream.port)
+
+    @property
+    def remote(self) -> str | None:
+        """The peer's `"host:port"` for RTP, from its session description."""
+        if self._remote is None:
+            return None
+        return _host_port(self._remote.address, self._remote.port)
+
+    @property
+    def rtcp_mux(self) -> bool:
+        """Whether RTP and RTCP share a port."""
+        return self.config.rtcp_mux and self._remote is not None and self._remote.rtcp_mux
+
+    @property
+    def feedback(self) -> bool:
+        """Whether AVPF was agreed on."""
+        profile = None if self._remote is None else self._remote.profile
+        return profile is not None and profile.feedback
+
+    @property
+    def on_hold(self) -> bool:
+        """Whether the direction agreed on is other than both ways."""
+        return self._remote is not None and self._direction is not Direction.SENDRECV
+
+    # offer and answer
+
+    def create_offer(self, direction: Direction = Direction.SENDRECV) -> bytes:
+        """The session description of an INVITE or re-INVITE.
+
+        Raises:
+            ConnectionFailed: No media port is free.
+        """
+        stream = self._open(rtcp_mux=False)
+        srtp = self.config.srtp
+        self._wanted = direction
+        if self._local_line is not None:
+            # A refresh names only the suite in use, with the same key: a new one would
+            # reset the peer's context (RFC 4568 section 7.1.4).
+            self._offered = (self._local_line,)
+        elif srtp.enabled and self._remote is None:
+            self._offered = offer(
+                srtp.suites,
+                self._entropy,
+                parameters=SessionParameters(unencrypted_srtcp=srtp.unencrypted_srtcp),
+            )
+        keying = Keying.SDES if self._offered else Keying.NONE
+        track = TrackOffer(
+            port=stream.port,
+            address=self._address,
+            formats=self._formats(),
+            profile=profile_for(keying, feedback=self.config.feedback, osrtp=srtp.osrtp),
+            direction=direction,
+            ptime=self.config.ptime,
+            rtcp_mux=self.config.rtcp_mux,
+            rtcp_port=stream.rtcp_port,
+            crypto=tuple(line.to_attribute() for line in self._offered),
+        )
+        return self._offer_answer.create_offer([track]).to_bytes()
+
+    def accept_answer(self, body: bytes) -> None:
+        """Take the answer and start the media.
+
+        Raises:
+            SdpSyntaxError: The answer cannot be read.
+            NegotiationError: Nothing in common.
+            MediaSecurityError: The keys in the answer are not usable.
+        """
+        tracks = self._offer_answer.receive_answer(parse_description(body))
+        track = next((track for track in tracks if not track.rejected), None)
+        if track is None:
+            raise NoCommonCodec("the answer refuses every track")
+        self._accept_keys(track)
+        self._direction = track.direction.reversed
+        # The answer's numbers are what it takes, the offer's what it sends (RFC 3264 section 5.1).
+        self._begin(track, track.formats, self._formats())
+
+    def accept_offer(self, body: bytes) -> bytes:
+        """Take an offer, start the media, return the answer.
+
+        Raises:
+            SdpSyntaxError: The offer cannot be read.
+            NegotiationError: Nothing in common: answer 488.
+            MediaSecurityError: The keys in the offer are not usable.
+        """
+        tracks = self._offer_answer.receive_offer(parse_description(body))
+        try:
+            return self._answer(tracks)
+        except (NegotiationError, TransportError):
+            self._offer_answer.decline()
+            raise
+
+    def _answer(self, tracks: list[RemoteTrack]) -> bytes:
+        chosen = next(
+            (track for track in tracks if track.kind == "audio" and not track.rejected), None
+        )
+        if chosen is None:
+            raise NoCommonCodec("the offer has no audio track that can be used")
+        formats = select_formats(chosen.formats, self._formats())
+        if not any(item.encoding.upper() in Codec.__members__ for item in formats):
+            offered = ", ".join(item.encoding for item in chosen.formats)
+            raise NoCommonCodec(f"none of the codecs offered is known here: {offered}")
+        crypto = self._choose_keys(chosen)
+        mux = chosen.rtcp_mux and self.config.rtcp_mux
+        stream = self._open(rtcp_mux=mux)
+        self._direction = answer_direction(chosen.direction, self._wanted)
+        answer = TrackAnswer(
+            port=stream.port,
+            address=self._address,
+            formats=formats,
+            direction=self._direction,
+            ptime=self.config.ptime,
+            rtcp_mux=mux,
+            rtcp_port=None if mux else stream.rtcp_port,
+            crypto=() if crypto is None else (crypto.to_attribute(),),
+        )
+        description = self._offer_answer.create_answer(
+            [answer if track is chosen else None for track in tracks]
+        )
+        self._begin(chosen, formats, formats)
+        return description.to_bytes()
+
+    def rollback(self) -> None:
+        """An offer of ours was refused: what was agreed before stands."""
+        self._offer_answer.rollback()
+
+    def _formats(self) -> tuple[PayloadFormat, ...]:
+        config = self.config
+        event = config.telephone_event_payload_type if config.telephone_event else None
+        return formats_for(config.codecs, telephone_event_payload_type=event)
+
+    # keys
+
+    def _accept_keys(self, track: RemoteTrack) -> None:
+        srtp = self.config.srtp
+        if not self._offered:
+            return
+        if not track.keying.sdes:
+            if srtp.policy is SrtpPolicy.REQUIRED:
+                raise SrtpRequired(
+                    "the answer has no a=crypto line, and the SRTP policy is Required"
+                )
+            if self.secure:
+                raise SrtpRequired("the answer drops the encryption that was agreed before")
+            self._warn("the peer answered without SRTP: the media is not encrypted")
+            return
+        self._use_keys(*accept_answer(self._offered, track.crypto))
+
+    def _choose_keys(self, track: RemoteTrack) -> CryptoLine | None:
+        srtp = self.config.srtp
+        insists = track.profile is not None and track.profile.secure
+        if not srtp.enabled:
+            if insists:
+                raise ProfileMismatch(
+                    f"the offer insists on SRTP ({track.protocol}), and the SRTP policy is Disabled"
+                )
+            return None
+        if not track.crypto:
+            if srtp.policy is SrtpPolicy.REQUIRED:
+                raise SrtpRequired(
+                    "the offer has no a=crypto line, and the SRTP policy is Required"
+                )
+            if insists:
+                raise NoCommonSuite(
+                    f"the offer insists on SRTP ({track.protocol}) without a usable key",
+                    supported=srtp.suites,
+                )
+            if self.secure:
+                raise SrtpRequired("the offer drops the encryption that was agreed before")
+            self._warn("the peer offered no SRTP: the media is not encrypted")
+            return None
+        current = self._lines_in_use()
+        allowed = SessionParameters(unencrypted_srtcp=srtp.unencrypted_srtcp)
+        try:
+            local, remote = accept_offer(
+                track.crypto, srtp.suites, self._entropy, allowed=allowed, current=current
+            )
+        except NoCommonSuite:
+            if insists or srtp.policy is SrtpPolicy.REQUIRED or current is not None:
+                raise
+            self._warn("no SRTP suite in common: the media is not encrypted")
+            return None
+        self._use_keys(local, remote)
+        return local
+
+    def _lines_in_use(self) -> tuple[CryptoLine, CryptoLine] | None:
+        if self._local_line is None or self._remote_line is None:
+            return None
+        return self._local_line, self._remote_line
+
+    def _use_keys(self, local: CryptoLine, remote: CryptoLine) -> None:
+        # A key that is repeated keeps its context, and with it the rollover counter: libsrtp
+        # would start again at 0 (RFC 3711 section 3.3.1).
+        if not _same_keys(self._local_line, local):
+            self._send_context = SrtpContext(local, "send")
+        if not _same_keys(self._remote_line, remote):
+            self._receive_context = SrtpContext(remote, "receive")
+        self._local_line, self._remote_line = local, remote
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    # the stream
+
+    def _open(self, *, rtcp_mux: bool) -> MediaStream:
+        # An offer of mux keeps a second port until the answer agrees (RFC 5761 section 5.1.1).
+        if self._stream is None:
+            self._stream = self._engine.open_stream(
+                self._address,
+                rtcp_mux=rtcp_mux,
+                ports=self.config.ports,
+                dscp=self.config.dscp,
+            )
+        return self._stream
+
+    def _begin(
+        self,
+        track: RemoteTrack,
+        formats: tuple[PayloadFormat, ...],
+        receivable: tuple[PayloadFormat, ...],
+    ) -> None:
+        voice = next((item for item in formats if _is_voice(item)), None)
+        if voice is None:
+            raise NoCommonCodec("the answer has no audio codec that was offered")
+        self.codec = voice.encoding.upper()
+        self.profile = track.protocol
+        self._remote = track
+        if not _is_address(track.address):
+            raise NegotiationError(f"the media address {track.address!r} is not an IP address")
+        mux = self.rtcp_mux
+        ptime = track.ptime or self.config.ptime
+        self._begun = True
+        self._open(rtcp_mux=mux).start(
+            StreamParameters(
+                codec=self.codec,
+                payload_type=voice.payload_type,
+                receive_payload_types={
+                    item.payload_type: item.encoding.upper()
+                    for item in receivable
+                    if _is_voice(item)
+                },
+                ptime_ms=ptime if ptime in PTIMES else self.config.ptime,
+                clock_rate=voice.clock_rate,
+                remote=(track.address, track.port),
+                remote_rtcp=None if mux else (track.rtcp_address, track.rtcp_port),
+                rtcp_mux=mux,
+                send=self._direction.sends and not track.unusable_address,
+                receive=self._direction.receives,
+                telephone_event=_event_number(formats),
+                receive_telephone_event=_event_number(receivable),
+                srtp_send=self._send_context,
+                srtp_receive=self._receive_context,
+                symmetric=self.config.symmetric,
+            )
+        )
+
+    # what a user does
+
+    async def play(
+        self, source: AudioSource | LiveSource | None = None, *, seconds: float | None = None
+    ) -> float:
+        """Send audio until the source ends, `seconds` have passed, or the call ends.
+
+        Args:
+            source: `Tone`, `Silence`, `WavFile`; None is a tone of 440 Hz.
+            seconds: How long; None plays a file to its end, anything else until the call ends.
+
+        Returns:
+            Seconds played: fewer than asked for when the call ended first.
+        """
+        stream = self._running()
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        finished = stream.play(source or Tone(440), seconds=seconds)
+        try:
+            await asyncio.wait({finished})
+        finally:
+            if not finished.done():
+                stream.play(None)
+        return clock() - begun
+
+    def echo(self) -> None:
+        """From now on send back what arrives."""
+        self._running().play(Echo())
+
+    def attach(self, sink: AudioSink) -> None:
+        """Give what arrives to `sink` too."""
+        self._running().attach(sink)
+
+    def record(self, path: str | Path) -> WavRecorder:
+        """Record what arrives as 8 kHz mono WAV until the call ends."""
+        recorder = WavRecorder(path)
+        self._running().attach(recorder)
+        return recorder
+
+    async def send_digits(self, digits: str, *, duration_ms: int = 160) -> None:
+        """Send DTMF as RFC 4733 events.
+
+        Raises:
+            LocalProtocolError: The peer did not agree to telephone-event.
+        """
+        await self._running().send_digits(digits, duration_ms=duration_ms)
+
+    def statistics(self) -> StreamStatistics | None:
+        """What was sent and received so far; the last figures once the call ended."""
+        if self._final is not None or self._stream is None:
+            return self._final
+        return self._stream.statistics()
+
+    @property
+    def stream(self) -> MediaStream | None:
+        """The running stream, lower stability."""
+        return self._stream
+
+    @property
+    def format(self) -> RtpProfile | None:
+        """The RTP profile agreed on."""
+        return None if self._remote is None else self._remote.profile
+
+    def close(self) -> None:
+        """Stop, keep the last figures, free the ports and keys; a second call does nothing."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            self._local = self._local_of(stream)
+            if self._begun:
+                self._final = stream.statistics()
+            stream.stop()
+        if not self._begun:
+            # A running stream closes the contexts it was given.
+            for context in (self._send_context, self._receive_context):
+                if context is not None:
+                    context.close()
+
+    def _running(self) -> MediaStream:
+        if self._stream is None:
+            raise LocalProtocolError("the call has no media: not answered yet, or ended")
+        return self._stream
+
+
+def _is_voice(item: PayloadFormat) -> bool:
+    return item.encoding.upper() in Codec.__members__
+
+
+def _event_number(formats: tuple[PayloadFormat, ...]) -> int | None:
+    return next((item.payload_type for item in formats if item.is_telephone_event), None)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _host_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _same_keys(known: CryptoLine | None, line: CryptoLine) -> bool:
+    return known is not None and (known.profile, known.keys, known.parameters) == (
+        line.profile,
+        line.keys,
+        line.parameters,
+    )

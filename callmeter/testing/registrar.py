@@ -1,0 +1,396 @@
+"""An embedded registrar and stateless proxy for tests and the demo: `async with Registrar(...)`.
+
+It challenges with digest authentication, keeps bindings, and forwards requests between the
+accounts it knows with itself in the Record-Route (RFC 3261 sections 10.3 and 16.11). It serves
+test harnesses on a trusted network, not the public.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+from callmeter.errors import CallmeterError, LocalProtocolError, SipSyntaxError
+from callmeter.sip.digest_server import DigestServer, Outcome, Verdict
+from callmeter.sip.headers import NameAddr, Via
+from callmeter.sip.message import Request, Response
+from callmeter.sip.parser import is_keepalive, parse_message
+from callmeter.sip.transaction.effects import Hop
+from callmeter.sip.uri import SipUri
+from callmeter.transport.udp import UdpTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+__all__ = ["Binding", "Registrar", "RegistrarCore"]
+
+DEFAULT_EXPIRES = 3600
+MAX_BINDINGS = 10
+OWN_TAG = "callmeter-registrar-"
+
+
+@dataclass(slots=True)
+class Binding:
+    """One Contact of an account.
+
+    Attributes:
+        contact: Where the account says it is.
+        hop: Where its REGISTER came from: what reaches it through address translation.
+        expires_at: Loop time at which the binding ends.
+        call_id: Call-ID of the REGISTER that made it.
+        cseq: Its CSeq number; an older one changes nothing (RFC 3261 section 10.3).
+    """
+
+    contact: SipUri
+    hop: Hop
+    expires_at: float
+    call_id: str
+    cseq: int
+
+
+@dataclass
+class RegistrarCore:
+    """The registrar without sockets: messages in, messages out.
+
+    Attributes:
+        accounts: Passwords by user name.
+        address: Own host and port.
+        realm: Digest realm.
+        entropy: `entropy(n)` gives n octets nobody can guess.
+        algorithms: Digest algorithms offered, the preferred first.
+        min_expires: A shorter registration is refused with 423.
+        authenticate_calls: Ask for credentials of an INVITE too, with 407.
+        bindings: By user name.
+    """
+
+    accounts: Mapping[str, str]
+    address: tuple[str, int]
+    realm: str
+    entropy: Callable[[int], bytes]
+    algorithms: tuple[str, ...] = ("SHA-256", "MD5")
+    min_expires: int = 10
+    authenticate_calls: bool = False
+    bindings: dict[str, list[Binding]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        digests = [
+            DigestServer(self.realm, self.accounts.get, self.entropy, self.algorithms, proxy=proxy)
+            for proxy in (False, True)
+        ]
+        self._digest, self._proxy_digest = digests
+        self._key = self.entropy(16)
+
+    def on_message(
+        self, message: Request | Response, source: Hop, now: float
+    ) -> list[tuple[Request | Response, Hop]]:
+        """Take one message; returns what to send, and where."""
+        if isinstance(message, Response):
+            return self._forward_response(message)
+        return self._on_request(message, source, now)
+
+    # requests
+
+    def _on_request(
+        self, request: Request, source: Hop, now: float
+    ) -> list[tuple[Request | Response, Hop]]:
+        via = request.via.with_param("received", source.host).with_param("rport", source.port)
+        request.headers.remove_first("Via")
+        _put_via(request, [via, *request.vias])
+        if request.method == "ACK" and (request.to.tag or "").startswith(OWN_TAG):
+            # The ACK of a refusal of ours ends here (RFC 3261 section 8.2.7).
+            return []
+        if request.max_forwards == 0:
+            return self._answer(request, source, 483)
+        routes = request.routes
+        if routes and self._is_own(routes[0].uri):
+            request.headers.remove_first("Route")
+            routes = routes[1:]
+            _put_routes(request, routes)
+        if request.method == "REGISTER":
+            return self._answer_register(request, source, now)
+        return self._proxy(request, routes, source, now)
+
+    def _answer_register(
+        self, request: Request, source: Hop, now: float
+    ) -> list[tuple[Request | Response, Hop]]:
+        verdict = self._digest.check(request, now)
+        if verdict.user is None:
+            return self._challenge(request, source, self._digest, verdict, now)
+        aor = request.to.uri
+        user = aor.user_text if isinstance(aor, SipUri) else None
+        if user != verdict.user:
+            return self._answer(request, source, 403)
+        contacts = request.contacts
+        if contacts == "*":
+            self.bindings.pop(user, None)
+            return self._answer(request, source, 200)
+        for contact in contacts:
+            expires = _expires_of(contact, request)
+            if 0 < expires < self.min_expires:
+                headers = [("Min-Expires", str(self.min_expires))]
+                return self._answer(request, source, 423, headers=headers)
+        for contact in contacts:
+            self._bind(user, contact, _expires_of(contact, request), request, source, now)
+        bound = [
+            (
+                "Contact",
+                str(NameAddr(item.contact, None, (("expires", str(int(item.expires_at - now))),))),
+            )
+            for item in self.bound(user, now)
+        ]
+        return self._answer(request, source, 200, headers=bound)
+
+    def _bind(
+        self,
+        user: str,
+        contact: NameAddr,
+        expires: int,
+        request: Request,
+        source: Hop,
+        now: float,
+    ) -> None:
+        uri = contact.uri
+        if not isinstance(uri, SipUri):
+            return
+        bindings = self.bindings.setdefault(user, [])
+        known = next((item for item in bindings if item.contact.equivalent(uri)), None)
+        number = request.cseq.number
+        if known is not None:
+            if known.call_id == request.call_id and number < known.cseq:
+                return
+            bindings.remove(known)
+        if expires:
+            bindings.append(Binding(uri, source, now + expires, request.call_id, number))
+            del bindings[:-MAX_BINDINGS]
+        if not bindings:
+            del self.bindings[user]
+
+    def bound(self, user: str, now: float) -> list[Binding]:
+        """The live bindings of an account, the newest last."""
+        live = [item for item in self.bindings.get(user, ()) if item.expires_at > now]
+        if live:
+            self.bindings[user] = live
+        else:
+            self.bindings.pop(user, None)
+        return list(live)
+
+    def _proxy(
+        self, request: Request, routes: list[NameAddr], source: Hop, now: float
+    ) -> list[tuple[Request | Response, Hop]]:
+        if routes and isinstance(routes[0].uri, SipUri):
+            return self._forward(request, _hop_of(routes[0].uri))
+        target = request.uri
+        if not isinstance(target, SipUri):
+            return self._answer(request, source, 416)
+        if not self._is_own(target):
+            if request.to.tag is None and request.method not in {"CANCEL", "ACK"}:
+                # No open relay: out of a dialog only own accounts are reached.
+                return self._answer(request, source, 404)
+            return self._forward(request, _hop_of(target))
+        if self._must_authenticate(request):
+            verdict = self._proxy_digest.check(request, now)
+            if verdict.user is None:
+                return self._challenge(request, source, self._proxy_digest, verdict, now)
+        user = target.user_text
+        if not user:
+            return self._answer(request, source, 200 if request.method == "OPTIONS" else 404)
+        bindings = self.bound(user, now)
+        if not bindings:
+            return self._answer(request, source, 480 if user in self.accounts else 404)
+        request.uri = bindings[-1].contact
+        return self._forward(request, bindings[-1].hop)
+
+    def _challenge(
+        self, request: Request, source: Hop, digest: DigestServer, verdict: Verdict, now: float
+    ) -> list[tuple[Request | Response, Hop]]:
+        stale = verdict.outcome is Outcome.STALE
+        headers = [(digest.challenge_header, value) for value in digest.challenge(now, stale=stale)]
+        return self._answer(request, source, digest.status, headers=headers)
+
+    def _must_authenticate(self, request: Request) -> bool:
+        return self.authenticate_calls and request.method == "INVITE" and request.to.tag is None
+
+    def _forward(self, request: Request, hop: Hop) -> list[tuple[Request | Response, Hop]]:
+        # RFC 3261 section 16.11: a stateless branch is a function of the request, the same for
+        # its retransmissions, its CANCEL and the ACK of its refusal.
+        seed = (request.via.branch or "") + request.call_id + str(request.cseq.number)
+        branch = hashlib.blake2s(seed.encode("utf-8", "replace"), key=self._key, digest_size=12)
+        own = Via(hop.transport, *self.address, (("branch", f"z9hG4bK{branch.hexdigest()}"),))
+        _put_via(request, [own, *request.vias])
+        hops = 70 if request.max_forwards is None else request.max_forwards
+        request.headers.set("Max-Forwards", str(hops - 1))
+        if request.method == "INVITE":
+            uri = SipUri("sip", *self.address, params=(("lr", None),))
+            request.headers.insert("Record-Route", str(NameAddr(uri)))
+        if "Proxy-Authorization" in request.headers:
+            request.headers.remove("Proxy-Authorization")
+        return [(request, hop)]
+
+    def _answer(
+        self,
+        request: Request,
+        source: Hop,
+        status: int,
+        *,
+        headers: list[tuple[str, str]] | None = None,
+    ) -> list[tuple[Request | Response, Hop]]:
+        if request.method == "ACK":
+            return []
+        seed = (request.via.branch or "") + request.call_id
+        tag = hashlib.blake2s(seed.encode("utf-8", "replace"), key=self._key, digest_size=8)
+        response = request.create_response(
+            status, to_tag=OWN_TAG + tag.hexdigest(), headers=headers or ()
+        )
+        return [(response, source)]
+
+    def _is_own(self, uri: object) -> bool:
+        if not isinstance(uri, SipUri):
+            return False
+        host, port = self.address
+        return (uri.host == host and uri.port == port) or (
+            uri.host == self.realm and uri.port in {None, port}
+        )
+
+    # responses
+
+    def _forward_response(self, response: Response) -> list[tuple[Request | Response, Hop]]:
+        vias = response.vias
+        if len(vias) < 2 or (vias[0].host, vias[0].port) != self.address:  # noqa: PLR2004
+            return []
+        _put_via(response, vias[1:])
+        following = vias[1]
+        rport = following.rport
+        port = rport if isinstance(rport, int) else (following.port or 5060)
+        host = following.received or following.host
+        return [(response, Hop(following.transport.upper(), host, port))]
+
+
+class Registrar:
+    """The registrar on a UDP socket: `async with Registrar({"alice": "secret"}) as registrar`.
+
+    Args:
+        accounts: Passwords by user name.
+        host: Address to bind; also the domain of every address of record.
+        port: Port to bind; 0 takes a free one.
+        realm: Digest realm; None takes `host`.
+        algorithms: Digest algorithms offered, the preferred first.
+        min_expires: A shorter registration is refused with 423.
+        authenticate_calls: Ask for credentials of an INVITE too, with 407.
+    """
+
+    def __init__(
+        self,
+        accounts: Mapping[str, str],
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        realm: str | None = None,
+        algorithms: tuple[str, ...] = ("SHA-256", "MD5"),
+        min_expires: int = 10,
+        authenticate_calls: bool = False,
+    ) -> None:
+        self._accounts = dict(accounts)
+        self._host, self._port = host, port
+        self._realm = realm or host
+        self._algorithms = algorithms
+        self._min_expires = min_expires
+        self._authenticate_calls = authenticate_calls
+        self._transport: UdpTransport | None = None
+        self.dropped = 0
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._transport = UdpTransport(self._loop, self, self._host, self._port)
+        self.core = RegistrarCore(
+            self._accounts,
+            self._transport.local,
+            self._realm,
+            secrets.token_bytes,
+            algorithms=self._algorithms,
+            min_expires=self._min_expires,
+            authenticate_calls=self._authenticate_calls,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that listen.
+
+        Raises:
+            LocalProtocolError: The registrar does not run.
+        """
+        if self._transport is None:
+            raise LocalProtocolError("enter the registrar first: async with Registrar(...)")
+        return self._transport.local
+
+    def aor(self, user: str) -> str:
+        """The address of record of an account: `"sip:alice@127.0.0.1:5070"`."""
+        host, port = self.address
+        return str(SipUri("sip", host, port, user))
+
+    def contacts(self, user: str) -> list[str]:
+        """Where an account is bound now."""
+        return [str(item.contact) for item in self.core.bound(user, self._loop.time())]
+
+    def on_datagram(self, data: bytes, source: Hop) -> None:
+        """One datagram from the transport."""
+        if is_keepalive(data):
+            return
+        try:
+            message = parse_message(data)
+            outgoing = self.core.on_message(message, source, self._loop.time())
+        except SipSyntaxError:
+            self.dropped += 1
+            return
+        for answer, hop in outgoing:
+            self._send(answer, hop)
+
+    def on_unreachable(self, destination: Hop, error: str) -> None:
+        """An ICMP error: a stateless proxy leaves it to the retransmissions of the ends."""
+        del destination, error
+        self.dropped += 1
+
+    def _send(self, message: Request | Response, hop: Hop) -> None:
+        if self._transport is None:
+            return
+        try:
+            self._transport.send(message.to_bytes(), hop)
+        except CallmeterError:
+            self.dropped += 1
+
+
+def _put_via(message: Request | Response, vias: list[Via]) -> None:
+    message.headers.remove("Via")
+    for via in reversed(vias):
+        message.headers.insert("Via", str(via))
+
+
+def _put_routes(request: Request, routes: list[NameAddr]) -> None:
+    request.headers.remove("Route")
+    for route in reversed(routes):
+        request.headers.insert("Route", str(route))
+
+
+def _expires_of(contact: NameAddr, request: Request) -> int:
+    text = contact.param("expires")
+    if text is not None and text.isascii() and text.isdigit():
+        return min(int(text[:10]), 2**31)
+    return DEFAULT_EXPIRES if request.expires is None else request.expires
+
+
+def _hop_of(uri: SipUri) -> Hop:
+    return Hop((uri.transport or "udp").upper(), uri.host, uri.port or 5060)

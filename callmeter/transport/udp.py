@@ -1,0 +1,182 @@
+"""SIP over UDP: one socket, a bounded drain, ICMP errors by destination (RFC 3261 section 18.1).
+
+`create_datagram_endpoint` is not used: its 256 KiB read buffer costs 16 us a datagram.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+from callmeter.errors import ConnectionFailed, MessageTooLarge
+from callmeter.sip.transaction.effects import Hop
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from callmeter.transport.base import TransportUser
+
+__all__ = ["UdpTransport", "local_address_towards"]
+
+DRAIN = 64
+"""Datagrams taken per turn of the loop, so that a flood cannot starve it."""
+MAX_DATAGRAM = 65_535
+MAX_PAYLOAD = 65_507
+RECEIVE_BUFFER = 4 * 1024 * 1024
+# Linux values that the socket module does not name before Python 3.14.
+IP_RECVERR = 11
+IPV6_RECVERR = 25
+MSG_ERRQUEUE = 0x2000
+_EXTENDED_ERROR = struct.Struct("=IBBBBII")
+
+
+class UdpTransport:
+    """One UDP socket that sends and receives SIP.
+
+    Args:
+        loop: The running event loop.
+        user: Who takes what arrives.
+        bind: IP address to bind.
+        port: Port to bind; 0 takes a free one.
+
+    Raises:
+        ConnectionFailed: The address or port cannot be bound.
+    """
+
+    name = "UDP"
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, user: TransportUser, bind: str, port: int
+    ) -> None:
+        family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+        self._loop = loop
+        self._user = user
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        self._closed = False
+        self.dropped_sends = 0
+        try:
+            self._socket.setblocking(False)  # noqa: FBT003  the socket module's own signature
+            self._ask_for_errors(family)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            self._socket.bind((bind, port))
+        except OSError as error:
+            self._socket.close()
+            where = f"UDP {bind}:{port}"
+            raise ConnectionFailed(
+                f"cannot listen on {where}: {error.strerror}", destination=where
+            ) from error
+        loop.add_reader(self._socket.fileno(), self._on_readable)
+
+    def _ask_for_errors(self, family: int) -> None:
+        # Without this an unconnected socket never learns that a port is closed.
+        with contextlib.suppress(OSError):
+            if family == socket.AF_INET6:
+                self._socket.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
+            else:
+                self._socket.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+
+    @property
+    def local(self) -> tuple[str, int]:
+        """Address and port that listen."""
+        name = self._socket.getsockname()
+        return name[0], name[1]
+
+    def send(self, data: bytes, hop: Hop) -> None:
+        """Send one datagram.
+
+        Raises:
+            MessageTooLarge: More octets than a datagram holds.
+            ConnectionFailed: The network refused at once (no route, not permitted).
+        """
+        if self._closed:
+            raise ConnectionFailed("the transport is closed", destination=str(hop))
+        if len(data) > MAX_PAYLOAD:
+            raise MessageTooLarge(
+                f"{len(data)} octets do not fit into a datagram", destination=str(hop)
+            )
+        for attempt in (1, 2, 3):
+            try:
+                self._socket.sendto(data, (hop.host, hop.port))
+            except (BlockingIOError, InterruptedError):
+                # A full send queue is loss like any other: retransmissions recover it.
+                self.dropped_sends += 1
+                return
+            except OSError as error:
+                # A pending ICMP error of an earlier datagram is reported by the next call,
+                # whatever its destination: take it from the queue and send again.
+                if self._drain_errors() and attempt < 3:  # noqa: PLR2004  two retries
+                    continue
+                if error.errno == errno.EMSGSIZE:
+                    raise MessageTooLarge(
+                        f"{len(data)} octets do not fit into a datagram", destination=str(hop)
+                    ) from error
+                raise ConnectionFailed(
+                    f"{hop}: {error.strerror or error}", destination=str(hop)
+                ) from error
+            else:
+                return
+
+    def close(self) -> None:
+        """Stop listening and free the socket."""
+        if not self._closed:
+            self._closed = True
+            self._loop.remove_reader(self._socket.fileno())
+            self._socket.close()
+
+    def _on_readable(self) -> None:
+        receive = self._socket.recvfrom
+        for _ in range(DRAIN):
+            try:
+                data, address = receive(MAX_DATAGRAM)
+            except (BlockingIOError, InterruptedError):
+                # Readable without data: only the error queue has something.
+                self._drain_errors()
+                return
+            except OSError:
+                if not self._drain_errors():
+                    return
+                continue
+            self._user.on_datagram(data, Hop("UDP", address[0], address[1]))
+            if self._closed:
+                return
+
+    def _drain_errors(self) -> int:
+        """Report each queued ICMP error to the user; returns how many there were."""
+        count = 0
+        while not self._closed and count < DRAIN:
+            try:
+                _, ancillary, _, address = self._socket.recvmsg(1, 512, MSG_ERRQUEUE)
+            except OSError:
+                break
+            count += 1
+            for _, _, payload in ancillary:
+                if len(payload) >= _EXTENDED_ERROR.size and address:
+                    number = _EXTENDED_ERROR.unpack_from(payload)[0]
+                    self._user.on_unreachable(
+                        Hop("UDP", address[0], address[1]), os.strerror(number)
+                    )
+                    break
+        return count
+
+
+def local_address_towards(host: str, port: int = 5060) -> str:
+    """The own address that the routing table picks for packets to `host`.
+
+    Nothing is sent: connecting a UDP socket only asks the routing table.
+
+    Raises:
+        ConnectionFailed: There is no route.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((host, port or 5060))
+        except OSError as error:
+            raise ConnectionFailed(
+                f"no route to {host}: {error.strerror}", destination=host
+            ) from error
+        return str(probe.getsockname()[0])

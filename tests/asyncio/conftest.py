@@ -1,0 +1,100 @@
+"""A registrar, a stack and endpoints on loopback; every port is one the system picked."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from callmeter.config import (
+    Credentials,
+    EndpointConfig,
+    MediaConfig,
+    SrtpConfig,
+    SrtpPolicy,
+    StackConfig,
+    TimerConfig,
+)
+from callmeter.endpoint import Endpoint
+from callmeter.stack import Stack
+from callmeter.testing.registrar import Registrar
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+LOOPBACK = "127.0.0.1"
+SECURE = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED))
+EndpointMaker = "Callable[..., Awaitable[Endpoint]]"
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[Stack]:
+    async with Stack(StackConfig(bind=LOOPBACK)) as running:
+        yield running
+
+
+@pytest.fixture
+async def hasty_stack() -> AsyncIterator[Stack]:
+    """A stack whose 64*T1 is a second, for what has to time out."""
+    timers = TimerConfig(t1=1 / 64, t2=0.1, t4=0.1, ring_timeout=5)
+    async with Stack(StackConfig(bind=LOOPBACK, timers=timers)) as running:
+        yield running
+
+
+@pytest.fixture
+async def registrar() -> AsyncIterator[Registrar]:
+    accounts = {"alice": "wonderland", "bob": "builder", "carol": "christmas"}
+    async with Registrar(accounts, realm="test") as running:
+        yield running
+
+
+@pytest.fixture
+async def entered() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as exits:
+        yield exits
+
+
+@pytest.fixture
+def make_endpoint(entered: AsyncExitStack, stack: Stack) -> Callable[..., Awaitable[Endpoint]]:
+    """Endpoints on the common stack; they need no registrar: each is called by its contact."""
+
+    async def make(user: str, *, media: MediaConfig | None = None, on: Stack = stack) -> Endpoint:
+        config = EndpointConfig(f"sip:{user}@{LOOPBACK}", media=media or MediaConfig())
+        return await entered.enter_async_context(Endpoint(config, on))
+
+    return make
+
+
+@pytest.fixture
+def make_registered(
+    entered: AsyncExitStack, stack: Stack, registrar: Registrar
+) -> Callable[..., Awaitable[Endpoint]]:
+    """Endpoints that registered with their own password."""
+
+    async def make(user: str, password: str, *, media: MediaConfig | None = None) -> Endpoint:
+        config = EndpointConfig(
+            registrar.aor(user), Credentials(user, password), media=media or MediaConfig()
+        )
+        endpoint = await entered.enter_async_context(Endpoint(config, stack))
+        await entered.enter_async_context(endpoint.registered())
+        return endpoint
+
+    return make
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A UDP port that takes everything and answers nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
+        bound.bind((LOOPBACK, 0))
+        yield bound.getsockname()[1]
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A UDP port that nobody listens on."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
+        bound.bind((LOOPBACK, 0))
+        return int(bound.getsockname()[1])

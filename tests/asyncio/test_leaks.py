@@ -1,0 +1,104 @@
+"""After any mix of good and bad calls everything is back where it was."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+
+import pytest
+
+from callmeter.config import EndpointConfig, MediaConfig, SrtpConfig, SrtpPolicy, StackConfig
+from callmeter.config import TimerConfig
+from callmeter.endpoint import Endpoint
+from callmeter.errors import CallmeterError
+from callmeter.stack import Stack
+
+LOOPBACK = "127.0.0.1"
+CALLS = int(os.environ.get("CALLMETER_LEAK_CALLS", "120"))
+AT_ONCE = 20
+SECURE = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED))
+HASTY = TimerConfig(t1=1 / 64, t2=0.05, t4=0.05, ring_timeout=0.2)
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def serve(bob: Endpoint) -> None:
+    """Answer, refuse or ignore, as the called name says."""
+    async with asyncio.TaskGroup() as tasks:
+        async for incoming in bob.incoming():
+            match str(incoming.request.headers.get("X-Wish")):
+                case "answer":
+                    tasks.create_task(answer(incoming))
+                case "busy":
+                    incoming.reject(486)
+
+
+async def answer(incoming) -> None:
+    try:
+        await incoming.answer()
+    except CallmeterError:
+        return
+    await incoming.ended()
+
+
+async def one_call(alice: Endpoint, bob: Endpoint, wish: str, nowhere: str) -> str:
+    target = nowhere if wish == "timeout" else str(bob.contact)
+    try:
+        async with alice.call(target, headers={"X-Wish": wish}) as call:
+            await call.media.play(seconds=0.05)
+    except CallmeterError as error:
+        return type(error).__name__
+    return "answered"
+
+
+@pytest.mark.slow
+async def test_a_mix_of_calls_leaves_no_task_socket_timer_or_dialog_behind(silent_port):
+    nowhere = f"sip:nobody@{LOOPBACK}:{silent_port}"
+    async with (
+        Stack(StackConfig(bind=LOOPBACK, timers=HASTY)) as stack,
+        Endpoint(EndpointConfig(f"sip:alice@{LOOPBACK}", media=SECURE), stack) as alice,
+        Endpoint(EndpointConfig(f"sip:bob@{LOOPBACK}", media=SECURE), stack) as bob,
+        asyncio.TaskGroup() as tasks,
+    ):
+        serving = tasks.create_task(serve(bob))
+        await one_call(alice, bob, "answer", nowhere)
+        await settle(stack)
+        before = (len(asyncio.all_tasks()), descriptors(), len(stack.transactions))
+        results: dict[str, int] = {}
+        limit = asyncio.Semaphore(AT_ONCE)
+
+        async def limited(wish: str) -> None:
+            async with limit:
+                result = await one_call(alice, bob, wish, nowhere)
+            results[f"{wish}: {result}"] = results.get(f"{wish}: {result}", 0) + 1
+
+        async with asyncio.TaskGroup() as calling:
+            for number in range(CALLS):
+                wish = ("answer", "busy", "cancel", "timeout")[number % 4]
+                calling.create_task(limited(wish))
+        await settle(stack)
+        after = (len(asyncio.all_tasks()), descriptors(), len(stack.transactions))
+        assert results == {
+            "answer: answered": CALLS // 4,
+            "busy: CallRejected": CALLS // 4,
+            "cancel: CallTimedOut": CALLS // 4,
+            "timeout: CallTimedOut": CALLS // 4,
+        }
+        assert after == before
+        assert alice.calls == []
+        assert bob.calls == []
+        assert len(alice.core) == 0
+        assert len(bob.core) == 0
+        assert stack.idle
+        serving.cancel()
+    gc.collect()
+
+
+async def settle(stack: Stack) -> None:
+    """Wait until every transaction has run its last timer."""
+    async with asyncio.timeout(60):
+        while len(stack.transactions) or stack.media.streams:
+            await asyncio.sleep(0.05)
