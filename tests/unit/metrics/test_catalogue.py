@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from callmeter.metrics.catalogue import (
+    CATALOGUE,
+    Direction,
+    Grade,
+    Kind,
+    Metric,
+    Scope,
+    Thresholds,
+    call_keys,
+    stream_keys,
+)
+from callmeter.metrics.signaling import CallTiming
+from callmeter.rtp.reception import ReceptionStatistics, SenderStatistics
+
+PUBLISHED = [
+    "jitter_ms",
+    "rtt_ms",
+    "packets_lost",
+    "fraction_lost",
+    "timestamp_jumps",
+    "ssrc_switches",
+    "srtp_decrypt_failures",
+    "dtls_rehandshakes",
+    "rtcp_sr_rr_interval_ms",
+    "packets_sent",
+    "packets_received",
+    "bytes_sent",
+    "bytes_received",
+    "packets_sent_rate_ps",
+    "packets_recv_rate_ps",
+    "bytes_sent_rate_bps",
+    "bytes_recv_rate_bps",
+    "duplicate_packets",
+    "out_of_order_packets",
+    "sequence_number_resets",
+    "sequence_number_gaps",
+    "sequence_number_jumps",
+    "avg_packet_spacing",
+    "min_packet_spacing",
+    "audio_packetization_ms",
+    "dtmf_digits_sent",
+    "dtmf_method",
+    "hold_count",
+    "total_hold_duration_ms",
+    "session_timer_refreshes",
+]
+
+
+def names(statistics):
+    return {field.name for field in dataclasses.fields(statistics)}
+
+
+def test_published_keys_are_frozen():
+    assert {key for key, metric in CATALOGUE.items() if metric.verified} == set(PUBLISHED)
+
+
+def test_every_figure_of_a_stream_is_in_the_catalogue_on_its_side():
+    received = names(ReceptionStatistics) - {"sampled_at", "packets_expected"}
+    sent = names(SenderStatistics) - {"sampled_at"}
+    assert received <= set(stream_keys(Direction.RECEIVE))
+    assert sent <= set(stream_keys(Direction.SEND))
+
+
+def test_every_timing_is_in_the_catalogue():
+    assert names(CallTiming) <= set(call_keys(Kind.ONE_SHOT))
+
+
+def test_streams_and_calls_share_no_key_and_leave_none_out():
+    streams = set(stream_keys(Direction.SEND)) | set(stream_keys(Direction.RECEIVE))
+    assert not streams & set(call_keys())
+    assert streams | set(call_keys()) == set(CATALOGUE)
+
+
+@pytest.mark.parametrize("metric", CATALOGUE.values(), ids=lambda metric: metric.key)
+def test_each_metric_is_described_and_its_limits_are_in_order(metric):
+    assert metric.description.endswith(".")
+    assert metric.unit or metric.kind in {Kind.PER_CALL, Kind.ONE_SHOT}
+    if metric.thresholds:
+        assert metric.thresholds.warning <= metric.thresholds.critical
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "grade"),
+    [
+        ("jitter_ms", 20.0, Grade.GOOD),
+        ("jitter_ms", 20.1, Grade.WARNING),
+        ("jitter_ms", 41, Grade.CRITICAL),
+        ("fraction_lost", 1.0, Grade.GOOD),
+        ("fraction_lost", 5.0, Grade.WARNING),
+        ("fraction_lost", 5.1, Grade.CRITICAL),
+        ("srtp_decrypt_failures", 0, Grade.GOOD),
+        ("srtp_decrypt_failures", 5, Grade.WARNING),
+        ("srtp_decrypt_failures", 6, Grade.CRITICAL),
+        ("dtls_rehandshakes", 1, Grade.WARNING),
+        ("ssrc_switches", 2, Grade.CRITICAL),
+        ("jitter_ms", None, Grade.UNKNOWN),
+        ("packets_sent", 7, Grade.UNKNOWN),
+    ],
+)
+def test_a_value_is_graded_by_the_published_limits(key, value, grade):
+    assert CATALOGUE[key].grade(value) is grade
+
+
+def test_own_limits_replace_the_defaults():
+    assert CATALOGUE["jitter_ms"].grade(50, Thresholds(60, 80)) is Grade.GOOD
+
+
+@pytest.mark.parametrize(
+    ("value", "grade"), [(4.2, Grade.GOOD), (3.0, Grade.WARNING), (2.4, Grade.CRITICAL)]
+)
+def test_an_inverted_metric_is_worse_when_lower(value, grade):
+    mos = Metric(
+        key="mos",
+        unit="",
+        kind=Kind.GAUGE,
+        direction=Direction.BOTH,
+        scope=Scope.STREAM,
+        rfc="ITU-T G.107",
+        description="Mean opinion score.",
+        thresholds=Thresholds(3.5, 2.5),
+        inverted=True,
+    )
+    assert mos.grade(value) is grade

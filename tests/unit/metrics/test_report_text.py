@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from callmeter.metrics.phases import Outcome, Phase
+from callmeter.metrics.report import CallReport, ErrorReport, SignalingReport, StreamReport
+from callmeter.metrics.report_text import report_text
+
+
+def row(text, label):
+    (line,) = [line for line in text.splitlines() if line.strip().startswith(label)]
+    return line.strip().removeprefix(label).split(maxsplit=0)[0].split("  ")
+
+
+def words(text, label):
+    return " ".join(" ".join(row(text, label)).split())
+
+
+def test_a_secure_call_is_told_line_by_line(secure_call):
+    text = report_text(secure_call)
+    assert words(text, "result") == "answered (200), phase CLOSED"
+    assert words(text, "signalling") == (
+        "TLS 192.0.2.1:5061 -> 192.0.2.2:5061, secure: TLSv1.3 TLS_AES_128_GCM_SHA256, verified"
+    )
+    assert words(text, "timing") == "trying 0.0 ms, answered 8.9 ms, talk time 30.0 s"
+    assert words(text, "audio") == "PCMU sendrecv, 192.0.2.1:40000 <-> 192.0.2.2:40002"
+    assert words(text, "security") == (
+        "SECURE: SDES AES_CM_128_HMAC_SHA1_80 (RTP/SAVP, RTCP on the RTP port)"
+    )
+    assert words(text, "counters") == "hold count 1, total hold duration 2500.0 ms, dtmf method rtp"
+    assert words(text, "WARN") == "media.silent: no packet for 3 s -> check NAT"
+    assert words(text, "PASS") == "srtp.negotiated: SDES"
+    assert words(text, "SKIP") == "tls.verified"
+
+
+def test_figures_have_units_and_bad_ones_a_mark(secure_call):
+    text = report_text(secure_call)
+    assert words(text, "packets") == "1,500 1,450"
+    assert words(text, "payload") == "240.0 kB -"
+    assert words(text, "bit rate") == "64.0 kbit/s -"
+    assert words(text, "packet rate") == "50.0 /s -"
+    assert words(text, "loss") == "0.00 % 3.33 % !"
+    assert words(text, "jitter") == "- 45.2 ms !!"
+    assert words(text, "undecryptable") == "- 2 !"
+
+
+def test_figures_stand_in_columns(secure_call):
+    lines = report_text(secure_call).splitlines()
+    head = next(line for line in lines if line.split() == ["sent", "received"])
+    packets = next(line for line in lines if line.split()[:1] == ["packets"])
+    assert len(head) == len(packets)
+    assert packets.index("1,500") + 5 == head.index("sent") + 4
+    assert max(map(len, lines)) <= 110
+
+
+def test_what_was_not_measured_or_did_not_happen_has_no_row(secure_call):
+    text = report_text(secure_call)
+    assert "round trip" not in text
+    assert "duplicates" not in text
+
+
+def test_a_clear_call_says_so_twice():
+    text = report_text(
+        CallReport(
+            phase=Phase.CLOSED,
+            outcome=Outcome.SUCCESS,
+            signaling=SignalingReport(transport="UDP", local="a:1", remote="b:2"),
+            media=(StreamReport(codec="PCMA", receive={"avg_packet_spacing": 20.0}),),
+        )
+    )
+    assert words(text, "signalling") == "UDP a:1 -> b:2, not secure"
+    assert words(text, "security") == ("NOT SECURE: plain RTP (RTP/AVP, RTCP on its own port)")
+    assert words(text, "spacing, mean") == "20.0 ms"
+
+
+def test_an_unverified_certificate_is_named(secure_call):
+    tls = replace(secure_call.signaling.tls, verified=False)
+    report = replace(secure_call, signaling=replace(secure_call.signaling, tls=tls))
+    assert "certificate NOT verified" in report_text(report)
+
+
+def test_a_failed_call_names_its_error():
+    text = report_text(
+        CallReport(
+            phase=Phase.CLOSED,
+            outcome=Outcome.CALL_FAILED,
+            final_status_code=486,
+            error=ErrorReport("CallRejected", "486 Busy Here"),
+        )
+    )
+    assert text.splitlines()[0] == "Call: CALL_FAILED"
+    assert words(text, "result") == "busy (486), phase CLOSED"
+    assert words(text, "error") == "CallRejected: 486 Busy Here"
+    assert "timing" not in text
+    assert "counters" not in text
+
+
+def test_a_call_in_progress_says_so():
+    text = report_text(CallReport(phase=Phase.RINGING, counters={"of_my_own": 3}))
+    assert text.splitlines()[0] == "Call: in progress"
+    assert words(text, "result") == "no final response, phase RINGING"
+    assert words(text, "counters") == "of my own 3"
+
+
+def test_each_line_is_trimmed(secure_call):
+    assert all(line == line.rstrip() for line in report_text(secure_call).splitlines())
