@@ -30,6 +30,10 @@ _CREDENTIAL_PART: Final = re.compile(
 _HARMLESS: Final = frozenset(
     {b"username", b"realm", b"uri", b"algorithm", b"qop", b"nc", b"opaque", b"userhash"}
 )
+_SECRET: Final = frozenset(
+    {b"response", b"nonce", b"cnonce", b"auts", b"rspauth", b"nextnonce", b"nonce-prime"}
+)
+_SCHEME: Final = re.compile(rb"([ \t\r\n]*+)(digest|basic|bearer)(?![^ \t\r\n])", re.IGNORECASE)
 
 _CRYPTO: Final = re.compile(
     rb"((?:(?<=[\r\n])|\A)[ \t]*+a[ \t]*+=[ \t]*+crypto[ \t]*+:)([^\r\n]*+)", re.IGNORECASE
@@ -82,21 +86,23 @@ def _counted(secret: bytes) -> bytes:
 
 
 def _without_credentials(header: re.Match[bytes]) -> bytes:
-    scheme_seen = False
+    value = header[2]
+    scheme = _SCHEME.match(value)
+    start = scheme.end() if scheme else 0
+    if scheme and scheme[2].lower() != b"digest":
+        return header[1] + scheme[0] + b" " + REDACTED
+    return header[1] + value[:start] + _CREDENTIAL_PART.sub(_without_secret_part, value[start:])
 
-    def part(found: re.Match[bytes]) -> bytes:
-        nonlocal scheme_seen
-        name = found[1]
-        if name is None:
-            # the first lone word is the scheme; any other may be a token or a broken piece
-            first, scheme_seen = not scheme_seen, True
-            return found[0] if first and found[0].isalpha() else REDACTED
-        scheme_seen = True
-        if name.lower() in _HARMLESS:
-            return found[0]
-        return name + (b'="' + REDACTED + b'"' if found[2][:1] == b'"' else b"=" + REDACTED)
 
-    return header[1] + _CREDENTIAL_PART.sub(part, header[2])
+def _without_secret_part(part: re.Match[bytes]) -> bytes:
+    if part[1] is None:
+        return REDACTED
+    name, value = part[1].lower(), part[2]
+    quoted = value.startswith(b'"')
+    if name in _HARMLESS and not (quoted and (len(value) == 1 or not value.endswith(b'"'))):
+        return part[0]
+    shown = part[1] if name in _HARMLESS | _SECRET else REDACTED
+    return shown + (b'="' + REDACTED + b'"' if quoted else b"=" + REDACTED)
 
 
 def _without_crypto_keys(line: re.Match[bytes]) -> bytes:
