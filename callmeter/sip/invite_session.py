@@ -58,7 +58,6 @@ class Served:
     key: Key
     request: Request
     success: list[Effect]
-    interval: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,15 @@ class Offer:
 class InviteSession(DialogUsage):
     """One session; use the subclasses."""
 
-    __slots__ = ("_acks", "_bye_headers", "_invite", "_offer", "_served", "_to_acknowledge")
+    __slots__ = (
+        "_acks",
+        "_bye_headers",
+        "_interval",
+        "_invite",
+        "_offer",
+        "_served",
+        "_to_acknowledge",
+    )
 
     def __init__(
         self,
@@ -88,6 +95,7 @@ class InviteSession(DialogUsage):
         agent.sessions[self.call_id, local_tag] = self
         self._acks: dict[tuple[int, str], SendAck] = {}
         self._bye_headers: tuple[tuple[str, str], ...] | None = None
+        self._interval = 0.0
         self._invite: ClientRequest | None = None
         self._offer: Offer | None = None
         self._served: Served | None = None
@@ -96,7 +104,9 @@ class InviteSession(DialogUsage):
     @property
     def waiting_offer(self) -> bytes | None:
         """The body of a re-INVITE that met another one and will be sent again, or None."""
-        return self._offer.body if self._offer is not None and self._invite is None else None
+        if self._offer is None or self._invite is not None or self.over:
+            return None
+        return self._offer.body
 
     def bye(self, now: float, headers: HeaderLines = ()) -> list[Effect]:
         """End the session (RFC 3261 section 15); nothing if it is over.
@@ -341,18 +351,15 @@ class InviteSession(DialogUsage):
         if served.request is self.request:
             self.last_response = response
         served.success = [Respond(served.key, response)]
-        served.interval = self._agent.timers.t1
-        self._arm("resend", now + served.interval)
+        self._interval = self._agent.timers.t1
+        self._arm("resend", now + self._interval)
         self._arm("give-up", now + self._agent.patience)
         return list(served.success)
 
     def _resend(self, now: float) -> list[Effect]:
-        served = self._served
-        if served is None:
-            return []
-        served.interval = backoff(served.interval, self._agent.timers.t2)
-        self._arm("resend", now + served.interval)
-        return list(served.success)
+        self._interval = backoff(self._interval, self._agent.timers.t2)
+        self._arm("resend", now + self._interval)
+        return [] if self._served is None else list(self._served.success)
 
     def _confirm(self, ack: Request | None) -> list[Effect]:
         """The peer has our 2xx: an ACK says so, or a request that only follows one."""

@@ -53,7 +53,7 @@ class ServerInviteSession(InviteSession):
             LocalProtocolError: The INVITE has its final response.
             ValueError: The status is none of 101 to 199.
         """
-        served = self._unanswered()
+        _, served = self._unanswered()
         if not 101 <= status <= 199:  # noqa: PLR2004  100 is the transaction's own
             raise ValueError(f"a provisional status is 101 to 199, not {status}")
         self.state = SessionState.EARLY
@@ -80,11 +80,10 @@ class ServerInviteSession(InviteSession):
         Raises:
             LocalProtocolError: The INVITE has its final response.
         """
-        served = self._unanswered()
+        dialog, served = self._unanswered()
         self._disarm("progress")
         self.state = SessionState.ANSWERED
-        if self.dialog is not None:
-            self.dialog.state = DialogState.CONFIRMED
+        dialog.state = DialogState.CONFIRMED
         lines = [*self._record_routes(), *headers]
         return self._send_success(served, body, content_type, lines, now)
 
@@ -98,7 +97,7 @@ class ServerInviteSession(InviteSession):
             ValueError: The status is none of 300 to 699.
         """
         del now
-        served = self._unanswered()
+        _, served = self._unanswered()
         if not 300 <= status <= 699:  # noqa: PLR2004  the classes of refusal
             raise ValueError(f"a refusal has a status from 300 to 699, not {status}")
         order = self._refuse(served, status, reason, headers)
@@ -111,11 +110,11 @@ class ServerInviteSession(InviteSession):
         self._arm("progress", now + REPEAT_PROVISIONAL)
         return list(self._provisional)
 
-    def _unanswered(self) -> Served:
-        served = self._served
-        if served is None or served.request is not self.request or served.success:
+    def _unanswered(self) -> tuple[Dialog, Served]:
+        dialog, served = self.dialog, self._served
+        if dialog is None or served is None or dialog.state is not DialogState.EARLY:
             raise LocalProtocolError(f"the call has its final response: it is {self.state.value}")
-        return served
+        return dialog, served
 
     def _record_routes(self) -> list[tuple[str, str]]:
         """What a response that creates a dialog repeats (section 12.1.1)."""

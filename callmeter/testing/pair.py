@@ -178,13 +178,8 @@ class Party:
                 destination = (hop.host, hop.port)
                 self._network.send(Datagram(self.address, destination, message.to_bytes()))
                 return []
-            case Deliver(key, Response() as response):
-                token = None if key is None else self._tokens.get(key)
-                return [] if token is None else self.core.on_response(token, response, now)
-            case Deliver(None, Request() as ack):
-                return self.core.on_ack(ack, now)
-            case Deliver(key, request):
-                return self._deliver(key, request, now)
+            case Deliver(key, message):
+                return self._deliver(key, message, now)
             case TimedOut(key, timer):
                 token = self._tokens.get(key)
                 if token is None:
@@ -201,10 +196,17 @@ class Party:
                     del self._keys[token]
                 return []
 
-    def _deliver(self, key: Key, request: Request, now: float) -> Sequence[Effect]:
-        cancelled = self.layer.invite_key_of(request) if request.method == "CANCEL" else None
-        merged = self.layer.is_merged(request, key)
-        return self.core.on_request(key, request, now, merged=merged, invite_key=cancelled)
+    def _deliver(
+        self, key: Key | None, message: Request | Response, now: float
+    ) -> Sequence[Effect]:
+        if isinstance(message, Response):
+            token = None if key is None else self._tokens.get(key)
+            return [] if token is None else self.core.on_response(token, message, now)
+        if key is None:
+            return self.core.on_ack(message, now)
+        cancelled = self.layer.invite_key_of(message) if message.method == "CANCEL" else None
+        merged = self.layer.is_merged(message, key)
+        return self.core.on_request(key, message, now, merged=merged, invite_key=cancelled)
 
     @property
     def _sent_by(self) -> str:
@@ -249,19 +251,20 @@ class Pair:
         self.clock = VirtualClock()
         self.network = VirtualNetwork(self.clock, seed, conditions)
         self._parties: dict[Address, Party] = {}
-        self._new = lambda name, host: self.add(
-            Party(
-                name,
-                (host, 5060),
-                self.network,
-                self.clock,
-                timers=timers,
-                seed=seed,
-                transport=transport,
+        self.alice, self.bob = (
+            self.add(
+                Party(
+                    name,
+                    (host, 5060),
+                    self.network,
+                    self.clock,
+                    timers=timers,
+                    seed=seed,
+                    transport=transport,
+                )
             )
+            for name, host in (("alice", "192.0.2.1"), ("bob", "192.0.2.2"))
         )
-        self.alice = self._new("alice", "192.0.2.1")
-        self.bob = self._new("bob", "192.0.2.2")
 
     def __len__(self) -> int:
         """What is left of sessions, requests, transactions and datagrams, everywhere."""

@@ -1,0 +1,126 @@
+"""The user agent core: what goes where."""
+
+from __future__ import annotations
+
+import pytest
+
+from callmeter.errors import LocalProtocolError
+from callmeter.sip.session_events import IncomingInvite, RequestAnswered, SendRequest
+from callmeter.sip.uri import SipUri
+
+TARGET = SipUri("sip", "example.net", user="bob")
+
+
+@pytest.mark.parametrize("method", ["BYE", "INFO"])
+def test_a_request_that_needs_a_dialog_gets_481_without_one(rig, method):
+    assert rig.status(rig.request(method)) == 481
+    assert rig.status(rig.request(method, to_tag="unknown")) == 481
+
+
+def test_an_invite_into_an_unknown_dialog_gets_481(rig):
+    assert rig.status(rig.request(to_tag="unknown")) == 481
+    assert len(rig.core) == 0
+
+
+def test_options_are_answered_with_what_can_be_done(rig):
+    (order,) = rig.deliver(rig.request("OPTIONS"))
+    response = order.response
+    assert response.status == 200
+    assert response.to.tag
+    assert {"INVITE", "BYE"} <= response.allow
+    assert response.headers.get("Accept") == "application/sdp"
+    assert response.headers.get("Supported") == ""
+    assert response.headers.get("Server") == "callmeter"
+
+
+def test_a_request_that_asks_too_much_is_refused_before_anything_is_kept(rig):
+    assert rig.status(rig.request(headers=[("Require", "magic")])) == 420
+    assert len(rig.core) == 0
+
+
+def test_a_merged_request_is_a_loop(rig):
+    assert rig.status(rig.request(), merged=True) == 482
+
+
+def test_max_forwards_of_zero_does_not_concern_the_last_hop(rig):
+    request = rig.request("OPTIONS")
+    request.headers.set("Max-Forwards", "0")
+    assert rig.status(request) == 200
+
+
+def test_a_cancel_of_nothing_gets_481_and_of_something_answered_200(rig):
+    assert rig.status(rig.request("CANCEL")) == 481
+    session = rig.incoming()
+    invite_key = rig.key
+    session.reject(486, 0.0)
+    assert rig.status(rig.request("CANCEL"), invite_key=invite_key) == 200
+
+
+def test_it_knows_which_requests_are_its_own(rig):
+    session = rig.incoming()
+    invite_key = rig.key
+    assert rig.core.owns(rig.within(session, "BYE"))
+    assert not rig.core.owns(rig.request("BYE", to_tag="unknown"))
+    assert not rig.core.owns(rig.request())
+    assert rig.core.owns(rig.request("CANCEL"), invite_key)
+    assert not rig.core.owns(rig.request("CANCEL"), ("s", "other"))
+    assert rig.core.sessions == [session]
+
+
+def test_an_ack_of_no_session_is_ignored(rig):
+    assert rig.deliver(rig.request("ACK", to_tag="unknown")) == []
+
+
+def test_over_the_limit_a_call_is_refused_and_none_is_made(rig):
+    rig.core.dialog_limit = 1
+    rig.incoming()
+    (order,) = rig.deliver(rig.request(call_id="second"))
+    assert order.response.status == 503
+    assert 5 <= int(order.response.headers.get("Retry-After")) <= 30
+    with pytest.raises(LocalProtocolError, match="1 sessions"):
+        rig.core.invite(TARGET, 0.0)
+
+
+def test_a_plain_request_is_answered_under_its_token(rig):
+    token, (order,) = rig.core.request(
+        "MESSAGE", TARGET, 0.0, body=b"hi", content_type="text/plain", headers=[("X-Y", "z")]
+    )
+    assert isinstance(order, SendRequest)
+    assert order.request.body == b"hi"
+    assert "Contact" not in order.request.headers
+    (event,) = rig.answer(order, 202)
+    assert isinstance(event, RequestAnswered)
+    assert event.token == token
+
+
+def test_options_of_ours_ask_for_session_descriptions(rig):
+    _, (order,) = rig.core.options(TARGET, 0.0, headers=[("X-Y", "z")])
+    assert order.request.headers.get("Accept") == "application/sdp"
+    assert order.request.headers.get("X-Y") == "z"
+    assert "Contact" in order.request.headers
+
+
+@pytest.mark.parametrize("method", ["INVITE", "ACK", "CANCEL", "BYE", "REGISTER"])
+def test_a_method_with_its_own_command_is_no_plain_request(rig, method):
+    with pytest.raises(LocalProtocolError, match="no request by itself"):
+        rig.core.request(method, TARGET, 0.0)
+
+
+def test_reports_about_unknown_transactions_are_ignored(rig):
+    assert rig.core.on_timeout(99, "F", 0.0) == []
+    assert rig.core.on_transport_error(99, "x", 0.0) == []
+    assert rig.core.on_server_timeout(("s", "x"), "H", 0.0) == []
+    assert rig.core.on_server_transport_error(("s", "x"), "x", 0.0) == []
+
+
+def test_two_calls_of_one_peer_are_two_sessions(rig):
+    first, second = rig.incoming(), rig.incoming(call_id="other")
+    assert first is not second
+    assert len(rig.core) == 2
+    (event,) = rig.deliver(rig.request(call_id="third", from_tag=None))
+    assert isinstance(event, IncomingInvite)
+
+
+def test_nothing_to_do_means_no_deadline(rig):
+    assert rig.core.next_deadline() is None
+    assert rig.core.on_deadline(100.0) == []
