@@ -35,9 +35,7 @@ _SECRET: Final = frozenset(
 )
 _SCHEME: Final = re.compile(rb"([ \t\r\n]*+)(digest|basic|bearer)(?![^ \t\r\n])", re.IGNORECASE)
 
-_CRYPTO: Final = re.compile(
-    rb"((?:(?<=[\r\n])|\A)[ \t]*+a[ \t]*+=[ \t]*+crypto[ \t]*+:)([^\r\n]*+)", re.IGNORECASE
-)
+_CRYPTO: Final = re.compile(rb"(a[ \t]*+=[ \t]*+crypto[ \t]*+:)([^\r\n]*+)", re.IGNORECASE)
 _DONE: Final = rb"\[redacted(?: [0-9]{1,9} characters)?\]"
 _REDACTED_BEFORE: Final = re.compile(_DONE)
 _CRYPTO_WORD: Final = re.compile(rb"(?:" + _DONE + rb"|[^ \t])++")
