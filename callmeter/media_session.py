@@ -27,6 +27,7 @@ from callmeter.sdp.parser import parse_description
 from callmeter.sdp.profiles import Keying, profile_for
 from callmeter.sdp.tracks import TrackAnswer, TrackOffer
 from callmeter.srtp.context import SrtpContext
+from callmeter.srtp.libsrtp import supported_suites
 from callmeter.srtp.sdes import SessionParameters, accept_answer, accept_offer, offer
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ def check_media(config: MediaConfig) -> None:
         raise ConfigurationError(
             f"SrtpMethod.{config.srtp.method.name} needs DTLS-SRTP, which this version does not "
             "have: use SrtpMethod.SDES"
+        )
+    if config.srtp.enabled and not set(config.srtp.suites) & supported_suites():
+        raise ConfigurationError(
+            "this build of libsrtp has none of the suites: " + ", ".join(config.srtp.suites)
         )
 
 
@@ -362,6 +367,8 @@ class MediaSession:
         voice = next((item for item in formats if _is_voice(item)), None)
         if voice is None:
             raise NoCommonCodec("the answer has no audio codec that was offered")
+        if self.config.srtp.policy is SrtpPolicy.REQUIRED and not self.secure:
+            raise SrtpRequired("no keys were agreed on, and the SRTP policy is Required")
         self.codec = voice.encoding.upper()
         self.profile = track.protocol
         self._remote = track

@@ -199,7 +199,9 @@ class Stack:
     ) -> None:
         if self._exit is not None:
             leaving, self._exit = self._exit, None
-            await leaving.__aexit__(kind, error, traceback)
+            # An error of the body stays what it is: told to the task group, it would come out
+            # wrapped in an exception group.
+            await leaving.__aexit__(None, None, None)
 
     def _stop(self) -> None:
         for task in self._running:
@@ -245,6 +247,11 @@ class Stack:
         task = self._tasks.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no transaction, request or media stream is under way."""
+        return not (self._owners or self._tokens or self._by_hop or self._cancelled)
 
     @property
     def now(self) -> float:
@@ -329,8 +336,10 @@ class Stack:
             return None
         owner = self._owners.get(key)
         if owner is None and key[0] == "c" and key[-1] == "CANCEL":
-            # A CANCEL has the branch of its INVITE (RFC 3261 section 9.1).
-            owner = self._owners.get((*key[:-1], "INVITE"))
+            # A CANCEL has the branch of its INVITE (RFC 3261 section 9.1), and nobody waits for
+            # its response.
+            invite = self._owners.get((*key[:-1], "INVITE"))
+            return None if invite is None else _Owner(invite.user)
         return owner
 
     # effects
@@ -389,9 +398,7 @@ class Stack:
                     self._cancelled.add((id(user), token))
                     self._fail(user, token, "cancelled before it was sent")
                     return
-                cancel_key, effects = self.transactions.cancel(key, self.now)
-                if cancel_key is not None:
-                    self._owners[cancel_key] = _Owner(user)
+                _, effects = self.transactions.cancel(key, self.now)
                 self._push(None, effects)
             case Respond(key, response):
                 self._push(None, self.transactions.respond(key, response, self.now))

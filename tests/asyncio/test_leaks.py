@@ -8,8 +8,14 @@ import os
 
 import pytest
 
-from callmeter.config import EndpointConfig, MediaConfig, SrtpConfig, SrtpPolicy, StackConfig
-from callmeter.config import TimerConfig
+from callmeter.config import (
+    EndpointConfig,
+    MediaConfig,
+    SrtpConfig,
+    SrtpPolicy,
+    StackConfig,
+    TimerConfig,
+)
 from callmeter.endpoint import Endpoint
 from callmeter.errors import CallmeterError
 from callmeter.stack import Stack
@@ -92,7 +98,7 @@ async def test_a_mix_of_calls_leaves_no_task_socket_timer_or_dialog_behind(silen
         assert bob.calls == []
         assert len(alice.core) == 0
         assert len(bob.core) == 0
-        assert stack.idle
+        assert stack.idle, (list(stack._owners), stack._tokens, stack._by_hop, stack._cancelled)
         serving.cancel()
     gc.collect()
 
