@@ -355,7 +355,8 @@ class TransactionLayer:
 def _with_via(request: Request, hop: Hop, sent_by: str, branch: str) -> Request:
     """A copy that bears our Via, and no other: a user agent is where requests begin."""
     headers = request.headers.copy()
-    headers.remove("Via")
+    if "Via" in headers:
+        headers.remove("Via")
     # RFC 3581 section 3: rport asks for answers by the way the request came.
     headers.insert("Via", f"SIP/2.0/{hop.transport} {sent_by};branch={branch};rport")
     return Request(request.method, request.uri, headers, request.body)

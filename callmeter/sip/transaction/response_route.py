@@ -5,16 +5,18 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from callmeter.sip.headers import Via
 from callmeter.sip.transaction.effects import Hop
 
 if TYPE_CHECKING:
-    from callmeter.sip.headers import Via
     from callmeter.sip.message import Request
 
 __all__ = ["response_hops", "stamp"]
 
 DEFAULT_PORT = 5060
 DEFAULT_TLS_PORT = 5061
+
+_OURS = ("received", "rport")
 
 
 def stamp(request: Request, source: Hop) -> None:
@@ -27,10 +29,12 @@ def stamp(request: Request, source: Hop) -> None:
     asked = via.rport is not None
     if not asked and via.received is None and via.host == source.host:
         return
-    stamped = via.with_param("received", source.host)
+    params = [param for param in via.params if param[0].lower() not in _OURS]
+    # RFC 3581 section 4: with rport, received is added even where it says nothing new.
+    params.append(("received", source.host))
     if asked:
-        # RFC 3581 section 4: with rport, received is added even where it says nothing new.
-        stamped = stamped.with_param("rport", str(source.port))
+        params.append(("rport", str(source.port)))
+    stamped = Via(via.transport, via.host, via.port, tuple(params), via.protocol)
     headers = request.headers
     vias = [stamped, *request.vias[1:]]
     # What else was parsed is still true: only the Via changes.

@@ -278,3 +278,12 @@ def test_there_is_no_answer_to_foreign_realms_alone(entropy):
         entropy=entropy,
     )
     assert value is None
+
+
+def test_a_fresh_nonce_that_is_stale_at_once_is_replaced_once(client, request_):
+    first = client.authorize(refuse(request_, challenge()), request_, BOB)
+    second = client.authorize(refuse(first, challenge(nonce="n2", stale="true")), first, BOB)
+    assert credentials(second)[0].get("nonce") == "n2"
+    third = refuse(second, challenge(nonce="n3", stale="true"))
+    assert client.authorize(third, second, BOB) is None
+    assert client.refusal is Refusal.WRONG_CREDENTIALS

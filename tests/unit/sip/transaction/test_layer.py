@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import gc
+from heapq import heappop, heappush
+from itertools import count
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from callmeter.config import TimerConfig
 from callmeter.errors import LocalProtocolError
-from callmeter.sip.message import Response
+from callmeter.sip.message import Request, Response
+from callmeter.sip.parser import parse_message
 from callmeter.sip.transaction import (
     Deliver,
     Hop,
@@ -509,3 +514,119 @@ def test_two_layers_end_a_transaction_without_leftovers(
             server.on_message(effect.message, source, 0.3)
     assert isinstance(answer, Response)
     assert live(client) == live(server) == 0
+
+
+class LossyNetwork:
+    """Two layers, a user on either side, and datagrams that are lost, doubled and overtaken."""
+
+    COPIES = {"lost": 0, "arrives": 1, "twice": 2}  # noqa: RUF012  a constant of the test
+
+    def __init__(self, fates, delays, status, answers_after):
+        numbers = count(1)
+        self.layers = [
+            TransactionLayer(TimerConfig(), lambda n: next(numbers).to_bytes(n, "big"))
+            for _ in range(2)
+        ]
+        self.numbers = numbers
+        self.fates = iter(fates)
+        self.delays = iter(delays)
+        self.status = status
+        self.answers_after = answers_after
+        self.queue = []
+        self.own = None
+        self.requests = self.finals = 0
+        self.ends = []
+
+    def call(self, request):
+        self.own, effects = self.layers[0].request(request, BOB, "192.0.2.1:5060", 0.0)
+        self.apply(0, effects, 0.0)
+
+    def put(self, when, act):
+        heappush(self.queue, (when, next(self.numbers), act))
+
+    def apply(self, side, effects, now):
+        for effect in effects:
+            match effect:
+                case Send(_, message, _):
+                    self.carry(1 - side, message.to_bytes(), now)
+                case Deliver(key, Request() as request) if side == 1 and key is not None:
+                    self.serve(key, request, now)
+                case Deliver(key, Response(status=status)) if key == self.own:
+                    self.finals += status >= 200
+                case TimedOut(key, timer) if key == self.own:
+                    self.ends.append(timer)
+
+    def carry(self, side, octets, now):
+        for _ in range(self.COPIES[next(self.fates, "arrives")]):
+            self.put(
+                now + next(self.delays, 0.01),
+                lambda at: self.apply(
+                    side,
+                    self.layers[side].on_message(parse_message(octets), (BOB, ALICE)[side], at),
+                    at,
+                ),
+            )
+
+    def serve(self, key, request, now):
+        cancel = request.method == "CANCEL"
+        self.requests += not cancel
+        answer = request.create_response(200 if cancel else self.status, to_tag="bob")
+        self.put(
+            now if cancel else now + self.answers_after,
+            lambda at: self.apply(1, self.layers[1].respond(key, answer, at), at),
+        )
+
+    def cancel(self, now):
+        self.apply(0, self.layers[0].cancel(self.own, now)[1], now)
+
+    def run(self):
+        while True:
+            wakes = [
+                (when, side)
+                for side, layer in enumerate(self.layers)
+                if (when := layer.next_deadline()) is not None
+            ]
+            when, side = min(wakes, default=(float("inf"), None))
+            if self.queue and self.queue[0][0] <= when:
+                now, _, act = heappop(self.queue)
+                act(now)
+            elif side is not None:
+                self.apply(side, self.layers[side].on_deadline(when), when)
+            else:
+                return
+
+
+@given(
+    fates=st.lists(st.sampled_from(["arrives", "lost", "twice"]), max_size=80),
+    # A copy that came more than 0.5 s after the last one was sent would outlive timer J.
+    delays=st.lists(st.floats(0.001, 0.4), max_size=40),
+    method=st.sampled_from(["INVITE", "OPTIONS"]),
+    status=st.sampled_from([200, 302, 486]),
+    answers_after=st.floats(0.0, 40.0),
+    cancel_at=st.one_of(st.none(), st.floats(0.0, 40.0)),
+)
+def test_whatever_the_network_does_each_side_gets_one_end_and_nothing_stays(
+    fates, delays, method, status, answers_after, cancel_at
+):
+    network = LossyNetwork(fates, delays, status, answers_after)
+    lines = [
+        ("From", "<sip:alice@example.com>;tag=alice"),
+        ("To", "<sip:bob@example.com>"),
+        ("Call-ID", "call"),
+        ("CSeq", f"1 {method}"),
+        ("Max-Forwards", "70"),
+    ]
+    network.call(Request(method, "sip:bob@example.com", lines))
+    if cancel_at is not None:
+        network.put(cancel_at, network.cancel)
+    network.run()
+    client, server = network.layers
+    assert network.requests <= 1
+    assert len(server) == 0
+    if method == "OPTIONS":
+        assert network.finals + len(network.ends) == 1
+    elif status != 200:
+        assert network.finals + len(network.ends) <= 1
+    # An INVITE that rings waits for its user; everything else has come to an end.
+    waiting = [each for each in client._clients.values() if each.state.name == "PROCEEDING"]
+    assert len(client) == len(waiting) <= (method == "INVITE" and cancel_at is None)
