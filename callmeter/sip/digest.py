@@ -6,6 +6,7 @@ account only. Whether a challenge came from the account's own server is for the 
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,8 @@ MAX_SESSIONS = 16
 """Realms whose nonces are remembered."""
 
 FIRST_USE = "00000001"
+
+_BREAKS = re.compile(r"[\r\n\0]")
 
 Place = tuple[str, str]
 """The challenge header's name and the realm: RFC 3261's protection space."""
@@ -272,6 +275,8 @@ def _obstacle(challenge: AuthParams, minimum: int) -> Refusal | None:
         return Refusal.UNSUPPORTED
     if challenge.get("realm") is None or challenge.get("nonce") is None:
         return Refusal.MALFORMED
+    if any(_BREAKS.search(value) for _, value in challenge.params):
+        return Refusal.MALFORMED  # it would have to be echoed, and must not be
     algorithm = canonical_algorithm(challenge.get("algorithm"))
     if algorithm is None or _quality(challenge) == "":
         return Refusal.UNSUPPORTED

@@ -158,7 +158,9 @@ class DigestServer:
         right = hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogateescape"))
         if not expected or not right or password is None:
             return Verdict(Outcome.BAD)
-        if not self._spend(credentials.get("nonce") or "", credentials.get("nc"), now):
+        # Without qop there is no count: such a nonce is good for one request.
+        count = int(credentials.get("nc") or "", 16) if credentials.get("qop") else 1
+        if not self._spend(credentials.get("nonce") or "", count, now):
             return Verdict(Outcome.STALE)
         return Verdict(Outcome.OK, username)
 
@@ -217,12 +219,11 @@ class DigestServer:
             return None
         return int(found[1], 16) / 1000
 
-    def _spend(self, nonce: str, nonce_count: str | None, now: float) -> bool:
+    def _spend(self, nonce: str, count: int, now: float) -> bool:
         """Use a nonce once more; a count that was used before is a replay."""
         issued = self._issued(nonce)
         if issued is None or issued <= self._floor or now - issued > self._lifetime:
             return False
-        count = 1 if nonce_count is None else int(nonce_count, 16)
         if count <= self._counts.get(nonce, 0):
             return False
         self._counts[nonce] = count

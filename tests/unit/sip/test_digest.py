@@ -3,11 +3,13 @@ from __future__ import annotations
 from itertools import count
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from callmeter.config import Credentials
 from callmeter.sip.digest import MAX_SESSIONS, DigestClient, DigestServer, Refusal, answer
 from callmeter.sip.headers import AuthParams
-from callmeter.sip.message import Request
+from callmeter.sip.message import Headers, Request, Response
 
 BOB = Credentials("bob", "zanzibar")
 
@@ -35,9 +37,11 @@ def challenge(realm="biloxi.com", nonce="n1", *, qop="auth", **params):
 
 
 def refuse(request, *challenges, proxy=()):
-    lines = [("WWW-Authenticate", value) for value in challenges]
-    lines += [("Proxy-Authenticate", value) for value in proxy]
-    return request.create_response(401, headers=lines)
+    """A 401 as a parser gives it: whatever octets are in the values."""
+    names = [b"WWW-Authenticate"] * len(challenges) + [b"Proxy-Authenticate"] * len(proxy)
+    values = [value.encode("utf-8", "surrogateescape") for value in (*challenges, *proxy)]
+    keys = [name.decode().lower() for name in names]
+    return Response(401, None, Headers.from_raw(keys, names, values))
 
 
 def credentials(request, header="Authorization"):
@@ -104,6 +108,7 @@ def test_credentials_that_somebody_else_put_there_stay(client, request_):
         ('Digest nonce="n"', Refusal.MALFORMED),
         ('Digest realm="r"', Refusal.MALFORMED),
         ('Digest realm="r', Refusal.MALFORMED),
+        (challenge(opaque='"a\\\0b"'), Refusal.MALFORMED),
         ('Basic realm="r"', Refusal.UNSUPPORTED),
         (challenge(algorithm="SHA-9"), Refusal.UNSUPPORTED),
         (challenge(qop="privacy"), Refusal.UNSUPPORTED),
@@ -287,3 +292,30 @@ def test_a_fresh_nonce_that_is_stale_at_once_is_replaced_once(client, request_):
     third = refuse(second, challenge(nonce="n3", stale="true"))
     assert client.authorize(third, second, BOB) is None
     assert client.refusal is Refusal.WRONG_CREDENTIALS
+
+
+PIECES = ["Digest", " ", "realm", "nonce", "qop", "algorithm", "opaque", "=", ",", '"', "\\", "MD5"]
+PIECES += [
+    'realm="r"',
+    'nonce="n"',
+    'qop="auth"',
+    "auth-int",
+    "\0",
+    "\r",
+    "\udcff",
+    "ü",
+    "stale=true",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=24).map("".join))
+def test_no_challenge_however_odd_breaks_the_client(line):
+    client = DigestClient(bytes)
+    request = Request("REGISTER", "sip:biloxi.com", [("To", "<sip:bob@biloxi.com>")])
+    again = client.authorize(refuse(request, line, proxy=["Digest " + line]), request, BOB)
+    if again is None:
+        assert client.refusal is not None
+    else:
+        again.to_bytes()
+        for header in ("Authorization", "Proxy-Authorization"):
+            assert all(each.get("response") for each in credentials(again, header))

@@ -3,6 +3,8 @@ from __future__ import annotations
 from itertools import count
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from callmeter.config import Credentials
 from callmeter.errors import ConfigurationError
@@ -196,6 +198,14 @@ def test_an_old_client_may_leave_out_qop_once_per_nonce(server, entropy):
     assert server.check(request, 0.0) == STALE
 
 
+def test_a_count_without_qop_means_nothing(server, entropy):
+    plain = AuthParams.parse(server.challenge(0.0)[1])
+    line = f'Digest realm="biloxi.com", nonce="{plain.get("nonce")}"'
+    response = register().create_response(401, headers=[("WWW-Authenticate", line)])
+    request = DigestClient(entropy).authorize(response, register(), BOB)
+    assert server.check(change(server, request, nc="zz"), 0.0) == OK
+
+
 def test_a_client_without_qop_fails_where_the_body_has_to_be_covered(make_server, entropy):
     server = make_server(qop=("auth-int",), algorithms=("MD5",))
     nonce = AuthParams.parse(server.challenge(0.0)[0]).get("nonce")
@@ -256,3 +266,23 @@ def test_the_realm_is_quoted(entropy):
     server = DigestServer('a "b" \\ c', {}.get, entropy)
     assert AuthParams.parse(server.challenge(0.0)[0]).get("realm") == 'a "b" \\ c'
     assert repr(server) == "DigestServer('a \"b\" \\\\ c')"
+
+
+PARTS = ["Digest ", 'realm="r"', 'username="bob"', 'nonce="n"', "qop=auth", "nc=00000001", "nc=x"]
+PARTS += [
+    'cnonce="c"',
+    'uri="sip:a"',
+    'uri="?"',
+    'response="r"',
+    "algorithm=MD5",
+    ",",
+    '"',
+    "\udcff",
+]
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=16).map(",".join))
+def test_no_credentials_however_odd_break_the_server_or_pass(line):
+    server = DigestServer("r", {"bob": "zanzibar"}.get, bytes)
+    request = Request("REGISTER", "sip:a", [("Authorization", "Digest " + line)])
+    assert server.check(request, 0.0).outcome in {Outcome.ABSENT, Outcome.BAD}
