@@ -134,9 +134,6 @@ class Headers:
     __slots__ = ("_head", "line_keys", "line_names", "line_values", "typed")
 
     _head: bytes
-    line_keys: list[str]
-    line_names: list[bytes]
-    line_values: list[bytes]
     typed: dict[str, Any]
 
     def __init__(self, lines: Iterable[tuple[str, object]] = ()) -> None:
@@ -170,7 +167,11 @@ class Headers:
         headers.typed = {}
         return headers
 
-    if not TYPE_CHECKING:  # for a type checker the attributes are simply there
+    if TYPE_CHECKING:
+        line_keys: list[str]
+        line_names: list[bytes]
+        line_values: list[bytes]
+    else:
 
         def __getattr__(self, name: str) -> Any:
             if name not in {"line_keys", "line_names", "line_values"}:

@@ -6,6 +6,7 @@ they are asked for and kept until the headers change.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from callmeter.errors import LocalProtocolError, SipSyntaxError
@@ -23,7 +24,7 @@ __all__ = ["REASON_PHRASES", "Headers", "Message", "Request", "Response"]
 T = TypeVar("T")
 
 
-class Message:
+class Message(ABC):
     """What requests and responses share.
 
     Typed access never changes the headers: to change a value, set the header. Values are
@@ -42,9 +43,9 @@ class Message:
     is_request = False
 
     @property
+    @abstractmethod
     def start_line(self) -> str:
         """The Request-Line or Status-Line."""
-        raise AssertionError  # a message is a Request or a Response
 
     def to_bytes(self) -> bytes:
         """The message as on the wire; Content-Length is computed.

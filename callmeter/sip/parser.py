@@ -150,27 +150,28 @@ class Head:
         lines = data.split(b"\r\n")
         count = len(lines) - 1
         self.start_line = lines.pop(0)
-        fault: tuple[str, int] | None = None
+        faults: list[tuple[str, int]] = []
         if len(self.start_line) > limits.start_line:
-            fault = "the start line is too long", 414
+            faults.append(("the start line is too long", 414))
         if data.count(b"\n") != count or data.count(b"\r") != count:
-            fault = "a CR or LF alone", 400
+            faults.append(("a CR or LF alone", 400))
             lines = [line for line in lines if b"\n" not in line and b"\r" not in line]
             if b"\n" in self.start_line or b"\r" in self.start_line:
                 self.start_line = b""
         elif b"\n " in data or b"\n\t" in data:
             if lines[0][:1] in {b" ", b"\t"}:
-                fault = "the start line cannot be folded", 400
+                faults.append(("the start line cannot be folded", 400))
             lines = _FOLD.sub(b" ", b"\r\n".join(lines)).split(b"\r\n")
         if count > limits.header_lines:
-            fault = "too many header lines", 400
+            faults.append(("too many header lines", 400))
             del lines[limits.header_lines :]
-        if lines and not self._file(lines):
-            fault = "a line that is no header line", 400
         if len(data) > limits.header_line and max(map(len, lines), default=0) > limits.header_line:
-            fault = "a header line is too long", 400
-        if fault is not None:
-            raise self.error(fault[0], status=fault[1], excerpt=data)
+            faults.append(("a header line is too long", 400))
+        if lines and not self._file(lines):
+            faults.append(("a line that is no header line", 400))
+        if faults:
+            message, status = faults[0]
+            raise self.error(message, status=status, excerpt=data)
 
     def _file(self, lines: list[bytes]) -> bool:
         """File the lines under their keys; False when one is no header line."""
@@ -229,8 +230,7 @@ class Head:
                 message = self._request(body)
             _check_headers(message, self.limits)
         except SipSyntaxError as error:
-            if error.partial is None:
-                error.partial = self._partial()
+            error.partial = self._partial()
             raise
         return message
 
@@ -417,7 +417,8 @@ def _check_headers(message: Request | Response, limits: ParserLimits) -> None:
         message.content_type  # noqa: B018  parsed here, and kept
     method = message.cseq.method
     if isinstance(message, Request):
-        if not _digits(headers.get_raw("Max-Forwards") or b"0"):
+        hops = headers.get_raw("Max-Forwards")
+        if hops is not None and not _digits(hops):
             raise SipSyntaxError("malformed Max-Forwards", rfc="RFC 3261 section 20.22")
         if method != message.method and message.method in KNOWN_METHODS:
             raise SipSyntaxError("CSeq names another method", rfc="RFC 3261 section 8.1.1.5")
