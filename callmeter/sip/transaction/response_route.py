@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from callmeter.errors import SipSyntaxError
 from callmeter.sip.headers import Via
 from callmeter.sip.transaction.effects import Hop
 
@@ -24,6 +25,9 @@ def stamp(request: Request, source: Hop) -> None:
 
     A `received` or `rport` value that came with the request is overwritten: nobody but the
     receiver knows it, and an answer that followed it would go where the sender likes.
+
+    Raises:
+        SipSyntaxError: The Via cannot be written again.
     """
     via = request.via
     asked = via.rport is not None
@@ -39,7 +43,11 @@ def stamp(request: Request, source: Hop) -> None:
     vias = [stamped, *request.vias[1:]]
     # What else was parsed is still true: only the Via changes.
     typed = headers.typed.copy()
-    headers.set("Via", ", ".join(map(str, vias)))
+    text = ", ".join(map(str, vias))
+    if "\0" in text:
+        # A quoted pair may hold it, but nothing of ours sends one.
+        raise SipSyntaxError("a NUL in Via", rfc="RFC 3261 section 20.42")
+    headers.set("Via", text)
     headers.typed.update(typed, vias=vias)
 
 

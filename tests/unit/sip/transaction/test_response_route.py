@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from callmeter.errors import SipSyntaxError
 from callmeter.sip.headers import Via
+from callmeter.sip.parser import parse_message
 from callmeter.sip.transaction.effects import Hop
 from callmeter.sip.transaction.response_route import response_hops, stamp
 
@@ -55,6 +57,24 @@ def test_the_vias_below_the_top_one_stay(make_request):
     ]
     assert request.headers.values("Via") == expected
     assert [str(via) for via in request.vias] == expected
+
+
+def test_a_via_that_cannot_be_written_again_is_refused():
+    data = b"\r\n".join(
+        (
+            b"OPTIONS sip:bob@example.com SIP/2.0",
+            b'Via: SIP/2.0/UDP pc.example.com;branch=z9hG4bKa;x="\\\0"',
+            b"From: <sip:alice@example.com>;tag=1",
+            b"To: <sip:bob@example.com>",
+            b"Call-ID: call",
+            b"CSeq: 1 OPTIONS",
+            b"Max-Forwards: 70",
+            b"",
+            b"",
+        )
+    )
+    with pytest.raises(SipSyntaxError, match="NUL"):
+        stamp(parse_message(data), SOURCE)
 
 
 def test_an_ipv6_source_is_compared_without_brackets(make_request):
