@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
+from callmeter import Credentials, Endpoint, EndpointConfig, MediaConfig, SrtpConfig, Transport
 from peers.baresip import Baresip
-from peers.kamailio import Kamailio
-from peers.program import Program
+from peers.kamailio import DOMAIN, PASSWORD, Kamailio
+from peers.program import HOST, Program
 from peers.sipp import Sipp
 from peers.tshark import Capture, cannot_capture
 
@@ -113,6 +114,31 @@ def baresip(run: Callable, tmp_path: Path) -> Callable[..., Baresip]:
 def sipp(run: Callable, tmp_path: Path) -> Callable[..., Sipp]:
     """Start a sipp: `sipp("uas")` listens, `sipp("uac", target="127.0.0.1:5060")` calls."""
     return lambda scenario, **options: run(Sipp(tmp_path / f"sipp-{scenario}", scenario, **options))
+
+
+@pytest.fixture
+def phone() -> Callable[..., Endpoint]:
+    """An endpoint on 127.0.0.1: `phone("alice", proxy=proxy.address)`, to be entered."""
+
+    def build(
+        user: str = "alice",
+        *,
+        proxy: str | None = None,
+        password: str = PASSWORD,
+        transport: Transport = Transport.UDP,
+        srtp: SrtpConfig | None = None,
+        **media: object,
+    ) -> Endpoint:
+        config = EndpointConfig(
+            f"sip:{user}@{DOMAIN if proxy else HOST}",
+            credentials=Credentials(user, password) if proxy else None,
+            transport=transport,
+            outbound_proxy=proxy,
+            media=MediaConfig(srtp=srtp or SrtpConfig(), **media),
+        )
+        return Endpoint(config)
+
+    return build
 
 
 @pytest.fixture

@@ -54,7 +54,8 @@ async def test_two_baresips_hear_each_other_through_kamailio(baresip, kamailio, 
     proxy = kamailio()
     bob = baresip("bob", tone=880, encryption="srtp-mand", registrar=proxy.address)
     carol = baresip("carol", tone=1320, encryption="srtp-mand", registrar=proxy.address)
-    recorded = capture(f"udp port {proxy.port} or udp portrange 10000-31999")
+    ranges = [f"udp portrange {one.media_port}-{one.media_port + 19}" for one in (bob, carol)]
+    recorded = capture(" or ".join([f"udp port {proxy.port}", *ranges]))
     control = await bob.control()
     try:
         await proxy.bound("bob", "carol")

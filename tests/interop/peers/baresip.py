@@ -10,7 +10,7 @@ from typing import Any
 
 from peers.kamailio import DOMAIN, PASSWORD
 from peers.program import HOST, PeerError, Program, free_ports, tcp_listening
-from peers.tone import write_tone
+from peers.tone import is_complete, write_tone
 
 CONFIGURATION = Template("""\
 poll_method             epoll
@@ -190,9 +190,10 @@ class Baresip(Program):
         return Control(*await asyncio.open_connection(HOST, self.control_port))
 
     async def heard(self) -> Path:
-        """The recording of what it decoded, complete once the call has ended."""
-        for _ in range(100):
-            if found := sorted(self.folder.glob("dump-*-dec.wav")):
-                return found[-1]
+        """The recording of what it decoded; it is complete a moment after the call has ended."""
+        for _ in range(150):
+            for path in sorted(self.folder.glob("dump-*-dec.wav")):
+                if is_complete(path):
+                    return path
             await asyncio.sleep(0.02)
         raise PeerError(f"baresip recorded nothing\n{self.tail()}")

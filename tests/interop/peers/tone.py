@@ -25,14 +25,20 @@ def write_tone(path: Path, hertz: float, *, seconds: int) -> None:
         output.writeframes(samples.tobytes())
 
 
+def is_complete(path: Path) -> bool:
+    """Whether the header says how long the recording is: it is written last."""
+    try:
+        with wave.open(str(path), "rb") as recording:
+            return recording.getnframes() > 0
+    except (wave.Error, EOFError):
+        return False
+
+
 def read_samples(path: Path) -> tuple[np.ndarray, int]:
-    """First channel and rate of a 16 bit file, also of one whose header was never finished."""
-    data = path.read_bytes()
-    start = data.index(b"data") + 8
-    with wave.open(str(path), "rb") as head:
-        channels, rate = head.getnchannels(), head.getframerate()
-    whole = len(data[start:]) // (2 * channels) * (2 * channels)
-    return np.frombuffer(data[start : start + whole], "<i2")[::channels], rate
+    """First channel and rate of a 16 bit file."""
+    with wave.open(str(path), "rb") as recording:
+        data = recording.readframes(recording.getnframes())
+        return np.frombuffer(data, "<i2")[:: recording.getnchannels()], recording.getframerate()
 
 
 def loudest(path: Path) -> tuple[float, float]:

@@ -1,0 +1,93 @@
+"""tshark: what callmeter sends is read by dissectors nobody here wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+
+import pytest
+
+from callmeter import SrtpConfig, SrtpMethod, SrtpPolicy, Tone
+from peers.program import free_ports
+from peers.tshark import decode
+
+pytestmark = pytest.mark.interop("tshark")
+
+SDES = SrtpConfig(method=SrtpMethod.SDES, policy=SrtpPolicy.REQUIRED)
+
+
+@pytest.fixture
+def record_call(phone, capture):
+    """One call of a second and a half between two endpoints, as tshark decodes it."""
+    return functools.partial(call_each_other, phone, capture)
+
+
+async def call_each_other(phone, capture, *, srtp=None, rtcp_mux=False):
+    first = free_ports(8)
+    media = {"srtp": srtp, "rtcp_mux": rtcp_mux, "ports": (first, first + 7)}
+
+    async def answer(bob):
+        incoming = await bob.next_call(5)
+        incoming.ring()
+        async with await incoming.answer() as call, asyncio.timeout(10):
+            await call.media.play(Tone(880), seconds=1.2)
+            await call.ended()
+
+    async with (
+        phone("alice", **media) as alice,
+        phone("bob", **media) as bob,
+        asyncio.TaskGroup() as tasks,
+    ):
+        ports = [alice.contact.port, bob.contact.port]
+        # Others use the loopback interface too.
+        own = " or ".join(f"udp port {port}" for port in ports)
+        recorded = capture(f"{own} or udp portrange {first}-{first + 7}")
+        tasks.create_task(answer(bob))
+        async with alice.call(f"sip:bob@127.0.0.1:{bob.contact.port}") as call:
+            await call.media.play(Tone(440), seconds=1.5)
+    recorded.stop()
+    return decode(recorded.file, ports)
+
+
+@pytest.mark.parametrize("rtcp_mux", [False, True], ids=["two-ports", "rtcp-mux"])
+async def test_a_clear_call_is_decoded_without_a_malformed_packet(record_call, rtcp_mux):
+    decoded = await record_call(rtcp_mux=rtcp_mux)
+    assert decoded.malformed() == []
+    methods = decoded.methods()
+    assert methods[0] == "INVITE"
+    assert methods[-2:] == ["BYE", "200"]
+    assert {"180", "200", "ACK"} <= set(methods)
+    streams = decoded.rtp_streams()
+    assert len(streams) == 2
+    assert all(stream["packets"] >= 50 and stream["lost"] == 0 for stream in streams)
+    assert decoded.count("rtcp.pt == 200 || rtcp.pt == 201") >= 2
+    assert decoded.count("rtcp.pt == 202") >= 2
+    assert decoded.count("rtcp.pt == 203") >= 1
+
+
+async def test_the_media_clock_runs_by_the_packet_time(record_call):
+    decoded = await record_call()
+    rows = decoded.fields(
+        "rtp.p_type == 0", "rtp.ssrc", "rtp.timestamp", "rtp.marker", "rtp.payload"
+    )
+    by_stream = {ssrc: [row[1:] for row in rows if row[0] == ssrc] for ssrc, *_ in rows}
+    assert len(by_stream) == 2
+    for packets in by_stream.values():
+        stamps = [int(stamp) for stamp, _, _ in packets]
+        assert {(b - a) % 2**32 for a, b in itertools.pairwise(stamps)} == {160}
+        assert [marker for _, marker, _ in packets].count("1") == 1
+        assert {len(payload.replace(":", "")) // 2 for _, _, payload in packets} == {160}
+
+
+async def test_a_secure_call_shows_no_speech_on_the_wire(record_call):
+    decoded = await record_call(srtp=SDES)
+    assert decoded.malformed() == []
+    offers = decoded.fields("sdp", "sdp.media", "sdp.media_attr")
+    assert len(offers) == 2
+    assert all("RTP/SAVP" in media and "crypto" in attributes for media, attributes in offers)
+    packets = decoded.fields("srtp.enc_payload", "srtp.enc_payload", "srtp.auth_tag")
+    assert len(packets) >= 100
+    assert {len(tag.replace(":", "")) * 4 for _, tag in packets} == {80}
+    # A tone repeats itself on the wire; a ciphertext does not.
+    assert len({payload for payload, _ in packets}) == len(packets)
