@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import compress, repeat
 from operator import eq
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from callmeter.errors import LocalProtocolError
 from callmeter.sip.grammar import is_token, split_list, to_bytes, to_text
@@ -274,14 +274,15 @@ class Headers:
             name: Name of the header.
             first: Take the first line only.
         """
-        key = header_key(name)
-        for at, k in enumerate(source.line_keys):
-            if k == key:
-                self.line_keys.append(k)
-                self.line_names.append(source.line_names[at])
-                self.line_values.append(source.line_values[at])
-                if first:
-                    break
+        key = KEYS.get(name) or header_key(name)
+        keys = source.line_keys
+        count = keys.count(cast("str", key))
+        at = -1
+        for _ in range(min(count, 1) if first else count):
+            at = keys.index(cast("str", key), at + 1)
+            self.line_keys.append(keys[at])
+            self.line_names.append(source.line_names[at])
+            self.line_values.append(source.line_values[at])
         self.typed.clear()
 
     def append_raw(self, name: str, octets: bytes) -> None:

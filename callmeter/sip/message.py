@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from callmeter.errors import LocalProtocolError, SipSyntaxError
-from callmeter.sip.grammar import split_list, to_bytes, to_text
+from callmeter.sip.grammar import is_token, split_list, to_bytes, to_text
 from callmeter.sip.header_fields import Headers
 from callmeter.sip.headers import ContentType, CSeq, NameAddr, Via, parse_delta_seconds
 from callmeter.sip.status import REASON_PHRASES
@@ -281,7 +281,12 @@ class Request(Message):
             to_tag: Tag for a To that has none, unless the status is 100.
             headers: Further headers.
             body: The body.
+
+        Raises:
+            LocalProtocolError: The tag is no token, or a header has a line break or NUL.
         """
+        if to_tag is not None and not is_token(to_tag):
+            raise LocalProtocolError("a tag is a token")
         response = Response(status, reason, body=body)
         own = response.headers
         own.copy_lines(self.headers, "Via")
@@ -289,10 +294,16 @@ class Request(Message):
             own.copy_lines(self.headers, name, first=True)
         if status == 100:  # noqa: PLR2004  Trying
             own.copy_lines(self.headers, "Timestamp", first=True)
-        elif to_tag is not None and not _has_tag(own):
+        elif to_tag is not None and not self._is_to_tagged():
             own.append_raw("To", b";tag=" + to_tag.encode())
         own.extend(headers)
         return response
+
+    def _is_to_tagged(self) -> bool:
+        try:
+            return self.to.tag is not None
+        except SipSyntaxError:
+            return True  # what is malformed is given back as it came
 
     def copy(self) -> Request:
         """An independent request of the same content."""
@@ -339,13 +350,6 @@ class Response(Message):
 
     def __repr__(self) -> str:
         return f"<Response {self.start_line!r}>"
-
-
-def _has_tag(headers: Headers) -> bool:
-    try:
-        return NameAddr.parse(headers.get_raw("To") or b"").tag is not None
-    except SipSyntaxError:
-        return True  # what is malformed is given back as it came
 
 
 def _absent(name: str) -> SipSyntaxError:

@@ -169,6 +169,12 @@ def test_a_tag_is_not_added_to_a_to_that_has_one(request_):
     assert request_.create_response(200, to_tag="new").to == NameAddr.parse("<sip:b>;tag=new")
 
 
+@pytest.mark.parametrize("tag", ["", "a b", "a\r\nX: y", "a;b", "\u0661"])
+def test_a_tag_that_is_no_token_is_refused(request_, tag):
+    with pytest.raises(LocalProtocolError):
+        request_.create_response(200, to_tag=tag)
+
+
 def test_a_malformed_to_is_given_back_as_it_came():
     request = Request("INVITE", "sip:h", [("To", '"Mr. J. User <sip:b>'), ("To", "<sip:c>")])
     assert list(request.create_response(400, to_tag="x").headers) == [
