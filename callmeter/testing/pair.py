@@ -16,6 +16,8 @@ Each message travels as octets and is parsed where it arrives.
 from __future__ import annotations
 
 from collections import deque
+from heapq import heappop, heappush
+from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
@@ -63,7 +65,9 @@ class Party:
         core: The user agent.
         layer: Its transactions.
         events: What the core told, and when.
-        on_event: Called with each event; the effects it returns are applied.
+        on_event: Called with each event; the effects it returns, if any, are applied.
+        on_request: Called with each request before the core is; unless it returns None, its
+            effects are applied and the core never sees the request.
         received: Messages that arrived and could be read, in order.
         names: Addresses of hosts that a URI may name.
         transport: What its Via says; anything but "UDP" stops retransmissions.
@@ -92,7 +96,8 @@ class Party:
         self.core = UserAgentCore(identity, timers, random.randbytes)
         self.layer = TransactionLayer(timers, random.randbytes)
         self.events: list[tuple[float, Event]] = []
-        self.on_event: Callable[[Event], Iterable[Effect]] | None = None
+        self.on_event: Callable[[Event], Iterable[Effect] | None] | None = None
+        self.on_request: Callable[[Key, Request], Iterable[Effect] | None] | None = None
         self.received: list[Request | Response] = []
         self.names: dict[str, Address] = {}
         self.transport = transport
@@ -204,6 +209,9 @@ class Party:
             return [] if token is None else self.core.on_response(token, message, now)
         if key is None:
             return self.core.on_ack(message, now)
+        effects = None if self.on_request is None else self.on_request(key, message)
+        if effects is not None:
+            return list(effects)
         cancelled = self.layer.invite_key_of(message) if message.method == "CANCEL" else None
         merged = self.layer.is_merged(message, key)
         return self.core.on_request(key, message, now, merged=merged, invite_key=cancelled)
@@ -251,6 +259,8 @@ class Pair:
         self.clock = VirtualClock()
         self.network = VirtualNetwork(self.clock, seed, conditions)
         self._parties: dict[Address, Party] = {}
+        self._numbers = count()
+        self._agenda: list[tuple[float, int, Party, Callable[[], Iterable[Effect]]]] = []
         self.alice, self.bob = (
             self.add(
                 Party(
@@ -275,10 +285,17 @@ class Pair:
         self._parties[party.address] = party
         return party
 
+    def schedule(
+        self, seconds: float, party: Party, action: Callable[[], Iterable[Effect]]
+    ) -> None:
+        """Let a party do something so many seconds from now; what `action` returns is applied."""
+        heappush(self._agenda, (self.clock.now + seconds, next(self._numbers), party, action))
+
     def step(self, until: float) -> bool:
         """Go on to the next thing that happens by `until`; False if nothing does."""
         when = _earliest(
             self.network.next_deadline(),
+            self._agenda[0][0] if self._agenda else None,
             *(party.next_deadline() for party in self._parties.values()),
         )
         if when is None or when > until:
@@ -288,6 +305,9 @@ class Pair:
             party = self._parties.get(datagram.destination)
             if party is not None:
                 party.receive(datagram)
+        while self._agenda and self._agenda[0][0] <= self.clock.now:
+            _, _, actor, action = heappop(self._agenda)
+            actor.apply(action())
         for party in self._parties.values():
             party.on_deadline()
         return True

@@ -1,0 +1,133 @@
+"""Two user agents in virtual time, and what must hold after every scenario."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from callmeter.sip.session_events import Cancelled, Ended, Failed, IncomingInvite
+from callmeter.testing.pair import Pair
+
+OFFER = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\n"
+ANSWER = b"v=0\r\no=- 2 1 IN IP4 192.0.2.2\r\ns=-\r\nt=0 0\r\n"
+
+LINGER = 200.0
+"""Longer than all timers of a call together."""
+
+
+class Bench(Pair):
+    """A pair whose Bob answers as told, with the checks every scenario ends with."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.network.log = []
+        self.calls = []
+
+    def bob_answers(self, after: float = 0.0, ringing: int | None = 180, status: int = 200):
+        """Let Bob ring, and after a while answer or refuse."""
+
+        def final(session):
+            if session.over:
+                return []  # cancelled meanwhile
+            if status == 200:
+                return session.accept(ANSWER, self.clock.now)
+            return session.reject(status, self.clock.now)
+
+        def on_event(event):
+            if not isinstance(event, IncomingInvite):
+                return []
+            session = event.session
+            self.schedule(after, self.bob, lambda: final(session))
+            return session.progress(ringing, self.clock.now) if ringing else []
+
+        self.bob.on_event = on_event
+
+    def call(self, body: bytes = OFFER, target=None):
+        """Let Alice call Bob."""
+        session, effects = self.alice.core.invite(
+            target or self.bob.contact, self.clock.now, body=body
+        )
+        self.calls.append(session)
+        self.alice.apply(effects)
+        return session
+
+    def established(self, seconds: float = 1.0):
+        """Alice's and Bob's end of a call in progress."""
+        self.bob_answers()
+        caller = self.call()
+        self.run(seconds)
+        (incoming,) = self.bob.events_of(IncomingInvite)[-1:]
+        return caller, incoming.session
+
+    def ladder(self) -> list[str]:
+        """What was sent, each message by sender and method or status."""
+        rows = []
+        for _, datagram in self.network.log:
+            words = datagram.data.split(b"\r\n", 1)[0].decode().split()
+            name = {"192.0.2.1": "alice", "192.0.2.2": "bob"}[datagram.source[0]]
+            rows.append(f"{name} {words[1] if words[0] == 'SIP/2.0' else words[0]}")
+        return rows
+
+    def check_nothing_is_left(self) -> None:
+        """Every session ended once, and no state is kept on either side."""
+        self.run(LINGER)
+        for party in (self.alice, self.bob):
+            begun = [event.session for event in party.events_of(IncomingInvite)]
+            begun += [session for session in self.calls if session._agent is party.core._agent]
+            ends = Counter(
+                event.session
+                for _, event in party.events
+                if isinstance(event, Failed | Cancelled | Ended)
+            )
+            assert ends == dict.fromkeys(begun, 1)
+            agent = party.core._agent
+            assert (len(party.core), len(party.layer), len(party)) == (0, 0, 0)
+            assert not agent.served
+            assert party.core.next_deadline() is None
+            assert party.layer.next_deadline() is None
+            assert party.malformed == 0
+        assert len(self) == 0
+
+
+def is_request(method: str):
+    """A trap for datagrams with this method."""
+    return lambda datagram: datagram.data.startswith(method.encode() + b" ")
+
+
+def is_response(status: int, method: str):
+    """A trap for datagrams with this status and CSeq method."""
+    start = f"SIP/2.0 {status} ".encode()
+    return lambda datagram: (
+        datagram.data.startswith(start) and f" {method}\r\n".encode() in datagram.data
+    )
+
+
+@pytest.fixture
+def make_bench():
+    """Makes benches and checks each of them in the end."""
+    benches = []
+
+    def make(seed: int = 0, conditions=None, **options):
+        bench = Bench(seed, conditions, **options)
+        benches.append(bench)
+        return bench
+
+    yield make
+    for bench in benches:
+        bench.check_nothing_is_left()
+
+
+@pytest.fixture
+def bench(make_bench):
+    return make_bench()
+
+
+@pytest.fixture
+def lost():
+    """Traps for `network.lose`: by method, or by status and method."""
+
+    def choose(what, method=None):
+        return is_request(what) if method is None else is_response(what, method)
+
+    return choose
