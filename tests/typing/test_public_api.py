@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
-from typing import Any, assert_type
+from typing import TYPE_CHECKING, Any, assert_type
 
 from callmeter import (
     Call,
@@ -38,6 +37,9 @@ from callmeter.events import CallEvent
 from callmeter.rtp import PacketKind, classify
 from callmeter.sdp import SessionDescription, parse_description
 from callmeter.sip import Request, Response, parse_message
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
 
 
 def check_configuration() -> None:
