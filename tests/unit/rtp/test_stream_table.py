@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from unittest import mock
 
 import numpy as np
@@ -87,20 +88,10 @@ class Playback:
             ]
 
 
-@pytest.mark.parametrize("batch_pays", [0, 16, 10_000])
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    steps=packets,
-    starts=st.lists(st.integers(0, 65_535), min_size=5, max_size=5),
-    probation=st.integers(0, 3),
-    cuts=st.lists(st.integers(0, 120), max_size=4),
-)
-def test_a_batch_gives_what_a_plain_account_of_each_packet_gives(
-    plain_stream, batch_pays, steps, starts, probation, cuts
-):
+def check_against_plain_account(plain_stream, batch_pays, steps, starts, probation, cuts):
     table = StreamTable(rows=2)
-    rows = np.array([table.allocate(n, probation=probation) for n in range(5)])
-    oracles = [plain_stream(probation=probation) for _ in range(5)]
+    rows = np.array([table.allocate(n, probation=probation) for n in range(len(starts))])
+    oracles = [plain_stream(probation=probation) for _ in starts]
     playback = Playback(steps, starts)
     with mock.patch.object(stream_table, "_BATCH_PAYS", batch_pays):
         for batch in playback.batches(sorted(min(cut, len(steps)) for cut in cuts)):
@@ -109,6 +100,44 @@ def test_a_batch_gives_what_a_plain_account_of_each_packet_gives(
         oracles[row].packet(sequence, stamp, arrival, octets, timed=not untimed)
     for row, oracle in zip(rows, oracles, strict=True):
         assert account(table, row) == pytest.approx(oracle.account(), rel=1e-9)
+
+
+@pytest.mark.parametrize("batch_pays", [0, 16, 10_000])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=packets,
+    starts=st.lists(st.integers(0, 65_535), min_size=5, max_size=5),
+    probation=st.integers(0, 3),
+    cuts=st.lists(st.integers(0, 120), max_size=4),
+)
+def test_wild_packets_give_what_a_plain_account_of_each_gives(
+    plain_stream, batch_pays, steps, starts, probation, cuts
+):
+    check_against_plain_account(plain_stream, batch_pays, steps, starts, probation, cuts)
+
+
+@pytest.mark.parametrize("batch_pays", [0, 16, 10_000])
+@pytest.mark.parametrize("seed", range(12))
+def test_mostly_regular_streams_give_what_a_plain_account_of_each_gives(
+    plain_stream, batch_pays, seed
+):
+    chance = random.Random(seed)
+    steps = []
+    for _ in range(1500):
+        regular = chance.random() < 0.9
+        steps.append(
+            (
+                chance.randrange(8),
+                1 if regular else chance.choice(STEPS + BACK),
+                chance.choice((160, 159, 200)) if chance.random() < 0.95 else chance.choice(TIMES),
+                chance.choice((0.005, 0.01, 0.02, 0.03)),
+                chance.randrange(1400),
+                chance.random() < 0.9,
+            )
+        )
+    starts = [chance.randrange(65_536) for _ in range(8)]
+    cuts = [chance.randrange(1500) for _ in range(40)]
+    check_against_plain_account(plain_stream, batch_pays, steps, starts, seed % 3, cuts)
 
 
 def test_a_batch_without_a_mask_times_every_packet(plain_stream):
