@@ -15,6 +15,7 @@ from callmeter.errors import ConfigurationError
 
 __all__ = [
     "Codec",
+    "ConnectionLimits",
     "Credentials",
     "EndpointConfig",
     "LimitConfig",
@@ -329,6 +330,40 @@ class LimitConfig:
         for name, value in vars(self).items():
             if value < 1:
                 raise ConfigurationError(f"{name} is at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionLimits:
+    """Caps and time-outs of TCP, TLS and WebSocket connections.
+
+    Attributes:
+        connect: Seconds until an outgoing connection is open, TLS included.
+        accept_handshake: Seconds until an accepted one is open.
+        message: Seconds until a message is whole after its first octet.
+        idle: Seconds of silence after which an accepted connection is closed.
+        keep_alive: Seconds between keep-alives at most (RFC 5626 section 4.4.1).
+        pong: Seconds until a keep-alive is answered.
+        write_queue: Octets that may wait for a peer that does not read.
+        inbound: Accepted connections.
+        inbound_per_host: Accepted connections from one address.
+        unfinished_handshakes: Accepted connections that are not open yet.
+    """
+
+    connect: float = 10.0
+    accept_handshake: float = 5.0
+    message: float = 10.0
+    idle: float = 600.0
+    keep_alive: float = 120.0
+    pong: float = 10.0
+    write_queue: int = 262_144
+    inbound: int = 1_000
+    inbound_per_host: int = 50
+    unfinished_handshakes: int = 100
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value <= 0:
+                raise ConfigurationError(f"{name} is above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from callmeter.sip.uri import SipUri
-    from callmeter.transport.base import SipTransport, TransportUser
+    from callmeter.transport.base import DatagramUser, SipTransport
 
 __all__ = ["TransportLayer"]
 
@@ -33,7 +33,7 @@ class TransportLayer:
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, user: TransportUser, config: StackConfig
+        self, loop: asyncio.AbstractEventLoop, user: DatagramUser, config: StackConfig
     ) -> None:
         self._loop = loop
         self._user = user

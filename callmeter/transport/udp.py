@@ -18,7 +18,7 @@ from callmeter.sip.transaction.effects import Hop
 if TYPE_CHECKING:
     import asyncio
 
-    from callmeter.transport.base import TransportUser
+    from callmeter.transport.base import DatagramUser
 
 __all__ = ["UdpTransport", "local_address_towards"]
 
@@ -50,7 +50,7 @@ class UdpTransport:
     name = "UDP"
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, user: TransportUser, bind: str, port: int
+        self, loop: asyncio.AbstractEventLoop, user: DatagramUser, bind: str, port: int
     ) -> None:
         family = socket.AF_INET6 if ":" in bind else socket.AF_INET
         self._loop = loop

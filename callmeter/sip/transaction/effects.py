@@ -34,12 +34,17 @@ class Hop:
         port: Port there.
         connection: The connection (or local socket) to use, by the number its owner gave it;
             None lets the transport layer choose or open one.
+        name: The domain that was asked for, before any DNS: what a certificate has to name
+            (RFC 5922 section 4).
+        tls: Which of the transport layer's TLS settings to use, by its number.
     """
 
     transport: str
     host: str
     port: int
     connection: int | None = None
+    name: str | None = None
+    tls: int | None = None
 
     @property
     def reliable(self) -> bool:

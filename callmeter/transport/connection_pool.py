@@ -1,0 +1,246 @@
+"""The connections of a stack: found again for reuse, capped, swept for what took too long.
+
+RFC 5923 for reuse, RFC 5626 section 4.4.1 for keep-alives. One timer serves all connections.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from dataclasses import replace
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from callmeter.errors import ConnectionFailed, FlowLost
+from callmeter.sip.transaction.effects import Hop
+from callmeter.transport.connection import Connection, ConnectionState
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+    from callmeter.config import ConnectionLimits
+    from callmeter.errors import TransportError
+    from callmeter.sip.parser import ParserLimits
+    from callmeter.transport.base import ByteLayer, StreamUser
+
+__all__ = ["ConnectionPool"]
+
+SWEEP_S: Final = 0.5
+PING_FROM, PING_TO = 0.8, 1.0
+"""Share of the keep-alive interval after which a ping goes out (RFC 5626 section 4.4.1)."""
+
+Address = tuple[str, str, int, str | None, int | None]
+
+
+class ConnectionPool:
+    """All stream connections of one stack.
+
+    Args:
+        loop: The running event loop.
+        user: Who takes what arrives.
+        limits: Caps and time-outs.
+        parser_limits: What a message may be.
+        entropy: Spreads the keep-alives.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        user: StreamUser,
+        limits: ConnectionLimits,
+        parser_limits: ParserLimits,
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        self._loop = loop
+        self.user = user
+        self.limits = limits
+        self.parser_limits = parser_limits
+        self._entropy = entropy
+        self._numbers = count(1)
+        self._live: dict[int, Connection] = {}
+        self._by_address: dict[Address, int] = {}
+        self._inbound_by_host: dict[str, int] = {}
+        self._inbound = 0
+        self._unfinished = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self.refused = 0
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    # finding
+
+    def get(self, number: int | None) -> Connection | None:
+        """The live connection of that number."""
+        return None if number is None else self._live.get(number)
+
+    def find(self, hop: Hop) -> Connection | None:
+        """The live connection a message to `hop` may use."""
+        if hop.connection is not None:
+            return self._live.get(hop.connection)
+        return self.get(self._by_address.get(_address(hop)))
+
+    def alias(self, number: int, port: int) -> None:
+        """Requests to `port` of this connection's peer may use it (RFC 5923 section 4)."""
+        connection = self._live.get(number)
+        if connection is not None:
+            hop = replace(connection.hop, port=port)
+            self._by_address.setdefault(_address(hop), number)
+
+    # opening
+
+    def open(self, hop: Hop, layers: Sequence[ByteLayer], bind: str | None) -> Connection:
+        """Begin a connection to `hop`.
+
+        Raises:
+            ConnectionFailed: The system has no socket left, or refuses at once.
+        """
+        family = socket.AF_INET6 if ":" in hop.host else socket.AF_INET
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock.setblocking(False)  # noqa: FBT003  the socket module's own signature
+            if bind is not None and not ipaddress.ip_address(bind).is_unspecified:
+                sock.bind((bind, 0))
+        except OSError as error:
+            raise ConnectionFailed(
+                f"{hop}: {error.strerror or error}", destination=str(hop)
+            ) from error
+        number = next(self._numbers)
+        own = replace(hop, connection=number)
+        connection = Connection(self, self._loop, sock, own, layers, inbound=False)
+        self._live[number] = connection
+        self._by_address[_address(hop)] = number
+        self._sweep_later()
+        connection.connect()
+        if connection.failure is not None:
+            raise connection.failure
+        return connection
+
+    def accept(
+        self,
+        sock: socket.socket,
+        peer: tuple[str, int],
+        transport: str,
+        make_layers: Callable[[], Sequence[ByteLayer]],
+    ) -> None:
+        """Take a connection a peer has opened, unless a cap is reached."""
+        host = peer[0]
+        if (
+            self._inbound >= self.limits.inbound
+            or self._inbound_by_host.get(host, 0) >= self.limits.inbound_per_host
+            or self._unfinished >= self.limits.unfinished_handshakes
+        ):
+            self.refused += 1
+            sock.close()
+            return
+        sock.setblocking(False)  # noqa: FBT003  the socket module's own signature
+        number = next(self._numbers)
+        self._inbound += 1
+        self._inbound_by_host[host] = self._inbound_by_host.get(host, 0) + 1
+        self._unfinished += 1
+        hop = Hop(transport, host, peer[1], number)
+        try:
+            connection = Connection(self, self._loop, sock, hop, make_layers(), inbound=True)
+        except OSError:
+            self._forget_inbound(host, finished=False)
+            sock.close()
+            return
+        if connection.state is not ConnectionState.CLOSED:
+            self._live[number] = connection
+            self._sweep_later()
+
+    async def opened(self, connection: Connection) -> None:
+        """Wait until a connection is open.
+
+        Raises:
+            TransportError: It never was.
+        """
+        if connection.state is ConnectionState.OPEN:
+            return
+        if connection.failure is None:
+            number = connection.hop.connection or 0
+            waiter = self._waiting.get(number)
+            if waiter is None:
+                waiter = self._waiting[number] = self._loop.create_future()
+            await waiter
+        if connection.failure is not None:
+            raise connection.failure
+        if connection.state is ConnectionState.CLOSED:
+            raise FlowLost(f"{connection.hop}: closed", destination=str(connection.hop))
+
+    # what connections tell
+
+    def on_open(self, connection: Connection) -> None:
+        """A connection is open."""
+        if connection.inbound:
+            self._unfinished -= 1
+        self._wake(connection)
+
+    def on_closed(self, connection: Connection, error: TransportError, *, was_open: bool) -> None:
+        """A connection has ended by itself."""
+        self._drop(connection, finished=was_open)
+        self._wake(connection)
+        if was_open:
+            self.user.on_flow_lost(connection.hop, str(error))
+        elif not connection.inbound:
+            self.user.on_unreachable(replace(connection.hop, connection=None), str(error))
+
+    def _drop(self, connection: Connection, *, finished: bool) -> None:
+        number = connection.hop.connection or 0
+        self._live.pop(number, None)
+        for address in [a for a, n in self._by_address.items() if n == number]:
+            del self._by_address[address]
+        if connection.inbound:
+            self._forget_inbound(connection.hop.host, finished=finished)
+
+    def _forget_inbound(self, host: str, *, finished: bool) -> None:
+        self._inbound -= 1
+        left = self._inbound_by_host[host] - 1
+        if left:
+            self._inbound_by_host[host] = left
+        else:
+            del self._inbound_by_host[host]
+        if not finished:
+            self._unfinished -= 1
+
+    def _wake(self, connection: Connection) -> None:
+        waiter = self._waiting.pop(connection.hop.connection or 0, None)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # time
+
+    def ping_interval(self) -> float:
+        """Seconds until the next keep-alive: spread, so that pings do not come in waves."""
+        share = int.from_bytes(self._entropy(2), "big") / 65_536
+        return self.limits.keep_alive * (PING_FROM + (PING_TO - PING_FROM) * share)
+
+    def _sweep_later(self) -> None:
+        if self._timer is None and self._live:
+            self._timer = self._loop.call_later(SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        for connection in list(self._live.values()):
+            connection.on_sweep(now)
+        self._sweep_later()
+
+    def close(self) -> None:
+        """End every connection in good order."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for connection in list(self._live.values()):
+            connection.close()
+            self._wake(connection)
+        self._live.clear()
+        self._by_address.clear()
+        self._inbound_by_host.clear()
+        self._inbound = self._unfinished = 0
+
+
+def _address(hop: Hop) -> Address:
+    return (hop.transport, hop.host, hop.port, hop.name, hop.tls)
