@@ -57,7 +57,7 @@ class StreamFramer:
         return self._head is not None or bool(self._buffer.strip(b"\r\n"))
 
     def feed(self, data: bytes) -> list[Request | Response | KeepAlive]:
-        """Take octets and give the messages and keep-alives they complete, in order.
+        """Take octets and give the messages and line breaks they complete, in order.
 
         Args:
             data: What was read. Empty only looks for more in what was fed before.
