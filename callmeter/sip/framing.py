@@ -6,7 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from callmeter.errors import SipSyntaxError
-from callmeter.sip.parser import DEFAULT_LIMITS, Head, ParserLimits
+from callmeter.sip.parser import DEFAULT_LIMITS, Head, ParserLimits, usual_message
 
 if TYPE_CHECKING:
     from callmeter.sip.message import Request, Response
@@ -71,8 +71,12 @@ class StreamFramer:
                 self.error = None
                 self._buffer += data
             raise error
-        if data == b"\r\n" and not self._buffer and self._head is None:
-            return [KeepAlive.PONG]
+        if not self._buffer and self._head is None:
+            if data == b"\r\n":
+                return [KeepAlive.PONG]
+            message = usual_message(bytes(data), self._limits)
+            if message is not None:
+                return [message]
         self._buffer += data
         found: list[Request | Response | KeepAlive] = []
         try:

@@ -26,6 +26,7 @@ __all__ = [
     "is_keepalive",
     "parse_header_lines",
     "parse_message",
+    "usual_message",
 ]
 
 _RFC_GRAMMAR = "RFC 3261 section 25.1"
@@ -303,11 +304,11 @@ def parse_message(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request
             413, 414, 505, 513), `partial` what can be read of it, or None.
     """
     data = bytes(data)
-    return _usual_message(data, limits) or _any_message(data, limits)
+    return usual_message(data, limits) or _any_message(data, limits)
 
 
-def _usual_message(data: bytes, limits: ParserLimits) -> Request | Response | None:
-    """The message if it has the usual shape, else None: `_any_message` then decides."""
+def usual_message(data: bytes, limits: ParserLimits) -> Request | Response | None:
+    """The message if it has the usual shape and fills the data, else None: that says nothing."""
     is_response = data[:4] == b"SIP/"
     found = _usual_response(data) if is_response else _usual_request(data)
     if found is None:

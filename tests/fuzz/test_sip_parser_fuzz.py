@@ -21,7 +21,7 @@ from callmeter.sip.body import multipart
 from callmeter.sip.framing import StreamFramer
 from callmeter.sip.grammar import to_bytes
 from callmeter.sip.headers import AuthParams, ContentType, CSeq, NameAddr, Via, parse_challenges
-from callmeter.sip.parser import DEFAULT_LIMITS, _any_message, _usual_message
+from callmeter.sip.parser import DEFAULT_LIMITS, _any_message, usual_message
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 CALL = (
@@ -140,7 +140,7 @@ def test_the_pattern_for_usual_messages_takes_nothing_the_grammar_refuses(round_
     taken = 0
     for _ in range(2_000 * ROUNDS):
         data = mutated(chance, chance.choice(USUAL))
-        usual = _usual_message(data, DEFAULT_LIMITS)
+        usual = usual_message(data, DEFAULT_LIMITS)
         if usual is not None:
             taken += 1
             full = _any_message(data, DEFAULT_LIMITS)

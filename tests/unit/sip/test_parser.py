@@ -8,7 +8,7 @@ from callmeter.sip.parser import (
     DEFAULT_LIMITS,
     ParserLimits,
     _any_message,
-    _usual_message,
+    usual_message,
     is_keepalive,
     parse_header_lines,
 )
@@ -75,7 +75,7 @@ def test_a_response_is_read(parse):
     ],
 )
 def test_what_is_not_usual_is_left_to_the_grammar(data):
-    assert _usual_message(data, DEFAULT_LIMITS) is None
+    assert usual_message(data, DEFAULT_LIMITS) is None
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,8 @@ def test_what_is_not_usual_is_left_to_the_grammar(data):
 )
 def test_what_could_be_over_a_limit_is_left_to_the_grammar(limits):
     data = octets(body=b"v=0\r\n", Content_Length=5)
-    assert _usual_message(data, DEFAULT_LIMITS) is not None
-    assert _usual_message(data, limits) is None
+    assert usual_message(data, DEFAULT_LIMITS) is not None
+    assert usual_message(data, limits) is None
 
 
 def test_compact_folded_and_odd_lines_are_one_message():
