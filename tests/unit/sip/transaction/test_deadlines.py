@@ -66,6 +66,14 @@ def test_a_deadline_that_moved_later_costs_no_second_entry():
     assert deadlines.pop_due(5) is machine
 
 
+def test_a_deadline_that_did_not_move_costs_no_second_entry():
+    deadlines = Deadlines()
+    machine = Machine(1)
+    for _ in range(3):
+        deadlines.arm(machine)
+    assert len(deadlines) == 1
+
+
 def test_a_deadline_that_moved_earlier_fires_once():
     deadlines = Deadlines()
     machine = Machine(5)
@@ -110,6 +118,7 @@ def test_dead_entries_are_swept_before_they_outnumber_the_living():
         deadlines.arm(machine)
         deadlines.disarm(machine)
         assert len(deadlines) <= COMPACT_FROM + 2
+        assert deadlines._dead == len(deadlines) - 1
     assert deadlines.next_deadline() == 2000
 
 
@@ -130,6 +139,7 @@ def test_the_heap_agrees_with_a_plain_search(steps):
         else:
             machine.when = when
             deadlines.arm(machine)
+        assert deadlines._dead == sum(entry[2] is None for entry in deadlines._heap)
         earliest = min(each.when for each in machines)
         assert deadlines.next_deadline() == (None if earliest == NEVER else earliest)
     due = sorted(each.when for each in machines if each.when <= 25)
