@@ -8,9 +8,9 @@ from callmeter.sip.parser import (
     DEFAULT_LIMITS,
     ParserLimits,
     _any_message,
-    usual_message,
     is_keepalive,
     parse_header_lines,
+    usual_message,
 )
 
 LINES = {
