@@ -1,4 +1,4 @@
-"""SRTP: protection profiles, keys from SDP, and the door to libsrtp."""
+"""SRTP: protection profiles, keys from SDP, the door to libsrtp, and software beside it."""
 
 from callmeter.srtp.context import SrtpContext, authenticates
 from callmeter.srtp.libsrtp import supported_suites

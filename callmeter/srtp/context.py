@@ -33,21 +33,22 @@ _SRTCP_INDEX: Final = 4
 
 
 class SrtpContext:
-    """One libsrtp session: one direction of one call, any SSRC.
+    """One session of libsrtp or `software`: one direction of one call, any SSRC.
 
     Attributes:
         line: The keys in use.
         handle: The session for `libsrtp.protect` and its kin in the batch lane. None when
-            packets carry an MKI (use the methods then) and after `close()`. A lane must forget
-            the handle before `close()` frees what it points to.
+            packets carry an MKI or the suite is done by `software` (use the methods then), and
+            after `close()`. A lane must forget the handle before `close()` frees what it points
+            to.
         packets: RTP and RTCP packets that went well through the methods.
         auth_failures: RTP packets whose tag was wrong.
         rtcp_auth_failures: RTCP packets whose tag was wrong.
         replayed: Packets seen before, or older than the window.
         encryption_mismatches: RTCP packets in clear where they should not be, or the reverse.
-        malformed: Packets too short for what their header says, never shown to libsrtp.
+        malformed: Packets too short for what their header says, never shown to the session.
         other_failures: All else.
-        last_failure: What libsrtp said last, or None.
+        last_failure: The status of the last packet that failed, or None.
 
     Args:
         line: An a=crypto line, or profile, master key and session parameters.
@@ -55,7 +56,7 @@ class SrtpContext:
         door: The way to libsrtp.
 
     Raises:
-        MediaSecurityError: libsrtp cannot do what the line asks for.
+        MediaSecurityError: No session can do what the line asks for.
         LocalProtocolError: The key does not have the length of the suite.
     """
 

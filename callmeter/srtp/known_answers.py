@@ -1,8 +1,8 @@
-"""A test with known answers, run before a door to libsrtp is trusted.
+"""A test with known answers, run before a door is trusted.
 
 Libraries differ: libsrtp 2.7 derives AES-192 session keys with the AES-256 function over a key
 filled up with zeros, which no reader of RFC 6188 section 7.4 can decrypt. Such a suite is left
-out rather than spoken wrongly.
+to `software` rather than spoken wrongly.
 """
 
 from __future__ import annotations
@@ -94,5 +94,5 @@ def answers_as_known(door: Door, profile: ProtectionProfile) -> bool:
 
 
 def sound_suites(door: Door) -> frozenset[SrtpSuite]:
-    """The suites a door opens and answers rightly: asked of libsrtp, not read from a table."""
+    """The suites a door opens and answers rightly: asked of the library, not read from a table."""
     return frozenset(row.suite for row in SUPPORTED if answers_as_known(door, row))

@@ -1,4 +1,4 @@
-"""What is asked of libsrtp and what it answers: policies, sessions, statuses.
+"""What is asked of libsrtp or software and what they answer: policies, sessions, statuses.
 
 No native object lives here: `libsrtp` is the only door to those.
 """
@@ -34,7 +34,7 @@ MAX_MASTER_KEYS: Final = 16
 
 
 class Status(IntEnum):
-    """What libsrtp says about one packet (`srtp_err_status_t`)."""
+    """What became of one packet, in libsrtp's numbers (`srtp_err_status_t`)."""
 
     OK = 0
     FAIL = 1
@@ -110,7 +110,7 @@ class Session(Protocol):
     """One direction of one call, any SSRC."""
 
     handle: Any
-    """For the batch lane; None once closed, or when packets carry an MKI."""
+    """For the batch lane; None once closed, when packets carry an MKI, and for software."""
 
     def protect(self, packet: bytes) -> tuple[int, bytes]:
         """Status and SRTP packet of an RTP packet."""
@@ -128,7 +128,7 @@ class Session(Protocol):
         """Rollover counter of a stream, None when there is no such stream or no way to ask."""
 
     def set_roc(self, ssrc: int, roc: int) -> bool:
-        """Start a stream at this rollover counter; False when this door cannot."""
+        """Start a stream at this rollover counter; False when this session cannot."""
 
     def close(self) -> None:
         """Free the keys; twice is harmless."""
@@ -143,4 +143,4 @@ class Door(Protocol):
     """Whether MKI, rollover counters and packets in clear can be had."""
 
     def open(self, policy: StreamPolicy) -> Session | None:
-        """Make a session, or None when this door or libsrtp refuses the policy."""
+        """Make a session, or None when this door or its library refuses the policy."""
