@@ -124,6 +124,8 @@ class StreamSender:
             self._catch_up(now)
             lanes.marker[row] = True
             lanes.due[row] = phase
+        if parameters.telephone_event is None:
+            self._cancel_digits()
         self._mark_special()
         lanes.sending[row] = wanted
 
@@ -139,9 +141,7 @@ class StreamSender:
         self._lanes.sending[self._row] = False
         self._lanes.send_handles[self._row] = None
         self._finish_playing()
-        for entry in self._queue:
-            entry.future.cancel()
-        self._queue.clear()
+        self._cancel_digits()
         if self.context is not None:
             self.context.close()
 
@@ -226,7 +226,8 @@ class StreamSender:
         """Queue digits.
 
         Returns:
-            Done when the last one and its gap were sent; cancelled when the stream stops first.
+            Done when the last one and its gap were sent; cancelled when the stream stops first,
+            or the peer turns out not to take telephone events.
 
         Raises:
             ConfigurationError: A character that is no digit, or a length that cannot be sent.
@@ -239,6 +240,11 @@ class StreamSender:
         self._queue.append(entry)
         self._mark_special()
         return entry.future
+
+    def _cancel_digits(self) -> None:
+        for entry in self._queue:
+            entry.future.cancel()
+        self._queue.clear()
 
     def _mark_special(self) -> None:
         context = self.context

@@ -6,6 +6,7 @@ Written: PCM, 16 bits, mono. (The standard library's `wave` knows PCM only.)
 
 from __future__ import annotations
 
+import math
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -32,7 +33,8 @@ FORMAT_OCTETS: Final = 16
 EXTENSIBLE_OCTETS: Final = 26
 MAX_RATE: Final = 384_000
 MAX_FILE_OCTETS: Final = 1 << 28
-FILTER_HALF_WIDTH: Final = 24
+FILTER_ZEROS: Final = 24
+RESAMPLE_AT_ONCE: Final = 2048
 
 
 def read_wave(path: str | os.PathLike[str]) -> tuple[int, npt.NDArray[np.int16]]:
@@ -111,21 +113,32 @@ def _to_int16(tag: int, bits: int, body: bytes) -> npt.NDArray[np.int16]:
 
 
 def resample(samples: npt.NDArray[np.int16], rate: int, wanted_rate: int) -> npt.NDArray[np.int16]:
-    """Bring samples to another rate: low-pass by a windowed sinc, then interpolate."""
+    """Bring samples to another rate by windowed-sinc interpolation.
+
+    The sinc is that of the lower of the two rates, so nothing folds. The places of the new
+    samples between the old ones repeat, so a few kernels serve all of them.
+    """
     if rate == wanted_rate or not len(samples):
         return samples
-    values: npt.NDArray[Any] = samples.astype(np.float64)
-    if wanted_rate < rate:
-        ratio = rate / wanted_rate
-        half = int(FILTER_HALF_WIDTH * ratio)
-        taps = np.arange(-half, half + 1)
-        # 0.9 of the new Nyquist frequency leaves the window's slope below it.
-        kernel = np.sinc(taps * 0.9 / ratio) * np.hanning(2 * half + 3)[1:-1]
-        values = np.convolve(values, kernel / kernel.sum(), mode="full")[half:-half]
-    count = round(len(samples) * wanted_rate / rate)
-    places = np.arange(count) * (rate / wanted_rate)
-    values = np.interp(places, np.arange(len(values)), values)
-    return rounded(values)
+    common = math.gcd(rate, wanted_rate)
+    up, down = wanted_rate // common, rate // common
+    # 0.9 of the lower Nyquist frequency leaves the slope of the window below it.
+    cutoff = min(1.0, wanted_rate / rate) * 0.9
+    half = int(FILTER_ZEROS / cutoff)
+    offsets = np.arange(-half, half + 1)
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.pad(samples.astype(np.float64), half), 2 * half + 1
+    )
+    count = -(-len(samples) * up // down)
+    result = np.empty(count)
+    for phase in range(min(up, count)):
+        places = offsets - (phase * down % up) / up
+        kernel = np.sinc(places * cutoff) * np.cos(places * (math.pi / 2 / (half + 1))) ** 2
+        kernel /= kernel.sum()
+        for start in range(phase, count, up * RESAMPLE_AT_ONCE):
+            numbers = np.arange(start, min(start + up * RESAMPLE_AT_ONCE, count), up)
+            result[numbers] = windows[numbers * down // up] @ kernel
+    return rounded(result)
 
 
 def rounded(values: npt.NDArray[Any]) -> npt.NDArray[np.int16]:

@@ -1,0 +1,179 @@
+"""The tick: schedule, phases, limits, and what is left when all streams are gone."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+
+import pytest
+
+from callmeter.errors import ConfigurationError, LocalProtocolError, TransportError
+from callmeter.media import MediaEngine, Silent, StreamParameters, Tone
+
+
+def fixed_clock():
+    return 1_700_000_000.0
+
+
+def test_an_engine_without_streams_has_no_timer(lab):
+    assert lab.loop.timers == []
+    stream = lab.open()
+    assert len(lab.loop.timers) == 1
+    stream.stop()
+    assert lab.loop.timers == []
+
+
+def test_a_packet_leaves_every_20_ms_on_an_absolute_schedule(lab):
+    peer = lab.socket()
+    stream = lab.open()
+    stream.start(lab.parameters(peer))
+    lab.run(1.0)
+    assert 49 <= len(lab.fetch(peer)) <= 51
+    lab.loop.hold_up(0.013)
+    lab.run(0.987)
+    assert 49 <= len(lab.fetch(peer)) <= 51
+
+
+@pytest.mark.parametrize("ptime", [10, 20, 30, 40, 60])
+def test_every_packet_time_keeps_its_own_pace(lab, rtp_fields, ptime):
+    peer = lab.socket()
+    stream = lab.open()
+    stream.start(lab.parameters(peer, ptime_ms=ptime))
+    lab.run(2.4)
+    packets = lab.fetch(peer)
+    assert abs(len(packets) - 2400 // ptime) <= 1
+    timestamps = [rtp_fields(packet)[2] for packet in packets]
+    steps = {(b - a) & 0xFFFF_FFFF for a, b in itertools.pairwise(timestamps)}
+    assert steps == {8 * ptime}
+    assert {len(packet) for packet in packets} == {12 + 8 * ptime}
+
+
+def test_a_short_delay_is_caught_up_and_a_long_one_is_skipped(lab, rtp_fields):
+    peer = lab.socket()
+    stream = lab.open()
+    stream.start(lab.parameters(peer))
+    lab.run(0.5)
+    lab.fetch(peer)
+    lab.loop.hold_up(0.1)
+    lab.run(0.1)
+    assert 9 <= len(lab.fetch(peer)) <= 11
+    assert lab.engine.skipped_phases == 0
+    lab.loop.hold_up(3.0)
+    lab.run(0.2)
+    packets = lab.fetch(peer)
+    assert len(packets) < 25
+    assert lab.engine.skipped_phases >= 500
+    assert lab.engine.late_ticks >= 2
+    # The sequence goes on without a hole, the media clock does not lose the three seconds.
+    assert rtp_fields(packets[-1])[1] - rtp_fields(packets[0])[1] == len(packets) - 1
+    statistics = stream.statistics()
+    elapsed = lab.engine.send_table.timestamp[0] - lab.engine.send_table.last_timestamp[0]
+    assert elapsed == 160
+    assert statistics.send.packets_sent < 60
+
+
+def test_many_streams_are_spread_over_four_phases_and_few_are_gathered_again(make_lab):
+    lab = make_lab()
+    streams = [lab.open() for _ in range(310)]
+    peer = lab.socket()
+    for stream in streams:
+        stream.start(lab.parameters(peer))
+    lab.run(0.1)
+    due = lab.engine.lanes.due[: len(streams)] % 4
+    assert {int((due == phase).sum()) for phase in range(4)} <= set(range(60, 95))
+    started = lab.engine.tick_lateness.count
+    lab.run(1.0)
+    assert 198 <= lab.engine.tick_lateness.count - started <= 202
+    for stream in streams[150:]:
+        stream.stop()
+    started = lab.engine.tick_lateness.count
+    before = streams[0].statistics().send.packets_sent
+    lab.run(1.0)
+    assert 49 <= lab.engine.tick_lateness.count - started <= 54
+    assert 49 <= streams[0].statistics().send.packets_sent - before <= 51
+
+
+def test_a_full_engine_refuses_by_name_and_counts(make_lab):
+    lab = make_lab(max_streams=2)
+    first = lab.open()
+    lab.open()
+    with pytest.raises(TransportError, match="2 streams, its limit"):
+        lab.open()
+    assert lab.engine.refused_streams == 1
+    first.stop()
+    lab.open()
+
+
+def test_rows_of_the_three_tables_stay_in_step_through_growth_and_reuse(lab):
+    streams = [lab.open() for _ in range(100)]
+    for stream in streams[::3]:
+        stream.stop()
+    more = [lab.open() for _ in range(40)]
+    ssrcs = {int(lab.engine.send_table.ssrc[stream._row]): stream.ssrc for stream in more}
+    assert all(kept == told for kept, told in ssrcs.items())
+    assert len(lab.engine.lanes) == len(lab.engine.reception) == len(lab.engine.send_table)
+
+
+def test_silence_is_reported_once_per_gap(lab):
+    peer = lab.socket()
+    stream = lab.open()
+    stream.start(lab.parameters(peer))
+    lab.run(5.5)
+    assert len(lab.events(stream, Silent)) == 0
+    lab.run(5.0)
+    (silent,) = lab.events(stream, Silent)
+    assert 5 <= silent.seconds < 7.1
+    for sequence in range(60):
+        peer.sendto(lab.rtp(sequence), ("127.0.0.1", stream.port))
+        lab.run(0.02)
+    lab.run(8.0)
+    assert len(lab.events(stream, Silent)) == 2
+
+
+def test_a_stream_that_only_sends_expects_nothing(lab):
+    stream = lab.open()
+    stream.start(lab.parameters(lab.socket(), receive=False))
+    lab.run(8.0)
+    assert lab.events(stream, Silent) == []
+
+
+def test_counters_add_up_over_streams_that_are_gone(lab):
+    peer = lab.socket()
+    stream = lab.open()
+    stream.start(lab.parameters(peer))
+    peer.sendto(b"\xff" * 40, ("127.0.0.1", stream.port))
+    lab.run(0.1)
+    assert lab.engine.dropped == {"unrecognised": 1}
+    stream.stop()
+    assert lab.engine.dropped == {"unrecognised": 1}
+    assert lab.engine.datagrams_received == 1
+    assert lab.engine.datagrams_sent > 3
+    assert lab.engine.socket_overflows == 0
+
+
+def test_an_engine_is_used_inside_its_context_only():
+    engine = MediaEngine(entropy=os.urandom, wall_clock=fixed_clock)
+    with pytest.raises(LocalProtocolError):
+        engine.open_stream("127.0.0.1", rtcp_mux=True)
+    with pytest.raises(LocalProtocolError):
+        engine.now()
+    assert engine.clock_offset == 0.0
+    engine.backend.close()
+
+
+async def test_leaving_the_context_stops_all_streams():
+    loop = asyncio.get_running_loop()
+    async with MediaEngine(entropy=os.urandom, wall_clock=fixed_clock) as engine:
+        streams = [engine.open_stream("127.0.0.1", rtcp_mux=False) for _ in range(3)]
+        for stream in streams:
+            stream.start(StreamParameters(codec="PCMU", payload_type=0, remote=("127.0.0.1", 9)))
+        playing = streams[0].play(Tone())
+        assert engine.clock_offset == pytest.approx(loop.time() - fixed_clock(), abs=1)
+    assert engine.streams == []
+    assert playing.done()
+
+
+def test_an_unknown_back_end_is_a_configuration_error():
+    with pytest.raises(ConfigurationError):
+        MediaEngine(entropy=os.urandom, wall_clock=fixed_clock, backend="carrier pigeon")

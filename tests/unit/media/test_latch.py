@@ -1,0 +1,110 @@
+"""Source learning: R22's states, packet by packet."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from callmeter.media.latch import LEARN_PACKETS, Latch, Verdict
+
+PEER, NAT, EVIL = "peer", "nat", "evil"
+
+
+def test_the_signalled_source_is_accepted_and_locks_at_once():
+    latch = Latch(PEER, symmetric=True)
+    assert latch.on_plain(PEER, 1, 0, 10, 0.0) is Verdict.ACCEPT
+    assert latch.locked
+    for sequence in range(20):
+        assert latch.on_plain(EVIL, 1, 0, 11 + sequence, 0.001) is Verdict.DROP
+
+
+def test_a_stream_that_is_not_symmetric_never_learns():
+    latch = Latch(PEER, symmetric=False)
+    for sequence in range(5):
+        assert latch.on_plain(NAT, 1, 0, sequence, 0.0) is Verdict.DROP
+    assert latch.source == PEER
+
+
+def test_three_agreeing_packets_from_one_place_are_learned():
+    latch = Latch(PEER, symmetric=True)
+    verdicts = [latch.on_plain(NAT, 1, 0, 65_534 + n & 0xFFFF, 0.02 * n) for n in range(4)]
+    assert verdicts == [Verdict.HOLD, Verdict.HOLD, Verdict.ACCEPT, Verdict.ACCEPT]
+    assert latch.source == NAT
+    assert latch.on_plain(PEER, 1, 0, 3, 0.1) is Verdict.DROP
+
+
+@pytest.mark.parametrize(
+    ("ssrc", "payload_type", "sequence"),
+    [(2, 0, 11), (1, 8, 11), (1, 0, 10), (1, 0, 40), (1, 0, 9)],
+)
+def test_packets_that_disagree_prove_nothing(ssrc, payload_type, sequence):
+    latch = Latch(PEER, symmetric=True)
+    latch.on_plain(NAT, 1, 0, 10, 0.0)
+    assert latch.on_plain(NAT, ssrc, payload_type, sequence, 0.0) is Verdict.DROP
+    assert not latch.locked
+
+
+def test_the_window_closes_after_five_packets():
+    latch = Latch(PEER, symmetric=True)
+    for number in range(LEARN_PACKETS):
+        assert latch.on_plain(f"evil {number}", 1, 0, 0, 0.0) is Verdict.HOLD
+    assert latch.on_plain(NAT, 1, 0, 0, 0.0) is Verdict.DROP
+    assert latch.locked
+    assert latch.source == PEER
+
+
+def test_the_window_closes_after_a_quarter_of_a_second():
+    latch = Latch(PEER, symmetric=True)
+    latch.on_plain(NAT, 1, 0, 0, 1.0)
+    assert latch.on_plain(NAT, 1, 0, 1, 1.26) is Verdict.DROP
+    assert latch.locked
+
+
+def test_the_signalled_source_wins_against_a_half_learned_one():
+    latch = Latch(PEER, symmetric=True)
+    latch.on_plain(NAT, 1, 0, 0, 0.0)
+    latch.on_plain(NAT, 1, 0, 1, 0.0)
+    assert latch.on_plain(PEER, 2, 0, 0, 0.0) is Verdict.ACCEPT
+    assert latch.on_plain(NAT, 1, 0, 2, 0.0) is Verdict.DROP
+
+
+def test_an_authenticated_packet_moves_the_latch_only_when_it_is_the_newest():
+    latch = Latch(PEER, symmetric=True)
+    assert not latch.on_authenticated(PEER, newest=True)
+    assert latch.locked
+    assert not latch.on_authenticated(NAT, newest=False)
+    assert latch.source == PEER
+    assert latch.on_authenticated(NAT, newest=True)
+    assert latch.source == NAT
+
+
+packets = st.lists(
+    st.tuples(
+        st.sampled_from([PEER, NAT, EVIL, "third"]),
+        st.integers(1, 2),
+        st.sampled_from([0, 8]),
+        st.integers(0, 40),
+        st.floats(0, 0.1),
+    ),
+    max_size=40,
+)
+
+
+@given(packets, st.booleans())
+def test_whatever_comes_a_locked_latch_has_one_source_for_ever(sent, symmetric):
+    latch = Latch(PEER, symmetric=symmetric)
+    now = 0.0
+    locked_on = None
+    unlearned = 0
+    for source, ssrc, payload_type, sequence, pause in sent:
+        now += pause
+        verdict = latch.on_plain(source, ssrc, payload_type, sequence, now)
+        if locked_on is not None:
+            assert latch.source == locked_on
+            assert verdict is (Verdict.ACCEPT if source == locked_on else Verdict.DROP)
+        elif verdict is Verdict.HOLD:
+            unlearned += 1
+        if latch.locked:
+            locked_on = latch.source
+    assert unlearned <= LEARN_PACKETS

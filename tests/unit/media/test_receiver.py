@@ -1,0 +1,99 @@
+"""What a stream hears: sinks that misbehave, other payload types, silence between digits."""
+
+from __future__ import annotations
+
+from callmeter.media import Discard
+from callmeter.srtp import SrtpContext
+
+LOOPBACK = "127.0.0.1"
+
+
+class Broken(Discard):
+    def write(self, codec, sequence, timestamp, arrival, payload):
+        raise RuntimeError("no space left")
+
+    def close(self):
+        raise OSError("nor anywhere else")
+
+
+def test_a_sink_that_raises_is_detached_and_the_stream_goes_on(lab):
+    a, _ = lab.pair()
+    broken, good = Broken(), Discard()
+    a.attach(broken)
+    a.attach(good)
+    lab.run(0.5)
+    assert isinstance(a.sink_error, OSError)
+    assert good.packets >= 23
+    assert a._receiver.sinks == (good,)
+
+
+def test_a_sink_is_detached_by_identity_and_a_foreign_one_is_left_alone(lab):
+    a, _ = lab.pair()
+    first, second = Discard(), Discard()
+    a.attach(first)
+    a.attach(second)
+    a.detach(Discard())
+    lab.run(0.1)
+    a.detach(first)
+    heard = first.packets
+    lab.run(0.2)
+    assert first.packets == heard
+    assert second.packets > heard
+    a.detach(second)
+    assert not lab.engine.lanes.listening.any()
+
+
+def test_a_peer_that_changes_between_agreed_codecs_is_heard_in_both(lab):
+    heard = []
+
+    class Names(Discard):
+        def write(self, codec, sequence, timestamp, arrival, payload):
+            heard.append(codec)
+
+    peer = lab.socket()
+    stream = lab.open()
+    stream.attach(Names())
+    stream.start(lab.parameters(peer, receive_payload_types={0: "PCMU", 8: "PCMA"}))
+    for sequence in range(20):
+        packet = lab.rtp(sequence, payload_type=8 if 5 <= sequence < 12 else 0)
+        peer.sendto(packet, (LOOPBACK, stream.port))
+        lab.run(0.02)
+    assert heard == ["PCMU"] * 5 + ["PCMA"] * 7 + ["PCMU"] * 8
+    assert stream.statistics().dropped == {}
+
+
+def test_telephone_events_nobody_agreed_to_are_dropped(lab):
+    a, b = lab.pair(receive_telephone_event=None)
+    a.send_digits("1")
+    lab.run(0.5)
+    assert b.statistics().dtmf_digits_received == 0
+    assert b.statistics().dropped["payload_type"] > 5
+
+
+def test_an_authentic_packet_of_an_unknown_type_is_dropped_after_the_check(lab):
+    line = lab.line()
+    peer = lab.socket()
+    stream = lab.open()
+    stream.start(
+        lab.parameters(
+            peer,
+            srtp_send=SrtpContext(line, "send"),
+            srtp_receive=SrtpContext(line, "receive"),
+        )
+    )
+    sender = SrtpContext(line, "send")
+    peer.sendto(sender.protect(lab.rtp(1, payload_type=99)), (LOOPBACK, stream.port))
+    lab.run(0.1)
+    assert stream.statistics().dropped == {"payload_type": 1}
+
+
+def test_a_truncated_secure_packet_never_reaches_libsrtp(lab):
+    line = lab.line()
+    peer = lab.socket()
+    stream = lab.open()
+    context = SrtpContext(line, "receive")
+    stream.start(lab.parameters(peer, srtp_send=SrtpContext(line, "send"), srtp_receive=context))
+    peer.sendto(SrtpContext(line, "send").protect(lab.rtp(1))[:15], (LOOPBACK, stream.port))
+    lab.run(0.1)
+    assert context.malformed == 1
+    assert stream.statistics().dropped == {"srtp": 1}

@@ -1,0 +1,244 @@
+"""What a stream says: sources, their end, digits between them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from callmeter.errors import ConfigurationError, LocalProtocolError
+from callmeter.media import DigitReceived, Frames, Silence, Tone
+from callmeter.media.sources import WavFile
+from callmeter.media.wave_file import WaveWriter
+
+
+@pytest.fixture
+def half_second(tmp_path):
+    path = tmp_path / "half.wav"
+    writer = WaveWriter(path, 8000)
+    writer.write((np.arange(4000) % 100 * 100).astype(np.int16))
+    writer.close()
+    return path
+
+
+def test_silence_is_sent_while_nothing_plays(lab):
+    peer = lab.socket()
+    stream = lab.open()
+    stream.start(lab.parameters(peer))
+    lab.run(0.2)
+    assert {packet[12:] for packet in lab.fetch(peer)} == {b"\xff" * 160}
+
+
+def test_a_file_is_played_once_and_silence_follows(lab, half_second):
+    peer = lab.socket()
+    stream = lab.open()
+    playing = stream.play(WavFile(half_second))
+    stream.start(lab.parameters(peer))
+    lab.run(0.45)
+    assert not playing.done()
+    lab.run(0.15)
+    assert playing.done()
+    lab.run(0.2)
+    audio = [packet[12:] for packet in lab.fetch(peer)]
+    frames = WavFile(half_second).frames("PCMU", 160)
+    assert tuple(audio[:25]) == tuple(frames.payloads)
+    assert set(audio[25:]) == {b"\xff" * 160}
+
+
+def test_a_file_in_a_loop_starts_again(lab, half_second):
+    peer = lab.socket()
+    stream = lab.open()
+    playing = stream.play(WavFile(half_second, loop=True))
+    stream.start(lab.parameters(peer))
+    lab.run(1.3)
+    assert not playing.done()
+    audio = [packet[12:] for packet in lab.fetch(peer)]
+    assert audio[:10] == audio[25:35] == audio[50:60]
+
+
+def test_seconds_limit_a_tone(lab):
+    peer = lab.socket()
+    stream = lab.open()
+    stream.start(lab.parameters(peer))
+    lab.run(0.1)
+    lab.fetch(peer)
+    playing = stream.play(Tone(), seconds=0.2)
+    lab.run(1.0)
+    assert playing.done()
+    loud = [packet for packet in lab.fetch(peer) if packet[12:] != b"\xff" * 160]
+    assert len(loud) == 10
+
+
+def test_a_replaced_source_is_done(lab):
+    stream = lab.open()
+    stream.start(lab.parameters(lab.socket()))
+    first = stream.play(Tone(440))
+    second = stream.play(Tone(880))
+    assert first.done()
+    assert not second.done()
+    third = stream.play(None)
+    assert second.done()
+    stream.stop()
+    assert third.done()
+
+
+def test_playing_before_the_start_waits_for_it(lab):
+    peer = lab.socket()
+    stream = lab.open()
+    playing = stream.play(Silence(), seconds=0.1)
+    lab.run(1.0)
+    assert not playing.done()
+    stream.start(lab.parameters(peer))
+    lab.run(0.3)
+    assert playing.done()
+
+
+def test_what_is_no_source_is_refused(lab):
+    stream = lab.open()
+    stream.start(lab.parameters(lab.socket()))
+    with pytest.raises(ConfigurationError, match="cannot be played"):
+        stream.play("song.mp3")
+
+
+@pytest.mark.parametrize("payloads", [(), (bytes(160), bytes(159))])
+def test_a_source_with_frames_of_a_wrong_length_is_refused(lab, payloads):
+    class Broken:
+        def frames(self, codec, samples_per_frame):
+            return Frames(payloads, loop=True)
+
+    stream = lab.open()
+    stream.start(lab.parameters(lab.socket()))
+    with pytest.raises(ConfigurationError, match="wrong length"):
+        stream.play(Broken())
+    lab.run(0.1)
+    assert stream.statistics().send.packets_sent > 3
+
+
+class Countdown:
+    """A live source of three frames, of lengths a careless author might give."""
+
+    def line(self):
+        return self.Line()
+
+    class Line:
+        def __init__(self):
+            self.frames = [b"\x01" * 160, b"\x02" * 100, b"\x03" * 300]
+            self.closed = False
+
+        def next_frame(self, codec, samples_per_frame):
+            return self.frames.pop(0) if self.frames else None
+
+        def open(self, schedule):
+            pass
+
+        def write(self, codec, sequence, timestamp, arrival, payload):
+            pass
+
+        def close(self):
+            self.closed = True
+
+
+def test_a_live_source_is_asked_frame_by_frame_and_ends_when_it_says_so(lab):
+    peer = lab.socket()
+    stream = lab.open()
+    stream.start(lab.parameters(peer))
+    lab.run(0.1)
+    lab.fetch(peer)
+    playing = stream.play(Countdown())
+    line = stream._sender.line
+    lab.run(0.2)
+    assert playing.done()
+    assert line.closed
+    assert not lab.engine.lanes.listening[0]
+    audio = [packet[12:] for packet in lab.fetch(peer)]
+    assert audio[:4] == [
+        b"\x01" * 160,
+        b"\x02" * 100 + b"\xff" * 60,
+        b"\x03" * 160,
+        b"\xff" * 160,
+    ]
+
+
+# --- digits -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_digits_arrive_once_each_and_share_the_sequence(lab, secure):
+    a, b = lab.pair(secure=secure)
+    lab.run(0.5)
+    sending = a.send_digits("19#*D")
+    lab.run(2.0)
+    assert sending.done()
+    digits = lab.events(b, DigitReceived)
+    assert [event.digit for event in digits] == list("19#*D")
+    assert {event.duration_ms for event in digits} == {160}
+    statistics = b.statistics()
+    assert statistics.dtmf_digits_received == a.statistics().dtmf_digits_sent == 5
+    assert statistics.receive.packets_lost == 0
+    assert statistics.receive.jitter_ms == pytest.approx(0, abs=1e-6)
+    assert statistics.receive.packets_received == a.statistics().send.packets_sent
+    assert not lab.engine.lanes.special.any()
+
+
+def test_a_digit_replaces_the_audio_and_the_audio_goes_on_after_it(lab, rtp_fields):
+    peer = lab.socket()
+    stream = lab.open()
+    stream.start(lab.parameters(peer))
+    stream.send_digits("1", duration_ms=100, gap_ms=40)
+    lab.run(0.5)
+    fields = [rtp_fields(packet) for packet in lab.fetch(peer)]
+    kinds = [kind & 0x7F for kind, *_ in fields]
+    assert kinds == [101] * 7 + [0] * (len(kinds) - 7)
+    sequences = [sequence for _, sequence, *_ in fields]
+    assert sequences == list(range(sequences[0], sequences[0] + len(fields)))
+    assert len({timestamp for _, _, timestamp, _ in fields[:7]}) == 1
+    assert fields[7][2] - fields[0][2] == 7 * 160
+
+
+def test_queued_digits_follow_each_other(lab):
+    a, b = lab.pair()
+    first, second = a.send_digits("12"), a.send_digits("34")
+    lab.run(0.7)
+    assert first.done()
+    assert not second.done()
+    lab.run(0.7)
+    assert second.done()
+    assert [event.digit for event in lab.events(b, DigitReceived)] == list("1234")
+
+
+def test_a_digit_whose_end_is_lost_still_counts(lab):
+    a, b = lab.pair()
+    a.send_digits("7")
+    lab.run(0.08)
+    a.stop()
+    lab.run(0.5)
+    (digit,) = lab.events(b, DigitReceived)
+    assert digit.digit == "7"
+
+
+def test_digits_that_cannot_be_sent_are_refused_at_once(lab):
+    stream = lab.open()
+    with pytest.raises(ConfigurationError):
+        stream.send_digits("12x")
+    stream.start(lab.parameters(lab.socket(), telephone_event=None))
+    with pytest.raises(LocalProtocolError, match="did not agree"):
+        stream.send_digits("1")
+
+
+def test_digits_queued_before_a_peer_without_events_are_dropped_not_sent_as_audio(lab):
+    peer = lab.socket()
+    stream = lab.open()
+    sending = stream.send_digits("1")
+    stream.start(lab.parameters(peer, telephone_event=None))
+    lab.run(0.5)
+    assert sending.cancelled()
+    packets = lab.fetch(peer)
+    assert len(packets) >= 24
+    assert {len(packet) for packet in packets} == {172}
+
+
+def test_stopping_cancels_what_was_not_sent(lab):
+    stream = lab.open()
+    stream.start(lab.parameters(lab.socket()))
+    sending = stream.send_digits("123")
+    stream.stop()
+    assert sending.cancelled()
