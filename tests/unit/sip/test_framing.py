@@ -36,6 +36,15 @@ def test_chunks_make_no_difference(framer, size):
     assert not framer.pending
 
 
+def test_a_chunk_that_is_one_usual_message_is_read_as_its_octets_are(framer):
+    usual = MESSAGE.replace(b"Content-Type: text/plain", b"Max-Forwards: 70")
+    (whole,) = framer.feed(bytearray(usual))
+    (pieced,) = [message for octet in split(usual) for message in framer.feed(octet)]
+    assert whole.to_bytes() == pieced.to_bytes() == usual
+    assert (whole.headers, whole.body) == (pieced.headers, pieced.body)
+    assert not framer.pending
+
+
 def test_a_message_is_pending_from_its_first_octet_to_its_last(framer):
     assert not framer.pending
     for octet in split(MESSAGE[:-1]):
