@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ipaddress
 import secrets
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from callmeter.errors import CallmeterError, LocalProtocolError, SipSyntaxError
 from callmeter.sip.digest_server import DigestServer, Outcome, Verdict
@@ -19,6 +20,7 @@ from callmeter.sip.headers import NameAddr, Via
 from callmeter.sip.message import Request, Response
 from callmeter.sip.parser import is_keepalive, parse_message
 from callmeter.sip.transaction.effects import Hop
+from callmeter.sip.transaction.response_route import response_hops, stamp
 from callmeter.sip.uri import SipUri
 from callmeter.transport.udp import UdpTransport
 
@@ -26,10 +28,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from callmeter.sip.uri import Uri
+
 __all__ = ["Binding", "Registrar", "RegistrarCore"]
+
+T = TypeVar("T")
 
 DEFAULT_EXPIRES = 3600
 MAX_BINDINGS = 10
+REMEMBERED = 1_000
+"""Requests whose retransmissions are known again."""
+DEFAULT_PORT = 5060
 OWN_TAG = "callmeter-registrar-"
 
 
@@ -67,7 +76,7 @@ class RegistrarCore:
         bindings: By user name.
     """
 
-    accounts: Mapping[str, str]
+    accounts: Mapping[str, str] = field(repr=False)
     address: tuple[str, int]
     realm: str
     entropy: Callable[[int], bytes]
@@ -83,6 +92,8 @@ class RegistrarCore:
         ]
         self._digest, self._proxy_digest = digests
         self._key = self.entropy(16)
+        self._answered: dict[tuple[object, ...], list[tuple[Request | Response, Hop]]] = {}
+        self._admitted: dict[tuple[object, ...], bool] = {}
 
     def on_message(
         self, message: Request | Response, source: Hop, now: float
@@ -97,21 +108,21 @@ class RegistrarCore:
     def _on_request(
         self, request: Request, source: Hop, now: float
     ) -> list[tuple[Request | Response, Hop]]:
-        via = request.via.with_param("received", source.host).with_param("rport", source.port)
-        request.headers.remove_first("Via")
-        _put_via(request, [via, *request.vias])
+        stamp(request, source)
         if request.method == "ACK" and (request.to.tag or "").startswith(OWN_TAG):
             # The ACK of a refusal of ours ends here (RFC 3261 section 8.2.7).
             return []
-        if request.max_forwards == 0:
-            return self._answer(request, source, 483)
         routes = request.routes
         if routes and self._is_own(routes[0].uri):
-            request.headers.remove_first("Route")
             routes = routes[1:]
             _put_routes(request, routes)
         if request.method == "REGISTER":
-            return self._answer_register(request, source, now)
+            # A retransmission is no second request: its nonce count is spent (section 17.2.2).
+            key = _identity_of(request)
+            if key not in self._answered:
+                answer = self._answer_register(request, source, now)
+                _remember(self._answered, key, answer)
+            return self._answered[key]
         return self._proxy(request, routes, source, now)
 
     def _answer_register(
@@ -126,6 +137,9 @@ class RegistrarCore:
             return self._answer(request, source, 403)
         contacts = request.contacts
         if contacts == "*":
+            if request.expires != 0:
+                # Section 10.3 step 6: the wildcard only ever removes.
+                return self._answer(request, source, 400)
             self.bindings.pop(user, None)
             return self._answer(request, source, 200)
         for contact in contacts:
@@ -181,20 +195,24 @@ class RegistrarCore:
     def _proxy(
         self, request: Request, routes: list[NameAddr], source: Hop, now: float
     ) -> list[tuple[Request | Response, Hop]]:
-        if routes and isinstance(routes[0].uri, SipUri):
-            return self._forward(request, _hop_of(routes[0].uri))
+        extensions = request.headers.values("Proxy-Require")
+        if extensions and request.method not in {"ACK", "CANCEL"}:
+            headers = [("Unsupported", ", ".join(extensions))]
+            return self._answer(request, source, 420, headers=headers)
         target = request.uri
         if not isinstance(target, SipUri):
             return self._answer(request, source, 416)
-        if not self._is_own(target):
-            if request.to.tag is None and request.method not in {"CANCEL", "ACK"}:
+        if routes or not self._is_own(target):
+            if request.to.tag is None:
                 # No open relay: out of a dialog only own accounts are reached.
-                return self._answer(request, source, 404)
-            return self._forward(request, _hop_of(target))
+                return self._answer(request, source, 481 if request.method == "CANCEL" else 404)
+            hop = _hop_of(routes[0].uri if routes else target)
+            return self._forward(request, source, hop)
         if self._must_authenticate(request):
             verdict = self._proxy_digest.check(request, now)
             if verdict.user is None:
                 return self._challenge(request, source, self._proxy_digest, verdict, now)
+            _remember(self._admitted, _identity_of(request), value=True)
         user = target.user_text
         if not user:
             return self._answer(request, source, 200 if request.method == "OPTIONS" else 404)
@@ -202,7 +220,7 @@ class RegistrarCore:
         if not bindings:
             return self._answer(request, source, 480 if user in self.accounts else 404)
         request.uri = bindings[-1].contact
-        return self._forward(request, bindings[-1].hop)
+        return self._forward(request, source, bindings[-1].hop)
 
     def _challenge(
         self, request: Request, source: Hop, digest: DigestServer, verdict: Verdict, now: float
@@ -212,9 +230,20 @@ class RegistrarCore:
         return self._answer(request, source, digest.status, headers=headers)
 
     def _must_authenticate(self, request: Request) -> bool:
-        return self.authenticate_calls and request.method == "INVITE" and request.to.tag is None
+        return (
+            self.authenticate_calls
+            and request.method == "INVITE"
+            and request.to.tag is None
+            and _identity_of(request) not in self._admitted
+        )
 
-    def _forward(self, request: Request, hop: Hop) -> list[tuple[Request | Response, Hop]]:
+    def _forward(
+        self, request: Request, source: Hop, hop: Hop | None
+    ) -> list[tuple[Request | Response, Hop]]:
+        if request.max_forwards == 0:
+            return self._answer(request, source, 483)
+        if hop is None:
+            return self._answer(request, source, 502)
         # RFC 3261 section 16.11: a stateless branch is a function of the request, the same for
         # its retransmissions, its CANCEL and the ACK of its refusal.
         seed = (request.via.branch or "") + request.call_id + str(request.cseq.number)
@@ -226,8 +255,7 @@ class RegistrarCore:
         if request.method == "INVITE":
             uri = SipUri("sip", *self.address, params=(("lr", None),))
             request.headers.insert("Record-Route", str(NameAddr(uri)))
-        if "Proxy-Authorization" in request.headers:
-            request.headers.remove("Proxy-Authorization")
+        request.headers.remove("Proxy-Authorization")
         return [(request, hop)]
 
     def _answer(
@@ -245,14 +273,15 @@ class RegistrarCore:
         response = request.create_response(
             status, to_tag=OWN_TAG + tag.hexdigest(), headers=headers or ()
         )
-        return [(response, source)]
+        return [(response, response_hops(request.via, source)[0])]
 
     def _is_own(self, uri: object) -> bool:
         if not isinstance(uri, SipUri):
             return False
         host, port = self.address
-        return (uri.host == host and uri.port == port) or (
-            uri.host == self.realm and uri.port in {None, port}
+        name = uri.host.lower()
+        return (name == host and (uri.port or DEFAULT_PORT) == port) or (
+            name == self.realm.lower() and uri.port in {None, port}
         )
 
     # responses
@@ -264,9 +293,10 @@ class RegistrarCore:
         _put_via(response, vias[1:])
         following = vias[1]
         rport = following.rport
-        port = rport if isinstance(rport, int) else (following.port or 5060)
+        port = rport if isinstance(rport, int) else (following.port or DEFAULT_PORT)
         host = following.received or following.host
-        return [(response, Hop(following.transport.upper(), host, port))]
+        # A response with a name there answers nothing of ours: stamped Vias have an address.
+        return [(response, Hop("UDP", host, port))] if _is_address(host) else []
 
 
 class Registrar:
@@ -303,6 +333,8 @@ class Registrar:
         self.dropped = 0
 
     async def __aenter__(self) -> Self:
+        if self._transport is not None:
+            raise LocalProtocolError("this registrar is already running")
         self._loop = asyncio.get_running_loop()
         self._transport = UdpTransport(self._loop, self, self._host, self._port)
         self.core = RegistrarCore(
@@ -343,7 +375,13 @@ class Registrar:
         return str(SipUri("sip", host, port, user))
 
     def contacts(self, user: str) -> list[str]:
-        """Where an account is bound now."""
+        """Where an account is bound now.
+
+        Raises:
+            LocalProtocolError: The registrar does not run.
+        """
+        if self._transport is None:
+            raise LocalProtocolError("enter the registrar first: async with Registrar(...)")
         return [str(item.contact) for item in self.core.bound(user, self._loop.time())]
 
     def on_datagram(self, data: bytes, source: Hop) -> None:
@@ -353,8 +391,11 @@ class Registrar:
         try:
             message = parse_message(data)
             outgoing = self.core.on_message(message, source, self._loop.time())
-        except SipSyntaxError:
+        except SipSyntaxError as error:
             self.dropped += 1
+            request = error.partial
+            if isinstance(request, Request) and request.method != "ACK":
+                self._send(request.create_response(error.status), source)
             return
         for answer, hop in outgoing:
             self._send(answer, hop)
@@ -385,6 +426,18 @@ def _put_routes(request: Request, routes: list[NameAddr]) -> None:
         request.headers.insert("Route", str(route))
 
 
+def _remember(table: dict[tuple[object, ...], T], key: tuple[object, ...], value: T) -> None:
+    table[key] = value
+    while len(table) > REMEMBERED:
+        del table[next(iter(table))]
+
+
+def _identity_of(request: Request) -> tuple[object, ...]:
+    """What a retransmission has in common with its original (RFC 3261 section 17.2.3)."""
+    via, cseq = request.via, request.cseq
+    return via.branch, via.host, via.port, request.call_id, cseq.number, cseq.method
+
+
 def _expires_of(contact: NameAddr, request: Request) -> int:
     text = contact.param("expires")
     if text is not None and text.isascii() and text.isdigit():
@@ -392,5 +445,16 @@ def _expires_of(contact: NameAddr, request: Request) -> int:
     return DEFAULT_EXPIRES if request.expires is None else request.expires
 
 
-def _hop_of(uri: SipUri) -> Hop:
-    return Hop((uri.transport or "udp").upper(), uri.host, uri.port or 5060)
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _hop_of(uri: Uri) -> Hop | None:
+    """Where a URI leads over UDP without asking anybody, or None."""
+    if not isinstance(uri, SipUri) or uri.transport not in {None, "udp"}:
+        return None
+    return Hop("UDP", uri.host, uri.port or DEFAULT_PORT) if _is_address(uri.host) else None
