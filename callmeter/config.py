@@ -372,24 +372,30 @@ class StackConfig:
 
     Attributes:
         bind: Address the SIP transports are bound to.
-        port: SIP port; 0 takes a free one.
-        transports: Transports that listen.
+        port: SIP port of UDP and TCP; 0 takes a free one.
+        transports: Transports that listen; the others can still call out.
         timers: RFC 3261 timer values.
         limits: Caps.
+        connections: Caps and time-outs of connections.
         name_servers: `"host"` or `"host:port"` of name servers; empty takes the system's.
     """
 
     bind: str = "0.0.0.0"  # noqa: S104  a SIP phone listens; the address is a setting
     port: int = 0
-    transports: tuple[Transport, ...] = (Transport.UDP,)
+    transports: tuple[Transport, ...] = (Transport.UDP, Transport.TCP)
     timers: TimerConfig = field(default_factory=TimerConfig)
     limits: LimitConfig = field(default_factory=LimitConfig)
+    connections: ConnectionLimits = field(default_factory=ConnectionLimits)
     name_servers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_address(self.bind)
         if self.port not in range(MAX_PORT + 1):
             raise ConfigurationError("port is 0 to 65535")
+        if not self.transports:
+            raise ConfigurationError("at least one transport is needed")
+        if len(set(self.transports)) != len(self.transports):
+            raise ConfigurationError("a transport is listed twice")
 
 
 @dataclass(frozen=True)
@@ -422,10 +428,13 @@ class EndpointConfig:
 
     def __post_init__(self) -> None:
         scheme, _, rest = self.aor.partition(":")
-        if scheme.lower() not in {"sip", "sips"} or "@" not in rest or rest.endswith("@"):
+        if scheme.lower() not in {"sip", "sips"} or not all(rest.rpartition("@")):
             raise ConfigurationError(
                 f"aor {self.aor!r} is not an address of record such as 'sip:alice@example.com'"
             )
+        if ":" in rest.rpartition("@")[0]:
+            # It would be shown in every From header.
+            raise ConfigurationError("aor holds a password: give it as Credentials")
         for name in ("aor", "outbound_proxy", "registrar", "display_name", "user_agent"):
             value = getattr(self, name)
             if value is not None and any(c in value for c in "\r\n\0"):

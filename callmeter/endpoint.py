@@ -86,6 +86,7 @@ class Endpoint:
         self._requests: dict[int, asyncio.Future[Response]] = {}
         self._calls: dict[InviteSession | None, Call] = {}
         self.registrations: dict[RegisterUsage, Registration] = {}
+        self._home: tuple[tuple[str, int], str] | None = None
         self._routes = (_proxy_uri(config.outbound_proxy),) if config.outbound_proxy else ()
         self.core = UserAgentCore(
             self._identity("0.0.0.0", 5060),  # noqa: S104  replaced on entry, before any message
@@ -106,8 +107,9 @@ class Endpoint:
             self.contact_user = stack.contact_user_for(self.aor_user or "callmeter")
             stack.attach(self)
             entered.callback(stack.detach, self)
-            host, port = stack.transport.listening()
-            self.core.identity = self._identity(host, port)
+            local = stack.transport.listening()
+            self.core.identity = self._identity(*local)
+            self._home = (local, "udp")
             entered.push_async_callback(self._hang_up_all)
             self._exit = entered.pop_all()
         return self
@@ -321,36 +323,47 @@ class Endpoint:
     def forget(self, session: InviteSession) -> None:
         """The call of `session` is over."""
         self._calls.pop(session, None)
+        if self._stack is not None:
+            self._stack.forget_flow(session.call_id)
 
-    def face(self, local: tuple[str, int]) -> None:
-        """Messages now leave from `local`: Contact and Via follow."""
+    def face(self, local: tuple[str, int], transport: str) -> None:
+        """Messages now leave from `local` by `transport`: the Contact follows."""
         contact = self.core.identity.contact
-        if (contact.host, contact.port) != local:
-            self.core.identity = self._identity(*local)
+        if (contact.host, contact.port, contact.transport or "udp") != (*local, transport.lower()):
+            self.core.identity = self._identity(*local, transport)
+
+    def face_home(self) -> None:
+        """Take the Contact that is registered: refreshes have to name the same one."""
+        if self._home is not None:
+            self.face(*self._home)
 
     async def face_registrar(self, registrar: SipUri) -> None:
         """Take the own address that reaches the registrar or the outbound proxy."""
         await self._face_target(registrar)
+        contact = self.core.identity.contact
+        self._home = ((contact.host, contact.port or 0), contact.transport or "udp")
 
     async def _face_target(self, uri: SipUri) -> None:
         stack = self.stack
         target = self._routes[0] if self._routes else uri
         try:
             hops = await stack.transport.resolve(target, self.transport)
-            self.face(stack.transport.local_towards(hops[0]))
+            await stack.transport.connect(hops[0])
+            self.face(stack.transport.local_towards(hops[0]), hops[0].transport)
         except TransportError:
             # The request itself will meet the same error and report it in its own words.
             return
 
     # who this is
 
-    def _identity(self, host: str, port: int) -> Identity:
+    def _identity(self, host: str, port: int, transport: str = "UDP") -> Identity:
         config = self.config
+        params = () if transport.upper() == "UDP" else (("transport", transport.lower()),)
         hosts = {self._aor_uri.host.lower(), self._registrar().host.lower()}
         hosts.update(route.host.lower() for route in self._routes)
         return Identity(
             aor=NameAddr(self._aor_uri, config.display_name),
-            contact=SipUri("sip", host, port, self.contact_user or None),
+            contact=SipUri("sip", host, port, self.contact_user or None, params=params),
             credentials=config.credentials,
             trusted_realm_hosts=frozenset(hosts),
             routes=self._routes,

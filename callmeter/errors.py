@@ -69,6 +69,10 @@ class CallmeterError(Exception):
     report: Any = None
     """The `CallReport` of the call this error ended, or None."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default would call the class with `args`, and lose what is given by keyword.
+        return _restore, (type(self), self.args), self.__dict__
+
 
 class ConfigurationError(CallmeterError, ValueError):
     """A setting that cannot work, found before anything was sent."""
@@ -287,3 +291,9 @@ class FingerprintMismatch(MediaSecurityError):
 
 class SdesKeyError(MediaSecurityError):
     """An inline key of the wrong length or not base64 (RFC 4568 section 6.1)."""
+
+
+def _restore(kind: type[CallmeterError], args: tuple[Any, ...]) -> CallmeterError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Self
 
-from callmeter.errors import AuthenticationFailed, RegistrationFailed
+from callmeter.errors import AuthenticationFailed, LocalProtocolError, RegistrationFailed
 from callmeter.sip.session_events import Registered, Unregistered
 from callmeter.sip.session_events import RegistrationFailed as RegistrationFailedEvent
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Registration"]
 
+LAST_WORD = 2.0
+"""Seconds that a cancelled entry waits for the registrar, so that no binding stays behind."""
+
 
 class Registration:
     """A binding of an endpoint at its registrar: `async with endpoint.registered() as binding`.
@@ -30,6 +33,7 @@ class Registration:
     Attributes:
         expires: Seconds the registrar granted last, 0 when not bound.
         refreshes: How many refreshes the registrar confirmed.
+        error: Why the last REGISTER failed, None after one that succeeded.
 
     Raises:
         AuthenticationFailed: On entry, when the registrar refuses the credentials.
@@ -41,10 +45,10 @@ class Registration:
         self._registrar = registrar
         self._asked = expires
         self._usage: RegisterUsage | None = None
-        self._answer: asyncio.Future[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
         self._leaving = False
         self.expires = 0
-        self.refreshes = -1
+        self.refreshes = 0
         self.error: RegistrationFailed | None = None
 
     @property
@@ -53,14 +57,25 @@ class Registration:
         return self.expires > 0
 
     async def __aenter__(self) -> Self:
+        if self._usage is not None:
+            raise LocalProtocolError("this registration is already entered")
+        self._leaving = False
+        self.refreshes = 0
         await self._endpoint.face_registrar(self._registrar)
         stack = self._endpoint.stack
         self._usage, effects = self._endpoint.core.register(self._registrar, self._asked, stack.now)
         self._endpoint.registrations[self._usage] = self
         try:
             await self._carry_out(effects)
+        except RegistrationFailed:
+            self._forget()
+            raise
         except BaseException:
-            self._endpoint.registrations.pop(self._usage, None)
+            # Cancelled: the registrar may bind yet, or have bound already.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORD):
+                    await self._unbind()
+            self._forget()
             raise
         return self
 
@@ -70,42 +85,51 @@ class Registration:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        usage = self._usage
-        if usage is None:
+        if self._usage is None:
             return
-        self._leaving = True
         try:
+            await self._unbind()
+        finally:
+            self._forget()
+
+    async def _unbind(self) -> None:
+        if self._usage is not None:
+            self._leaving = True
             # What the registrar says now changes nothing for the body of the block.
             with contextlib.suppress(RegistrationFailed):
-                await self._carry_out(usage.unregister(self._endpoint.stack.now))
-        finally:
-            self._endpoint.registrations.pop(usage, None)
+                await self._carry_out(self._usage.unregister(self._endpoint.stack.now))
+
+    def _forget(self) -> None:
+        if self._usage is not None:
+            self._endpoint.registrations.pop(self._usage, None)
             self._usage = None
 
     async def refresh(self) -> None:
-        """Send a REGISTER now and wait for the answer.
+        """Send a REGISTER now, unless one is under way, and wait for the answer.
 
         Raises:
             RegistrationFailed: The registrar refused or did not answer.
+            LocalProtocolError: The registration is not entered.
         """
-        if self._usage is not None:
-            await self._carry_out(self._usage.refresh(self._endpoint.stack.now))
+        if self._usage is None:
+            raise LocalProtocolError("enter the registration first: async with registered()")
+        await self._carry_out(self._usage.refresh(self._endpoint.stack.now))
 
     async def _carry_out(self, effects: Iterable[object]) -> None:
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._answer = answer
-        self._endpoint.stack.run(self._endpoint, effects)
+        self._waiting.append(answer)
         try:
+            self._endpoint.stack.run(self._endpoint, effects)
             await answer
         finally:
-            self._answer = None
+            self._waiting.remove(answer)
 
     def on_event(self, event: object) -> None:
         """One event of the register usage."""
         match event:
             case Registered(_, expires):
+                self.refreshes += self.bound
                 self.expires = expires
-                self.refreshes += 1
                 self.error = None
                 if not self._leaving:
                     self._settle(None)
@@ -118,11 +142,13 @@ class Registration:
                 self._settle(self.error)
 
     def _settle(self, error: RegistrationFailed | None) -> None:
-        if self._answer is not None and not self._answer.done():
+        for answer in self._waiting:
+            if answer.done():
+                continue
             if error is None:
-                self._answer.set_result(None)
+                answer.set_result(None)
             else:
-                self._answer.set_exception(error)
+                answer.set_exception(error)
 
 
 def _failure(status: int, reason: str, cause: str, registrar: str) -> RegistrationFailed:

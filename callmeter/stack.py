@@ -7,12 +7,13 @@ return, one after the other, after the machine's method has returned. It keeps o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import secrets
 import time
 from collections import deque
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from callmeter.config import StackConfig, Transport
@@ -60,8 +61,11 @@ class StackUser(Protocol):
     aor_user: str
     transport: Transport
 
-    def face(self, local: tuple[str, int]) -> None:
-        """Messages of this endpoint now leave from `local`."""
+    def face(self, local: tuple[str, int], transport: str) -> None:
+        """Messages of this endpoint now leave from `local` by `transport`."""
+
+    def face_home(self) -> None:
+        """Messages that nobody asked for, such as refreshes, are about to leave."""
 
     def on_event(self, event: object, now: float) -> None:
         """One event of the user agent core."""
@@ -165,6 +169,8 @@ class Stack:
         self._tokens: dict[tuple[int, int], Key] = {}
         self._cancelled: set[tuple[int, int]] = set()
         self._by_hop: dict[Hop, set[Key]] = {}
+        self._flows: dict[str, tuple[Hop, tuple[str, int] | None]] = {}
+        self._source: Hop | None = None
         self._work: deque[tuple[StackUser | None, object]] = deque()
         self._draining = False
         self._deadlines = _Deadlines()
@@ -210,7 +216,7 @@ class Stack:
             self._timer.cancel()
             self._timer = None
         self._deadlines = _Deadlines()
-        for table in (self._owners, self._tokens, self._by_hop, self._users):
+        for table in (self._owners, self._tokens, self._by_hop, self._flows, self._users):
             table.clear()
 
     def attach(self, user: StackUser) -> None:
@@ -251,7 +257,7 @@ class Stack:
     @property
     def idle(self) -> bool:
         """Whether no transaction, request or media stream is under way."""
-        return not (self._owners or self._tokens or self._by_hop or self._cancelled)
+        return not (self._owners or self._tokens or self._by_hop or self._cancelled or self._flows)
 
     @property
     def now(self) -> float:
@@ -262,25 +268,57 @@ class Stack:
 
     def on_datagram(self, data: bytes, source: Hop) -> None:
         """One datagram from a transport; never raises for what it holds."""
-        self.counters.received += 1
         if is_keepalive(data):
             self.counters.keepalives += 1
             return
         try:
             message = parse_message(data, self._limits)
         except SipSyntaxError as error:
-            self._refuse(error, source)
+            self.on_syntax_error(error, source)
             return
-        now = self.now
+        self.on_message(message, data, source)
+
+    def on_message(self, message: Request | Response, data: bytes, source: Hop) -> None:
+        """One message, from a datagram or a connection."""
+        self.counters.received += 1
+        self._source = source
         if isinstance(message, Request):
             user = self._route(message)
+            if source.connection is not None:
+                self._note_flow(message, source)
         else:
             owner = self._owner_of_response(message)
             user = owner.user if owner else None
         if user is not None:
             self._log(user, "received", source, data)
-        effects = self.transactions.on_message(message, source, now)
-        self._push(None, effects)
+        self._push(None, self.transactions.on_message(message, source, self.now))
+        self._settle()
+
+    def _note_flow(self, request: Request, source: Hop) -> None:
+        """Remember the connection a dialog came by, for requests in the other direction."""
+        try:
+            vias, call_id = request.vias, request.call_id
+        except SipSyntaxError:
+            return
+        via = vias[0]
+        if source.connection is not None and via.param("alias") is not None and via.port:
+            self.transport.pool.alias(source.connection, via.port)
+        # With one Via the peer itself is at the other end, with more it is a proxy that has to
+        # be the next hop anyway.
+        advertised = None if len(vias) == 1 else (via.host, via.port or 5060)
+        self._flows[call_id] = (source, advertised)
+
+    def on_syntax_error(self, error: SipSyntaxError, source: Hop) -> None:
+        """A message that cannot be understood: answered once and without state, if at all."""
+        self.counters.received += 1
+        self._refuse(error, source)
+
+    def on_flow_lost(self, flow: Hop, error: str) -> None:
+        """A connection has ended: what waited for an answer on it goes another way or fails."""
+        self.on_unreachable(replace(flow, connection=None), error)
+        for key, owner in list(self._owners.items()):
+            if owner.hop is not None and owner.hop.connection == flow.connection:
+                self._fail_unanswered(key, owner, error)
         self._settle()
 
     def on_unreachable(self, destination: Hop, error: str) -> None:
@@ -288,9 +326,13 @@ class Stack:
         self.counters.unreachable += 1
         for key in list(self._by_hop.get(destination, ())):
             owner = self._owners.get(key)
-            if owner is not None and owner.attempt is not None and not owner.attempt.answered:
-                self._push(None, self.transactions.on_transport_error(key, error, self.now))
+            if owner is not None:
+                self._fail_unanswered(key, owner, error)
         self._settle()
+
+    def _fail_unanswered(self, key: Key, owner: _Owner, error: str) -> None:
+        if owner.attempt is not None and not owner.attempt.answered:
+            self._push(None, self.transactions.on_transport_error(key, error, self.now))
 
     def _refuse(self, error: SipSyntaxError, source: Hop) -> None:
         self.counters.malformed += 1
@@ -425,7 +467,7 @@ class Stack:
             self._push(user, user.core.on_ack(request, now))
             return
         self._owners[key] = _Owner(user)
-        self._face_source(user, request)
+        self._face_source(user)
         merged = self.transactions.is_merged(request, key)
         invite_key = (
             self.transactions.invite_key_of(request) if request.method == "CANCEL" else None
@@ -434,15 +476,10 @@ class Stack:
             user, user.core.on_request(key, request, now, merged=merged, invite_key=invite_key)
         )
 
-    def _face_source(self, user: StackUser, request: Request) -> None:
-        via = request.via
-        received = via.received or via.host
-        port = via.rport if isinstance(via.rport, int) else (via.port or 5060)
-        hop = Hop(via.transport.upper(), received, port)
-        try:
-            user.face(self.transport.local_towards(hop))
-        except (TransportError, ValueError):
-            return
+    def _face_source(self, user: StackUser) -> None:
+        if self._source is not None:
+            with contextlib.suppress(TransportError):
+                user.face(self.transport.local_towards(self._source), self._source.transport)
 
     def _deliver_response(self, key: Key | None, response: Response) -> None:
         owner = self._owner(key)
@@ -466,7 +503,6 @@ class Stack:
                 self._push(user, user.core.on_server_timeout(key, timer, now))
             return
         if attempt.hops and not attempt.answered:
-            # RFC 3263 section 4.3: the next target, as a new transaction with a new branch.
             self._launch(attempt)
         elif error is not None:
             self._push(user, user.core.on_transport_error(attempt.token, error, now))
@@ -496,11 +532,34 @@ class Stack:
             self._fail(user, token, f"{request.uri} has no address to send to")
             return
         transport = _transport_of(target, user.transport)
+        flow = self._flow_of(request, target)
+        if flow is not None:
+            self._send_on(user, token, request, [flow])
+            return
         hop = self.transport.numeric_hop(target, transport)
-        if hop is not None:
+        if hop is not None and self.transport.ready(hop):
             self._send_on(user, token, request, [hop])
         else:
             self.start_task(self._resolve_and_send(user, token, request, target, transport))
+
+    def _flow_of(self, request: Request, target: SipUri) -> Hop | None:
+        """The connection of a request in a dialog, when the next hop is at its other end.
+
+        A peer behind address translation, or one that only connects out, is reached no other
+        way (RFC 5923 section 5, RFC 5626 section 5.3).
+        """
+        if request.to.tag is None:
+            return None
+        flow, advertised = self._flows.get(request.call_id, (None, None))
+        if flow is None or not self.transport.alive(flow):
+            return None
+        if advertised is not None and advertised != (target.host, target.port or 5060):
+            return None
+        return flow
+
+    def forget_flow(self, call_id: str) -> None:
+        """The dialog of this Call-ID is over."""
+        self._flows.pop(call_id, None)
 
     async def _resolve_and_send(
         self,
@@ -527,33 +586,67 @@ class Stack:
     def _send_on(
         self, user: StackUser, token: int | None, request: Request, hops: list[Hop]
     ) -> None:
-        if token is None:
-            try:
-                sent_by = _sent_by(self.transport.local_towards(hops[0]))
-            except TransportError:
-                self.counters.unreachable += 1
+        if token is not None:
+            if (id(user), token) in self._cancelled:
+                self._cancelled.discard((id(user), token))
                 return
-            for effect in self.transactions.stateless(request, hops[0], sent_by):
-                if isinstance(effect, Send):
-                    self._transmit(user, None, effect.message, effect.hop)
+            self._launch(_Attempt(user, token, request, list(hops)))
             return
-        if (id(user), token) in self._cancelled:
-            self._cancelled.discard((id(user), token))
+        hop = hops[0]
+        if not self.transport.ready(hop):
+            self.start_task(self._connect_and_acknowledge(user, request, hop))
             return
-        self._launch(_Attempt(user, token, request, list(hops)))
-
-    def _launch(self, attempt: _Attempt) -> None:
-        hop = attempt.hops.pop(0)
-        user = attempt.user
         try:
             sent_by = _sent_by(self.transport.local_towards(hop))
-        except TransportError as error:
-            if attempt.hops:
-                self._launch(attempt)
-            else:
-                self._fail(user, attempt.token, str(error))
+        except TransportError:
+            self.counters.unreachable += 1
             return
-        key, effects = self.transactions.request(attempt.request, hop, sent_by, self.now)
+        for effect in self.transactions.stateless(request, hop, sent_by):
+            if isinstance(effect, Send):
+                self._transmit(user, None, effect.message, effect.hop)
+
+    async def _connect_and_acknowledge(self, user: StackUser, request: Request, hop: Hop) -> None:
+        try:
+            await self.transport.connect(hop)
+        except TransportError:
+            self.counters.unreachable += 1
+        else:
+            self._send_on(user, None, request, [hop])
+
+    def _launch(self, attempt: _Attempt) -> None:
+        """Try the next target (RFC 3263 section 4.3): a new transaction with a new branch."""
+        hop = attempt.hops.pop(0)
+        if self.transport.ready(hop):
+            self._start(attempt, hop)
+        else:
+            self.start_task(self._connect_and_start(attempt, hop))
+
+    async def _connect_and_start(self, attempt: _Attempt, hop: Hop) -> None:
+        try:
+            await self.transport.connect(hop)
+        except TransportError as error:
+            self._next_target(attempt, str(error))
+        else:
+            if (id(attempt.user), attempt.token) in self._cancelled:
+                self._cancelled.discard((id(attempt.user), attempt.token))
+            else:
+                self._start(attempt, hop)
+        self._settle()
+
+    def _next_target(self, attempt: _Attempt, error: str) -> None:
+        if attempt.hops:
+            self._launch(attempt)
+        else:
+            self._fail(attempt.user, attempt.token, error)
+
+    def _start(self, attempt: _Attempt, hop: Hop) -> None:
+        user = attempt.user
+        try:
+            local = self.transport.local_towards(hop)
+        except TransportError as error:
+            self._next_target(attempt, str(error))
+            return
+        key, effects = self.transactions.request(attempt.request, hop, _sent_by(local), self.now)
         self._owners[key] = _Owner(user, attempt, hop)
         self._tokens[id(user), attempt.token] = key
         self._by_hop.setdefault(hop, set()).add(key)
@@ -609,6 +702,7 @@ class Stack:
             if user is None:
                 self._push(None, self.transactions.on_deadline(now))
             else:
+                user.face_home()
                 self._push(user, user.core.on_deadline(now))
                 self._deadlines.set(user, user.core.next_deadline())
         self._settle()

@@ -357,8 +357,10 @@ def _with_via(request: Request, hop: Hop, sent_by: str, branch: str) -> Request:
     headers = request.headers.copy()
     if "Via" in headers:
         headers.remove("Via")
-    # RFC 3581 section 3: rport asks for answers by the way the request came.
-    headers.insert("Via", f"SIP/2.0/{hop.transport} {sent_by};branch={branch};rport")
+    # RFC 3581 section 3: rport asks for answers by the way the request came. RFC 5923 section 4:
+    # alias lets the peer send its own requests by the same connection.
+    alias = ";alias" if hop.reliable else ""
+    headers.insert("Via", f"SIP/2.0/{hop.transport} {sent_by};branch={branch};rport{alias}")
     return Request(request.method, request.uri, headers, request.body)
 
 
