@@ -1,0 +1,160 @@
+"""What is noted of a call, and the report it becomes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from callmeter.call_record import CallRecord
+from callmeter.errors import CallRejected
+from callmeter.metrics.phases import Outcome, Phase
+from callmeter.trace.message_log import LoggedMessage
+
+
+class Media:
+    """A media session that says what it is told to."""
+
+    codec = "PCMU"
+    profile = "RTP/SAVP"
+    keying = "sdes"
+    suite = "AES_CM_128_HMAC_SHA1_80"
+    rtcp_mux = True
+    feedback = False
+    direction = "sendrecv"
+    local = "192.0.2.1:40000"
+    remote = "192.0.2.2:40000"
+
+    def __init__(self, *, sent=0, received=0, first_packet_at=None):
+        self._statistics = SimpleNamespace(
+            send=SimpleNamespace(metrics=lambda: {"packets_sent": 50}),
+            receive=SimpleNamespace(metrics=lambda: {"packets_received": 49}),
+            rtt_ms=12.5,
+            srtp_decrypt_failures=3,
+            rtcp_sr_rr_interval_ms=5000.0,
+            dtmf_digits_sent=sent,
+            dtmf_digits_received=received,
+            first_packet_at=first_packet_at,
+        )
+
+    def statistics(self):
+        return self._statistics
+
+
+class NoMedia(Media):
+    def statistics(self):
+        return None
+
+
+@pytest.fixture
+def record() -> CallRecord:
+    record = CallRecord("sip:bob@example.com")
+    record.times.invite_sent_at = 100.0
+    record.life.enter(Phase.CALLING)
+    return record
+
+
+def test_a_call_that_runs_has_no_outcome(record):
+    report = record.report(101.0, NoMedia(), ()).to_dict()
+    assert report["outcome"] is None
+    assert report["phase"] == "CALLING"
+    assert report["media"] == []
+    assert report["signaling"]["transport"] == ""
+
+
+def test_the_normal_end_is_a_success_with_its_duration(record):
+    record.times.answer_at = 101.0
+    record.final_status = 200
+    record.finish(104.0, None, None, warned=False)
+    report = record.report(999.0, Media(), ()).to_dict()
+    assert report["outcome"] == "SUCCESS"
+    assert report["phase"] == "CLOSED"
+    assert report["call_result"] == "answered"
+    assert report["timing"]["call_duration_ms"] == 3000.0
+
+
+def test_the_duration_ends_with_the_bye_and_not_with_its_answer(record):
+    record.times.answer_at, record.times.bye_at = 101.0, 102.0
+    record.finish(104.0, None, None, warned=False)
+    assert record.report(104.0, NoMedia(), ()).to_dict()["timing"]["call_duration_ms"] == 1000.0
+
+
+def test_a_call_never_answered_has_no_duration(record):
+    record.final_status = 486
+    record.finish(104.0, CallRejected(486, "Busy"), Outcome.CALL_FAILED, warned=True)
+    report = record.report(104.0, NoMedia(), ()).to_dict()
+    assert report["timing"]["call_duration_ms"] is None
+    assert report["outcome"] == "CALL_FAILED"
+    assert report["error"] == {"type": "CallRejected", "message": "486 Busy"}
+
+
+def test_what_was_given_up_makes_a_success_one_with_warnings(record):
+    record.finish(104.0, None, None, warned=True)
+    assert record.report(104.0, NoMedia(), ()).outcome is Outcome.COMPLETED_WITH_WARNINGS
+
+
+def test_an_outcome_settled_before_the_end_stays(record):
+    record.life.settle(Outcome.TIMEOUT)
+    record.finish(104.0, None, Outcome.CALL_FAILED, warned=False)
+    assert record.report(104.0, NoMedia(), ()).outcome is Outcome.TIMEOUT
+
+
+def test_the_stream_says_what_the_media_session_says(record):
+    (stream,) = record.report(101.0, Media(), ()).to_dict()["media"]
+    assert stream["suite"] == "AES_CM_128_HMAC_SHA1_80"
+    assert stream["keying"] == "sdes"
+    assert stream["rtcp_mux"] is True
+    assert stream["send"]["packets_sent"] == 50
+    assert stream["send"]["rtt_ms"] == 12.5
+    assert stream["receive"]["packets_received"] == 49
+    assert stream["receive"]["srtp_decrypt_failures"] == 3
+    assert stream["receive"]["rtcp_sr_rr_interval_ms"] == 5000.0
+
+
+def test_the_first_packet_is_taken_from_the_stream_unless_an_event_told(record):
+    record.times.answer_at = 101.0
+    report = record.report(103.0, Media(first_packet_at=101.25), ())
+    assert report.to_dict()["timing"]["time_to_first_media_ms"] == 250.0
+    report = record.report(103.0, Media(first_packet_at=102.0), ())
+    assert report.to_dict()["timing"]["time_to_first_media_ms"] == 250.0
+
+
+def test_a_hold_that_lasts_is_counted_up_to_now_and_ends_with_the_call(record):
+    record.hold.begin(101.0)
+    counters = record.report(103.0, NoMedia(), ()).to_dict()["counters"]
+    assert (counters["hold_count"], counters["total_hold_duration_ms"]) == (1, 2000.0)
+    record.finish(104.0, None, None, warned=False)
+    counters = record.report(500.0, NoMedia(), ()).to_dict()["counters"]
+    assert counters["total_hold_duration_ms"] == 3000.0
+
+
+@pytest.mark.parametrize(
+    ("by_rtp", "by_info", "method", "sent", "received"),
+    [
+        ((0, 0), (), None, 0, 0),
+        ((2, 1), (), "rtp", 2, 1),
+        ((0, 0), ("sent", "received", "received"), "info", 1, 2),
+        ((1, 0), ("received",), "both", 1, 1),
+    ],
+)
+def test_digits_are_counted_by_how_they_came(record, by_rtp, by_info, method, sent, received):
+    for direction in by_info:
+        record.digit(direction)
+    media = Media(sent=by_rtp[0], received=by_rtp[1])
+    counters = record.report(101.0, media, ()).to_dict()["counters"]
+    assert counters["dtmf_method"] == method
+    assert (counters["dtmf_digits_sent"], counters["dtmf_digits_received"]) == (sent, received)
+
+
+def test_the_path_is_that_of_the_first_message(record):
+    messages = [
+        LoggedMessage(1.0, "sent", "UDP", "192.0.2.1:5060", f"192.0.2.{last}:5060", b"")
+        for last in (2, 3)
+    ]
+    signaling = record.report(101.0, NoMedia(), messages).to_dict()["signaling"]
+    assert signaling == {
+        "transport": "UDP",
+        "local": "192.0.2.1:5060",
+        "remote": "192.0.2.2:5060",
+        "tls": None,
+    }

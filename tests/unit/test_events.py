@@ -1,0 +1,37 @@
+"""Events of a call as values."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from callmeter import events
+
+EXAMPLES = [
+    events.CallEvent(0.0),
+    events.Ringing(0.1, 180, "Ringing"),
+    events.EarlyMedia(0.1, 183),
+    events.Answered(0.2, 200),
+    events.MediaStarted(0.3, "192.0.2.1:40000"),
+    events.MediaSourceChanged(0.4, ssrc=7),
+    events.MediaSilent(0.5, 2.0),
+    events.MediaUnreadable(0.6, 100, looks_like_plain_rtp=True),
+    events.DtmfReceived(0.7, "#", 160, "rtp"),
+    events.InfoReceived(0.8, "text/plain", b"x"),
+    events.Held(0.9, by_peer=True),
+    events.Resumed(1.0, by_peer=False),
+    events.Ended(1.1, "bye-sent"),
+]
+
+
+def test_every_public_event_is_among_the_examples():
+    assert {type(event).__name__ for event in EXAMPLES} == set(events.__all__)
+
+
+@pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: type(event).__name__)
+def test_an_event_is_a_value_that_travels_and_does_not_change(event):
+    assert pickle.loads(pickle.dumps(event)) == event
+    with pytest.raises(FrozenInstanceError):
+        event.at = 5.0
