@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientInviteSession"]
 
-MAX_EARLY_DIALOGS = 32
-"""A forking proxy reaches no more phones than that; a hostile peer may invent tags."""
+MAX_FORKS = 32
+"""A proxy reaches no more phones at once than that; a hostile peer may invent tags."""
 
 
 class ClientInviteSession(InviteSession):
@@ -105,6 +105,7 @@ class ClientInviteSession(InviteSession):
         self.last_response = response
         if response.status < 200:  # noqa: PLR2004  the first final status
             return self._on_provisional(sent, response)
+        self._invite = None
         if self.state is SessionState.CANCELLING:
             cause = "cancelled"
         else:
@@ -116,6 +117,7 @@ class ClientInviteSession(InviteSession):
             return super()._on_invite_failure(sent, status, cause)
         if self.state not in UNANSWERED:
             return []
+        self._invite = None
         if self.state is SessionState.CANCELLING:
             cause = "cancelled"
         return self._finish(Failed(self, status, REASON_PHRASES[status], None, cause))
@@ -126,7 +128,7 @@ class ClientInviteSession(InviteSession):
                 self.state = SessionState.EARLY
             tag = response.to.tag
             known = self.early_dialogs
-            if tag and tag not in known and len(known) < MAX_EARLY_DIALOGS:
+            if tag and tag not in known and len(known) < MAX_FORKS:
                 known[tag] = Dialog.from_response(sent.request, response)
         return [Provisional(self, response)]
 
@@ -139,6 +141,8 @@ class ClientInviteSession(InviteSession):
             return self._on_first_success(sent, response, now)
         if tag == self.dialog.remote_tag:
             return []  # its ACK waits for the application's answer
+        if len(self._acks) >= MAX_FORKS:
+            return []
         # Section 13.2.2.4: another fork has answered, too; one call is enough.
         fork = Dialog.from_response(sent.request, response)
         ack = self._acknowledge(sent, fork)

@@ -284,11 +284,16 @@ class DialogUsage(Usage):
         return effects
 
     def _on_bye(self, key: Key, request: Request) -> list[Effect]:
-        effects: list[Effect] = [self._reply(key, request, 200)]
+        reply = self._reply(key, request, 200)
         if self.over:
-            return effects  # two BYEs crossed: ours will be answered, too
-        event = Ended(self._session, "bye-received") if self.answered else Cancelled(self._session)
-        return effects + self._finish(event)
+            return [reply]  # two BYEs crossed: ours will be answered, too
+        if self.answered:
+            end: Event = Ended(self._session, "bye-received")
+        else:
+            end = Cancelled(self._session)
+        # Section 15.1.2: what is pending is answered, and first, so that nobody waits for it.
+        *replies, event = self._finish(end)
+        return [*replies, reply, event]
 
     def _on_bye_done(self, sent: ClientRequest, cause: str) -> list[Effect]:
         if sent is not self._bye:

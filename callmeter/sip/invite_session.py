@@ -14,6 +14,7 @@ from callmeter.sip.capabilities import ACCEPT
 from callmeter.sip.dialog_usage import UNANSWERED, DialogUsage, Role, SessionState
 from callmeter.sip.session_events import (
     Cancelled,
+    CancelRequest,
     Ended,
     Established,
     ReinviteAnswered,
@@ -263,9 +264,11 @@ class InviteSession(DialogUsage):
         return effects + self._check_lost(response)
 
     def _on_invite_failure(self, sent: ClientRequest, status: int, cause: str) -> list[Effect]:
-        if sent is not self._invite or self.over:
+        if sent is not self._invite:
             return []
         self._invite = self._offer = None
+        if self.over:
+            return []
         effects: list[Effect] = [ReinviteFailed(self, status, cause)]
         return effects + self._lose(cause) if cause == "timeout" else effects
 
@@ -416,8 +419,12 @@ class InviteSession(DialogUsage):
 
     def _withdraw(self) -> list[Effect]:
         self._offer = None
+        effects: list[Effect] = []
+        if self._invite is not None:
+            # Its 2xx may be lost, and the peer, whose session has ended, repeats it no more.
+            effects.append(CancelRequest(self._invite.token))
         served = self._served
         self._served_done()
-        if served is None or served.success:
-            return []
-        return [self._reply(served.key, served.request, 487)]
+        if served is not None and not served.success:
+            effects.append(self._reply(served.key, served.request, 487))
+        return effects

@@ -9,7 +9,7 @@ from callmeter.sip.capabilities import ACCEPT
 from callmeter.sip.dialog import Dialog, DialogState
 from callmeter.sip.dialog_usage import Role, SessionState
 from callmeter.sip.invite_session import InviteSession, Served
-from callmeter.sip.session_events import Ended, Respond
+from callmeter.sip.session_events import Cancelled, Ended, IncomingInvite, Respond
 
 if TYPE_CHECKING:
     from callmeter.sip.message import Request
@@ -36,6 +36,13 @@ class ServerInviteSession(InviteSession):
         super().__init__(agent, request, local_tag, SessionState.INCOMING, dialog)
         self._provisional: list[Effect] = []
         self._serve(Served(key, request, []))
+
+    def start(self, now: float) -> list[Effect]:
+        """Tell of the call, and note how long the caller will wait (section 13.3.1)."""
+        expires = self.request.expires
+        if expires is not None:
+            self._arm("expires", now + expires)
+        return [IncomingInvite(self)]
 
     def progress(
         self,
@@ -81,7 +88,7 @@ class ServerInviteSession(InviteSession):
             LocalProtocolError: The INVITE has its final response.
         """
         dialog, served = self._unanswered()
-        self._disarm("progress")
+        self._disarm("progress", "expires")
         self.state = SessionState.ANSWERED
         dialog.state = DialogState.CONFIRMED
         lines = [*self._record_routes(), *headers]
@@ -105,10 +112,14 @@ class ServerInviteSession(InviteSession):
         return [order, *self._finish(Ended(self, "rejected"))]
 
     def _on_timer(self, name: TimerName, now: float) -> list[Effect]:
-        if name != "progress":
-            return super()._on_timer(name, now)
-        self._arm("progress", now + REPEAT_PROVISIONAL)
-        return list(self._provisional)
+        match name:
+            case "progress":
+                self._arm("progress", now + REPEAT_PROVISIONAL)
+                return list(self._provisional)
+            case "expires":
+                return self._finish(Cancelled(self))
+            case _:
+                return super()._on_timer(name, now)
 
     def _unanswered(self) -> tuple[Dialog, Served]:
         dialog, served = self.dialog, self._served

@@ -65,7 +65,10 @@ class SendAck:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequest:
-    """Send a CANCEL for the INVITE that was sent under `token` (section 9.1)."""
+    """Send a CANCEL for the INVITE that was sent under `token` (section 9.1).
+
+    Nothing, if its transaction has ended.
+    """
 
     token: int
 
@@ -117,6 +120,8 @@ class Failed:
     """Our INVITE came to nothing; the session is over.
 
     `cause` is `"rejected"`, `"timeout"`, `"transport"`, `"cancelled"` or `"authentication"`.
+    A cancelled call may hold a 2xx as its `response`: it crossed our CANCEL, and BYE has ended
+    what it began.
     """
 
     session: InviteSession
@@ -128,7 +133,10 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The caller gave up before we answered; 487 is sent and the session is over."""
+    """The caller gave up, or its Expires was over, before we answered.
+
+    487 is sent and the session is over.
+    """
 
     session: InviteSession
 

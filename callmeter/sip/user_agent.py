@@ -21,7 +21,7 @@ from callmeter.sip.identity import Identity
 from callmeter.sip.invite_session import InviteSession, Role, SessionState
 from callmeter.sip.register import RegisterUsage, RegistrationState
 from callmeter.sip.server_session import ServerInviteSession
-from callmeter.sip.session_events import IncomingInvite, Respond
+from callmeter.sip.session_events import Respond
 from callmeter.sip.usage import Agent
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ class UserAgentCore:
             return session.on_request(key, request, now)
         match request.method:
             case "INVITE":
-                return self._on_invite(key, request)
+                return self._on_invite(key, request, now)
             case "OPTIONS":
                 return [self._reply(key, request, 200, capability_headers())]
             case _:
@@ -252,11 +252,11 @@ class UserAgentCore:
     def _session_of(self, request: Request) -> InviteSession | None:
         return self._agent.sessions.get((request.call_id, request.to.tag or ""))
 
-    def _on_invite(self, key: Key, request: Request) -> list[Effect]:
+    def _on_invite(self, key: Key, request: Request, now: float) -> list[Effect]:
         if len(self._agent.sessions) >= self.dialog_limit:
             wait = str(int(self._agent.uniform(5, 31)))
             return [self._reply(key, request, 503, [("Retry-After", wait)])]
-        return [IncomingInvite(ServerInviteSession(self._agent, key, request))]
+        return ServerInviteSession(self._agent, key, request).start(now)
 
     def _on_cancel(
         self, key: Key, request: Request, invite_key: Key | None, now: float

@@ -168,8 +168,8 @@ class Party:
                 hop = self._hop_of(request)
                 return [] if hop is None else self.layer.stateless(request, hop, self._sent_by)
             case CancelRequest(token):
-                key = self._keys[token]
-                return self.layer.cancel(key, now)[1]
+                invite = self._keys.get(token)
+                return [] if invite is None else self.layer.cancel(invite, now)[1]
             case Respond(key, response):
                 return self.layer.respond(key, response, now)
             case _:

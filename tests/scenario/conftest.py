@@ -123,6 +123,12 @@ def bench(make_bench):
     return make_bench()
 
 
+@pytest.fixture(scope="session")
+def new_bench():
+    """A bench that the test checks itself."""
+    return Bench
+
+
 @pytest.fixture
 def lost():
     """Traps for `network.lose`: by method, or by status and method."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callmeter.errors import LocalProtocolError
-from callmeter.sip.client_session import MAX_EARLY_DIALOGS
+from callmeter.sip.client_session import MAX_FORKS
 from callmeter.sip.invite_session import Role, SessionState
 from callmeter.sip.session_events import (
     Answered,
@@ -60,9 +60,9 @@ def test_each_fork_that_rings_has_an_early_dialog(rig):
 
 def test_a_peer_that_invents_tags_makes_few_dialogs(rig):
     session, order = rig.call()
-    for number in range(MAX_EARLY_DIALOGS + 5):
+    for number in range(MAX_FORKS + 5):
         rig.answer(order, 180, tag=f"t{number}")
-    assert len(session.early_dialogs) == MAX_EARLY_DIALOGS
+    assert len(session.early_dialogs) == MAX_FORKS
 
 
 @pytest.mark.parametrize("ringing", [True, False])
@@ -132,6 +132,14 @@ def test_a_2xx_of_another_fork_is_acknowledged_and_ended(rig):
     assert str(bye.request.uri) == "sip:bob@192.0.2.3"
     assert rig.answer(order, 200, tag="two") == [ack]
     assert rig.answer(bye, 200) == []
+    assert session.state is SessionState.ESTABLISHED
+
+
+def test_a_peer_that_invents_answers_gets_few_byes(rig):
+    session, order = rig.call()
+    for number in range(MAX_FORKS + 5):
+        rig.answer(order, 200, tag=f"t{number}")
+    assert len(rig.core) == MAX_FORKS + 1
     assert session.state is SessionState.ESTABLISHED
 
 

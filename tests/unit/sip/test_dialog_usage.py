@@ -95,8 +95,8 @@ def test_an_info_that_waits_when_the_session_ends_is_answered(rig, session):
     key = rig.key
     effects = rig.deliver(rig.within(session, "BYE", cseq=3))
     assert [(order.key == key, order.response.status) for order in effects[:-1]] == [
-        (False, 200),
         (True, 487),
+        (False, 200),
     ]
 
 

@@ -7,6 +7,7 @@ import pytest
 from callmeter.errors import LocalProtocolError
 from callmeter.sip.invite_session import MAX_GLARES, SessionState
 from callmeter.sip.session_events import (
+    CancelRequest,
     Ended,
     Established,
     ReinviteAnswered,
@@ -110,8 +111,8 @@ def test_a_reinvite_that_waits_when_the_session_ends_gets_487(rig, session):
     key = rig.key
     effects = rig.deliver(rig.within(session, "BYE", cseq=3))
     assert [(order.key == key, order.response.status) for order in effects[:-1]] == [
-        (False, 200),
         (True, 487),
+        (False, 200),
     ]
     assert not rig.agent.served
 
@@ -237,6 +238,20 @@ def test_a_refusal_of_a_reinvite_after_the_end_is_nothing(rig, ours, status):
     ours.bye(rig.now)
     assert rig.answer(order, status) == []
     assert ours.waiting_offer is None
+
+
+def test_a_reinvite_that_is_pending_when_the_session_ends_is_cancelled(rig, ours):
+    (order,) = ours.reinvite(HOLD, rig.now)
+    (bye,) = ours.bye(rig.now)
+    assert rig.answer(bye, 200) == [CancelRequest(order.token), Ended(ours, "bye-sent")]
+    assert rig.answer(order, 487) == []
+
+
+def test_a_reinvite_that_timed_out_before_the_end_is_not_cancelled(rig, ours):
+    (order,) = ours.reinvite(HOLD, rig.now)
+    (bye,) = ours.bye(rig.now)
+    assert rig.core.on_timeout(order.token, "B", rig.now) == []
+    assert rig.answer(bye, 200) == [Ended(ours, "bye-sent")]
 
 
 # -- Glare

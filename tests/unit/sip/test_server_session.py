@@ -160,6 +160,22 @@ def test_a_cancel_ends_the_call_by_487(rig):
     assert len(rig.core) == 0
 
 
+def test_a_call_that_expires_unanswered_ends_by_487(rig):
+    session = rig.incoming(headers=[("Expires", "20")])
+    session.progress(180, 0.0)
+    order, event = rig.advance(20)
+    assert (rig.now, order.response.status) == (20, 487)
+    assert event == Cancelled(session)
+    assert rig.core.next_deadline() is None
+
+
+def test_a_call_that_was_answered_in_time_does_not_expire(rig):
+    session = rig.incoming(headers=[("Expires", "20")])
+    session.accept(ANSWER, 0.0)
+    rig.deliver(rig.within(session, "ACK", cseq=1))
+    assert rig.advance(100) == []
+
+
 def test_a_cancel_after_the_answer_has_no_effect(rig):
     session = rig.incoming()
     invite_key = rig.key
@@ -171,7 +187,7 @@ def test_a_cancel_after_the_answer_has_no_effect(rig):
 def test_a_bye_before_the_answer_withdraws_the_call(rig):
     session = rig.incoming()
     effects = rig.deliver(rig.within(session, "BYE"))
-    assert [response.status for response in responses(effects)] == [200, 487]
+    assert [response.status for response in responses(effects)] == [487, 200]
     assert effects[-1] == Cancelled(session)
 
 

@@ -9,6 +9,7 @@ import pytest
 from callmeter.config import TimerConfig
 from callmeter.sip.message import Request
 from callmeter.sip.session_events import (
+    CancelRequest,
     Ended,
     IncomingInvite,
     RequestAnswered,
@@ -182,6 +183,11 @@ def test_failed_sendings_are_reported_to_whom_they_concern(pair):
     assert len(pair.bob.events_of(Ended)) == 1
     pair.alice.apply(session.cancel(pair.clock.now))
     pair.run(200)
+    assert len(pair) == 0
+
+
+def test_to_cancel_what_has_ended_is_nothing(pair):
+    pair.alice.apply([CancelRequest(99)])
     assert len(pair) == 0
 
 
