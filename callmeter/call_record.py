@@ -118,11 +118,34 @@ def _signaling(messages: Sequence[LoggedMessage]) -> SignalingReport:
 
 
 def _stream(media: MediaSession, statistics: StreamStatistics) -> StreamReport:
-    send: dict[str, Value] = dict(statistics.send.metrics())
-    receive: dict[str, Value] = dict(statistics.receive.metrics())
-    send["rtt_ms"] = statistics.rtt_ms
-    receive["srtp_decrypt_failures"] = statistics.srtp_decrypt_failures
-    receive["rtcp_sr_rr_interval_ms"] = statistics.rtcp_sr_rr_interval_ms
+    common: dict[str, Value] = {
+        "audio_packetization_ms": media.ptime_ms,
+        "rtt_ms": statistics.rtt_ms,
+    }
+    # What became of the packets sent is the peer's word, in its RTCP reports.
+    send = (
+        common
+        | dict(statistics.send.metrics())
+        | {
+            "packets_lost": statistics.reported_packets_lost,
+            "fraction_lost": statistics.reported_fraction_lost,
+            "jitter_ms": statistics.reported_jitter_ms,
+            "rtcp_packets_sent": statistics.rtcp_packets_sent,
+            "srtp_protect_failures": statistics.srtp_protect_failures,
+        }
+    )
+    receive = (
+        common
+        | dict(statistics.receive.metrics())
+        | {
+            "srtp_decrypt_failures": statistics.srtp_decrypt_failures,
+            "srtp_replayed": statistics.srtp_replayed,
+            "srtp_old_key_packets": statistics.srtp_old_key_packets,
+            "rtcp_sr_rr_interval_ms": statistics.rtcp_sr_rr_interval_ms,
+            "rtcp_packets_received": statistics.rtcp_packets_received,
+            "socket_overflows": statistics.socket_overflows,
+        }
+    )
     return StreamReport(
         codec=media.codec or "",
         profile=media.profile or "",

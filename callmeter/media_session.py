@@ -72,6 +72,7 @@ class MediaSession:
     """The audio of one call.
 
     Attributes:
+        ptime_ms: Length of a sent packet in milliseconds.
         codec: `"PCMU"` or `"PCMA"`, None before the answer.
         profile: RTP profile of the m= line as text, None before the answer.
         keying: `"none"` or `"sdes"`.
@@ -109,6 +110,7 @@ class MediaSession:
         self._remote: RemoteTrack | None = None
         self._local: str | None = None
         self._begun = False
+        self.ptime_ms = config.ptime
         self.codec: str | None = None
         self.profile: str | None = None
         self.warnings: list[str] = []
@@ -376,6 +378,7 @@ class MediaSession:
             raise NegotiationError(f"the media address {track.address!r} is not an IP address")
         mux = self.rtcp_mux
         ptime = track.ptime or self.config.ptime
+        self.ptime_ms = ptime if ptime in PTIMES else self.config.ptime
         self._begun = True
         self._open(rtcp_mux=mux).start(
             StreamParameters(
@@ -386,7 +389,7 @@ class MediaSession:
                     for item in receivable
                     if _is_voice(item)
                 },
-                ptime_ms=ptime if ptime in PTIMES else self.config.ptime,
+                ptime_ms=self.ptime_ms,
                 clock_rate=voice.clock_rate,
                 remote=(track.address, track.port),
                 remote_rtcp=None if mux else (track.rtcp_address, track.rtcp_port),
