@@ -10,6 +10,7 @@ from dataclasses import replace
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.hmac import HMAC
@@ -331,13 +332,16 @@ class SoftwareDoor:
     suites = frozenset(row.suite for row in SUPPORTED if not row.aead)
 
     def open(self, policy: StreamPolicy) -> Session | None:
-        """A session, or None for a GCM suite or a window or key of a wrong length."""
+        """A session, or None for a GCM suite, a window or key of a wrong length, a bare OpenSSL."""
         profile = policy.profile
         if profile.suite not in self.suites or not 0 < policy.window <= MAX_WINDOW:
             return None
         if any(len(key) != profile.master_length for key, _ in policy.keys):
             return None
-        return SoftwareSession(policy)
+        try:
+            return SoftwareSession(policy)
+        except UnsupportedAlgorithm:
+            return None
 
 
 class SupplementedDoor:
