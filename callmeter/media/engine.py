@@ -57,7 +57,6 @@ class MediaEngine:
         tick_lateness: How late ticks began.
         send_lateness: How long after their time packets were handed to the kernel.
         skipped_phases: Phases left out because the loop was held up.
-        refused_streams: Streams refused because the engine was full.
     """
 
     def __init__(
@@ -77,7 +76,6 @@ class MediaEngine:
         self.tick_lateness = LatenessHistogram()
         self.send_lateness = LatenessHistogram()
         self.skipped_phases = 0
-        self.refused_streams = 0
         self._ports = PortAllocator(entropy)
         self._receive = ReceiveLane(self.lanes, self.reception, self.backend)
         self._transmit = SendLane(self.lanes, self.send_table, self.backend)
@@ -114,6 +112,11 @@ class MediaEngine:
     def streams(self) -> list[MediaStream]:
         """The open streams."""
         return [stream for stream in self.lanes.streams if stream is not None]
+
+    @property
+    def refused_streams(self) -> int:
+        """Streams refused because the engine was full."""
+        return self.lanes.refused
 
     @property
     def late_ticks(self) -> int:
@@ -168,15 +171,16 @@ class MediaEngine:
         """
         if self._loop is None:
             raise LocalProtocolError("the media engine is used inside its `async with`")
-        if len(self.lanes) >= self.lanes.limit:
-            self.refused_streams += 1
-            raise TransportError(f"the media engine has {len(self.lanes)} streams, its limit")
-        sockets: tuple[socket.socket, socket.socket | None]
-        if rtcp_mux:
-            sockets = self._ports.open_one(address, ports, dscp), None
-        else:
-            sockets = self._ports.open_pair(address, ports, dscp)
         row = self._take_row()
+        sockets: tuple[socket.socket, socket.socket | None]
+        try:
+            if rtcp_mux:
+                sockets = self._ports.open_one(address, ports, dscp), None
+            else:
+                sockets = self._ports.open_pair(address, ports, dscp)
+        except TransportError:
+            self._release_row(row)
+            raise
         cname = base64.b64encode(self.entropy(12)).decode()
         stream = MediaStream(self, row, sockets, address, cname)
         self.lanes.streams[row] = stream
@@ -191,15 +195,17 @@ class MediaEngine:
         # Below 2^15, so that an SRTP peer cannot miss the first wrap (RFC 3711 section 3.3.1).
         sequence = int.from_bytes(random[4:6], "big") >> 1
         timestamp = int.from_bytes(random[6:], "big")
-        rows = {
-            self.lanes.allocate(),
-            self.reception.allocate(-1, probation=0),
-            self.send_table.allocate(ssrc, sequence, timestamp),
-        }
-        (row,) = rows
+        row = self.lanes.allocate()
         if row is None:
-            raise TransportError("the media engine is full")
+            raise TransportError(f"the media engine has {len(self.lanes)} streams, its limit")
+        self.reception.allocate(-1, probation=0)
+        self.send_table.allocate(ssrc, sequence, timestamp)
         return row
+
+    def _release_row(self, row: int) -> None:
+        self.lanes.release(row)
+        self.reception.release(row)
+        self.send_table.release(row)
 
     def on_started(self, stream: MediaStream, *, metered: bool) -> None:
         """A stream was started, for the first time or again."""
@@ -212,9 +218,7 @@ class MediaEngine:
         _add(self._dropped, stream.statistics().dropped)
         self._watched.discard(stream)
         self._metered.discard(stream)
-        self.lanes.release(row)
-        self.reception.release(row)
-        self.send_table.release(row)
+        self._release_row(row)
         self._choose_phases()
         if not len(self.lanes) and self._timer is not None:
             self._timer.cancel()

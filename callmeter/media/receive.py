@@ -33,6 +33,8 @@ BATCH_PAYS: Final = 24
 MAX_DATAGRAMS: Final = 8 * SLOTS
 """Taken in one tick; the rest waits in the sockets, so that a flood cannot hold the loop."""
 PLAIN_FIRST_OCTET: Final = 0x80
+# libsrtp trusts that there is room for the tag; the scalar path checks what is shorter.
+SHORTEST_IN_BATCH: Final = FIXED_HEADER + 16
 
 
 class ReceiveLane:
@@ -118,6 +120,7 @@ class ReceiveLane:
         steady = (
             rtp
             & (first == PLAIN_FIRST_OCTET)
+            & (lengths >= SHORTEST_IN_BATCH)
             & (lengths <= MAX_DATAGRAM)
             & lanes.steady[rows]
             & ((second & 0x7F) == lanes.audio_type[rows])

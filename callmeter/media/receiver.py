@@ -99,6 +99,7 @@ class StreamReceiver:
         self._events: EventReceiver | None = None
         self._held: list[Held] = []
         self._edges = 0
+        self._run_reported = False
 
     def drop(self, reason: str) -> None:
         """Count a datagram that was not accepted."""
@@ -118,6 +119,7 @@ class StreamReceiver:
         before = self._parameters
         lanes.steady[row] = False
         lanes.failing[row] = 0
+        self._run_reported = False
         if context is not self.context:
             self.forget_previous_key()
             self._previous, self._previous_until = self.context, now + OLD_KEY_SECONDS
@@ -244,6 +246,7 @@ class StreamReceiver:
         if packet is None or latch is None:
             return
         self._lanes.failing[self._row] = 0
+        self._run_reported = False
         before = latch.source
         highest = int(self._reception.extended_max[self._row])
         newest = (
@@ -295,7 +298,8 @@ class StreamReceiver:
         self.drop(AUTHENTICATION if status == Status.AUTH_FAIL else OTHER_SRTP)
         lanes, row = self._lanes, self._row
         lanes.failing[row] += 1
-        if lanes.failing[row] == FAILURES_IN_A_ROW and datagram:
+        if lanes.failing[row] >= FAILURES_IN_A_ROW and datagram and not self._run_reported:
+            self._run_reported = True
             bounds = payload_bounds(datagram)
             length = 0 if bounds is None else bounds[1] - bounds[0]
             parameters = self._parameters
@@ -303,7 +307,7 @@ class StreamReceiver:
             self._emit(
                 AuthenticationFailing(
                     at=arrival,
-                    count=FAILURES_IN_A_ROW,
+                    count=int(lanes.failing[row]),
                     looks_like_plain_rtp=length == expected,
                     sample=datagram,
                 )

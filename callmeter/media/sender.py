@@ -57,6 +57,7 @@ class StreamSender:
         digits: Digits sent.
         protect_failures: Packets of the scalar path that could not be protected.
         line: The live source that plays, or None.
+        source_error: What a live source raised; it ended with that.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class StreamSender:
         self.digits = 0
         self.protect_failures = 0
         self.line: LiveLine | None = None
+        self.source_error: Exception | None = None
         self._parameters: StreamParameters | None = None
         self._source: AudioSource | None = None
         self._frames_wanted: float | None = None
@@ -158,9 +160,9 @@ class StreamSender:
         Raises:
             ConfigurationError: This is no source.
         """
-        self._finish_playing()
         if source is not None and not isinstance(source, (AudioSource, LiveSource)):
             raise ConfigurationError(f"{source!r} cannot be played")
+        self._finish_playing()
         if isinstance(source, LiveSource):
             self.line = source.line()
         else:
@@ -213,7 +215,13 @@ class StreamSender:
         if line is None or parameters is None:
             return
         samples = parameters.samples_per_frame
-        frame = line.next_frame(parameters.codec, samples)
+        try:
+            frame = line.next_frame(parameters.codec, samples)
+        except Exception as error:  # noqa: BLE001  foreign code may not stop the tick
+            self.source_error, frame = error, None
+        if self.line is not line:
+            # It was replaced, or the stream stopped, while it made the frame.
+            return
         if frame is None:
             self.on_exhausted()
             return

@@ -184,6 +184,11 @@ class MediaStream:
         """What the last sink that failed raised; it was detached for it."""
         return self._receiver.sink_error
 
+    @property
+    def source_error(self) -> Exception | None:
+        """What the last live source that failed raised; it ended with that."""
+        return self._sender.source_error
+
     def events(self) -> AsyncIterator[MediaEvent]:
         """All events so far (the last 256), then each new one, until the stream is stopped."""
         return self._log.read()

@@ -60,6 +60,8 @@ class SendLane:
         live = lanes.live[rows]
         if live.any():
             self._each(rows[live], "on_live_frame")
+            # Foreign code may have stopped a stream.
+            rows = rows[lanes.sending[rows]]
         due = len(rows)
         special = lanes.special[rows]
         if special.any():

@@ -105,6 +105,14 @@ def test_a_full_engine_refuses_by_name_and_counts(make_lab):
     lab.open()
 
 
+def test_a_stream_without_a_port_gives_its_row_back(lab):
+    blocker = lab.open()
+    for _ in range(100):
+        with pytest.raises(TransportError):
+            lab.engine.open_stream("127.0.0.1", rtcp_mux=True, ports=(blocker.port, blocker.port))
+    assert len(lab.engine.lanes) == len(lab.engine.reception) == len(lab.engine.send_table) == 1
+
+
 def test_rows_of_the_three_tables_stay_in_step_through_growth_and_reuse(lab):
     streams = [lab.open() for _ in range(100)]
     for stream in streams[::3]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from callmeter.media import Discard
+from callmeter.media import AuthenticationFailing, Discard
 from callmeter.srtp import SrtpContext
 
 LOOPBACK = "127.0.0.1"
@@ -97,3 +97,44 @@ def test_a_truncated_secure_packet_never_reaches_libsrtp(lab):
     lab.run(0.1)
     assert context.malformed == 1
     assert stream.statistics().dropped == {"srtp": 1}
+
+
+def test_a_run_of_failures_that_ends_within_a_batch_is_still_reported(make_lab):
+    lab = make_lab()
+    lab.engine._receive.batch_from = 1
+    a, b = lab.pair(secure=True)
+    lab.run(0.5)
+    sequence = int(lab.engine.send_table.sequence[b._row])
+    for number in range(150):
+        forged = lab.rtp(sequence + number, ssrc=b.ssrc) + bytes(10)
+        b._rtp.sendto(forged, (LOOPBACK, a.port))
+    lab.engine._receive.run(lab.loop.time(), 0.0)
+    assert lab.events(a, AuthenticationFailing) == []
+    b._rtp.sendto(lab.rtp(sequence + 500, ssrc=b.ssrc), (LOOPBACK, a.port))
+    lab.engine._receive.run(lab.loop.time(), 0.0)
+    (failing,) = lab.events(a, AuthenticationFailing)
+    assert failing.count == 151
+    # The next run is another event.
+    lab.run(0.1)
+    for number in range(150):
+        forged = lab.rtp(sequence + 600 + number, ssrc=b.ssrc) + bytes(10)
+        b._rtp.sendto(forged, (LOOPBACK, a.port))
+    lab.engine._receive.run(lab.loop.time(), 0.0)
+    b._rtp.sendto(lab.rtp(sequence + 900, ssrc=b.ssrc), (LOOPBACK, a.port))
+    lab.engine._receive.run(lab.loop.time(), 0.0)
+    assert len(lab.events(a, AuthenticationFailing)) == 2
+
+
+def test_a_short_secure_packet_of_a_steady_stream_is_checked_before_libsrtp(make_lab):
+    lab = make_lab()
+    lab.engine._receive.batch_from = 1
+    a, b = lab.pair(secure=True)
+    lab.run(0.5)
+    sequence = int(lab.engine.send_table.sequence[b._row])
+    for length in (12, 15, 21):
+        packet = lab.rtp(sequence, ssrc=b.ssrc)[:length]
+        b._rtp.sendto(packet, (LOOPBACK, a.port))
+    lab.run(0.1)
+    assert a._receiver.context.malformed == 3
+    assert a.statistics().dropped == {"srtp": 3}
+    assert a.statistics().receive.packets_lost == 0

@@ -158,6 +158,43 @@ def test_a_live_source_is_asked_frame_by_frame_and_ends_when_it_says_so(lab):
     ]
 
 
+class Troublesome(Countdown):
+    """A live source that raises, or stops the stream it plays on."""
+
+    def __init__(self, trouble):
+        self.trouble = trouble
+
+    def line(self):
+        made = self.Line()
+        made.next_frame = lambda codec, samples: self.trouble()
+        return made
+
+
+def test_a_live_source_that_raises_ends_and_the_stream_goes_on(lab):
+    def fail():
+        raise RuntimeError("microphone unplugged")
+
+    peer = lab.socket()
+    stream = lab.open()
+    stream.start(lab.parameters(peer))
+    playing = stream.play(Troublesome(fail))
+    lab.run(0.2)
+    assert playing.done()
+    assert isinstance(stream.source_error, RuntimeError)
+    assert len(lab.fetch(peer)) >= 9
+
+
+def test_a_live_source_may_stop_its_stream(lab):
+    peer = lab.socket()
+    stream, other = lab.open(), lab.open()
+    stream.start(lab.parameters(peer))
+    other.start(lab.parameters(peer))
+    stream.play(Troublesome(stream.stop))
+    lab.run(0.2)
+    assert lab.engine.streams == [other]
+    assert other.statistics().send.packets_sent >= 9
+
+
 # --- digits -----------------------------------------------------------------------------------
 
 

@@ -187,7 +187,7 @@ def test_a_refused_slot_does_not_hold_up_the_others(bench):
 
 def test_an_address_of_the_other_family_or_none_is_an_error(bench):
     for version, host in ((4, "::1"), (4, "example.com"), (6, "127.0.0.1"), (6, "nonsense")):
-        with pytest.raises(OSError, match=""):
+        with pytest.raises(OSError):
             bench.backend.to_native(bench.socket(version), host, 5)
 
 
