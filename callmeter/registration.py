@@ -63,19 +63,23 @@ class Registration:
         self.refreshes = 0
         await self._endpoint.face_registrar(self._registrar)
         stack = self._endpoint.stack
-        self._usage, effects = self._endpoint.core.register(self._registrar, self._asked, stack.now)
-        self._endpoint.registrations[self._usage] = self
+        usage, effects = self._endpoint.core.register(self._registrar, self._asked, stack.now)
+        self._usage = usage
+        self._endpoint.registrations[usage] = self
         try:
             await self._carry_out(effects)
         except RegistrationFailed:
-            self._forget()
+            self._forget(usage)
             raise
         except BaseException:
             # Cancelled: the registrar may bind yet, or have bound already.
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(LAST_WORD):
-                    await self._unbind()
-            self._forget()
+                    await self._unbind(usage)
+            except TimeoutError:
+                pass
+            finally:
+                self._forget(usage)
             raise
         return self
 
@@ -85,24 +89,23 @@ class Registration:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._usage is None:
+        usage = self._usage
+        if usage is None:
             return
         try:
-            await self._unbind()
+            await self._unbind(usage)
         finally:
-            self._forget()
+            self._forget(usage)
 
-    async def _unbind(self) -> None:
-        if self._usage is not None:
-            self._leaving = True
-            # What the registrar says now changes nothing for the body of the block.
-            with contextlib.suppress(RegistrationFailed):
-                await self._carry_out(self._usage.unregister(self._endpoint.stack.now))
+    async def _unbind(self, usage: RegisterUsage) -> None:
+        self._leaving = True
+        # What the registrar says now changes nothing for the body of the block.
+        with contextlib.suppress(RegistrationFailed):
+            await self._carry_out(usage.unregister(self._endpoint.stack.now))
 
-    def _forget(self) -> None:
-        if self._usage is not None:
-            self._endpoint.registrations.pop(self._usage, None)
-            self._usage = None
+    def _forget(self, usage: RegisterUsage) -> None:
+        self._endpoint.registrations.pop(usage, None)
+        self._usage = None
 
     async def refresh(self) -> None:
         """Send a REGISTER now, unless one is under way, and wait for the answer.

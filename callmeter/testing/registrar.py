@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ipaddress
+import math
 import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -152,7 +153,7 @@ class RegistrarCore:
         bound = [
             (
                 "Contact",
-                str(NameAddr(item.contact, None, (("expires", str(int(item.expires_at - now))),))),
+                str(NameAddr(item.contact, None, (("expires", str(_seconds(item, now))),))),
             )
             for item in self.bound(user, now)
         ]
@@ -443,6 +444,11 @@ def _expires_of(contact: NameAddr, request: Request) -> int:
     if text is not None and text.isascii() and text.isdigit():
         return min(int(text[:10]), 2**31)
     return DEFAULT_EXPIRES if request.expires is None else request.expires
+
+
+def _seconds(binding: Binding, now: float) -> int:
+    # Rounded up: what was granted for 600 s a moment ago is not 599.
+    return math.ceil(round(binding.expires_at - now, 3))
 
 
 def _is_address(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -82,6 +83,18 @@ def make_registered(
         return endpoint
 
     return make
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], object]], Awaitable[None]]:
+    """Wait for what no event tells of."""
+
+    async def wait(condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():  # noqa: ASYNC110  there is no event
+                await asyncio.sleep(0.005)
+
+    return wait
 
 
 @pytest.fixture
