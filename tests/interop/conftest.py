@@ -125,14 +125,14 @@ def phone() -> Callable[..., Endpoint]:
         *,
         proxy: str | None = None,
         password: str = PASSWORD,
-        transport: Transport = Transport.UDP,
+        transport: str = "udp",
         srtp: SrtpConfig | None = None,
         **media: object,
     ) -> Endpoint:
         config = EndpointConfig(
             f"sip:{user}@{DOMAIN if proxy else HOST}",
             credentials=Credentials(user, password) if proxy else None,
-            transport=transport,
+            transport=Transport(transport),
             outbound_proxy=proxy,
             media=MediaConfig(srtp=srtp or SrtpConfig(), **media),
         )

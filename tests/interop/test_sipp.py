@@ -11,6 +11,15 @@ from callmeter import CallRejected, Tone
 pytestmark = pytest.mark.interop("sipp")
 
 
+@pytest.fixture(params=["udp", "tcp"])
+def transport(request):
+    return request.param
+
+
+def uri(callee):
+    return f"sip:service@{callee.address};transport={callee.transport}"
+
+
 async def serve(incoming):
     incoming.ring()
     call = await incoming.answer()
@@ -23,10 +32,10 @@ def address(endpoint):
     return f"127.0.0.1:{endpoint.contact.port}"
 
 
-async def test_calls_of_sipp_are_answered(phone, sipp):
+async def test_calls_of_sipp_are_answered(phone, sipp, transport):
     number = 5
-    async with phone("service") as bob, asyncio.TaskGroup() as tasks:
-        calling = sipp("uac", target=address(bob), calls=number, hold=800)
+    async with phone("service", transport=transport) as bob, asyncio.TaskGroup() as tasks:
+        calling = sipp("uac", transport=transport, target=address(bob), calls=number, hold=800)
         serving = [tasks.create_task(serve(await bob.next_call(10))) for _ in range(number)]
         verdict = await calling.result()
     assert (verdict.status, verdict.successful, verdict.failed) == (0, number, 0)
@@ -35,9 +44,9 @@ async def test_calls_of_sipp_are_answered(phone, sipp):
         assert task.result()["outcome"] == "SUCCESS"
 
 
-async def test_hold_and_resume_of_sipp_are_answered(phone, sipp):
-    async with phone("service") as bob, asyncio.TaskGroup() as tasks:
-        calling = sipp("uac_hold", target=address(bob), hold=300)
+async def test_hold_and_resume_of_sipp_are_answered(phone, sipp, transport):
+    async with phone("service", transport=transport) as bob, asyncio.TaskGroup() as tasks:
+        calling = sipp("uac_hold", transport=transport, target=address(bob), hold=300)
         serving = tasks.create_task(serve(await bob.next_call(10)))
         verdict = await calling.result()
     assert (verdict.status, verdict.successful, verdict.failed) == (0, 1, 0)
@@ -45,9 +54,9 @@ async def test_hold_and_resume_of_sipp_are_answered(phone, sipp):
     assert "a=recvonly" in verdict.messages
 
 
-async def test_a_rejected_call_of_sipp_gets_its_486(phone, sipp):
-    async with phone("service") as bob:
-        calling = sipp("uac_486", target=address(bob))
+async def test_a_rejected_call_of_sipp_gets_its_486(phone, sipp, transport):
+    async with phone("service", transport=transport) as bob:
+        calling = sipp("uac_486", transport=transport, target=address(bob))
         incoming = await bob.next_call(10)
         incoming.reject(486)
         verdict = await calling.result()
@@ -55,9 +64,9 @@ async def test_a_rejected_call_of_sipp_gets_its_486(phone, sipp):
     assert verdict.retransmissions == 0
 
 
-async def test_a_cancelled_call_of_sipp_gets_its_200_and_its_487(phone, sipp):
-    async with phone("service") as bob:
-        calling = sipp("uac_cancel", target=address(bob), hold=200)
+async def test_a_cancelled_call_of_sipp_gets_its_200_and_its_487(phone, sipp, transport):
+    async with phone("service", transport=transport) as bob:
+        calling = sipp("uac_cancel", transport=transport, target=address(bob), hold=200)
         incoming = await bob.next_call(10)
         incoming.ring()
         async with asyncio.timeout(5):
@@ -67,17 +76,17 @@ async def test_a_cancelled_call_of_sipp_gets_its_200_and_its_487(phone, sipp):
     assert verdict.retransmissions == 0
 
 
-async def test_sipp_is_told_what_the_endpoint_can_do(phone, sipp):
-    async with phone("service") as bob:
-        verdict = await sipp("uac_options", target=address(bob)).result()
+async def test_sipp_is_told_what_the_endpoint_can_do(phone, sipp, transport):
+    async with phone("service", transport=transport) as bob:
+        verdict = await sipp("uac_options", transport=transport, target=address(bob)).result()
     assert (verdict.status, verdict.successful) == (0, 1)
     assert "Allow:" in verdict.messages
 
 
-async def test_a_call_to_sipp_follows_its_scenario(phone, sipp):
-    callee = sipp("uas")
-    async with phone() as alice:
-        async with alice.call(f"sip:service@{callee.address}") as call:
+async def test_a_call_to_sipp_follows_its_scenario(phone, sipp, transport):
+    callee = sipp("uas", transport=transport)
+    async with phone(transport=transport) as alice:
+        async with alice.call(uri(callee)) as call:
             await call.media.play(Tone(440), seconds=1)
         report = call.report().to_dict()
         verdict = await callee.result()
@@ -89,21 +98,21 @@ async def test_a_call_to_sipp_follows_its_scenario(phone, sipp):
     assert report["media"][0]["receive"]["packets_lost"] == 0
 
 
-async def test_a_bye_of_sipp_ends_the_call(phone, sipp):
-    callee = sipp("uas_bye", hold=400)
-    async with phone() as alice:
-        async with alice.call(f"sip:service@{callee.address}") as call, asyncio.timeout(5):
+async def test_a_bye_of_sipp_ends_the_call(phone, sipp, transport):
+    callee = sipp("uas_bye", transport=transport, hold=400)
+    async with phone(transport=transport) as alice:
+        async with alice.call(uri(callee)) as call, asyncio.timeout(5):
             await call.ended()
         verdict = await callee.result()
     assert (verdict.status, verdict.successful, verdict.failed) == (0, 1, 0)
     assert call.report().to_dict()["outcome"] == "SUCCESS"
 
 
-async def test_a_486_of_sipp_is_acknowledged_and_raised(phone, sipp):
-    callee = sipp("uas_486")
-    async with phone() as alice:
+async def test_a_486_of_sipp_is_acknowledged_and_raised(phone, sipp, transport):
+    callee = sipp("uas_486", transport=transport)
+    async with phone(transport=transport) as alice:
         with pytest.raises(CallRejected) as caught:
-            async with alice.call(f"sip:service@{callee.address}"):
+            async with alice.call(uri(callee)):
                 pass
         verdict = await callee.result()
     assert caught.value.status == 486
@@ -111,10 +120,10 @@ async def test_a_486_of_sipp_is_acknowledged_and_raised(phone, sipp):
     assert verdict.retransmissions == 0
 
 
-async def test_leaving_while_sipp_rings_cancels_the_call(phone, sipp):
-    callee = sipp("uas_cancel")
-    async with phone() as alice:
-        call = await alice.invite(f"sip:service@{callee.address}")
+async def test_leaving_while_sipp_rings_cancels_the_call(phone, sipp, transport):
+    callee = sipp("uas_cancel", transport=transport)
+    async with phone(transport=transport) as alice:
+        call = await alice.invite(uri(callee))
         async with call:
             await asyncio.sleep(0.3)
         verdict = await callee.result()
@@ -123,11 +132,11 @@ async def test_leaving_while_sipp_rings_cancels_the_call(phone, sipp):
     assert call.report().to_dict()["final_status_code"] == 487
 
 
-async def test_a_cancelled_task_cancels_the_ringing_call(phone, sipp):
-    callee = sipp("uas_cancel")
-    async with phone() as alice:
+async def test_a_cancelled_task_cancels_the_ringing_call(phone, sipp, transport):
+    callee = sipp("uas_cancel", transport=transport)
+    async with phone(transport=transport) as alice:
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.4), alice.call(f"sip:service@{callee.address}"):
+            async with asyncio.timeout(0.4), alice.call(uri(callee)):
                 pass
         verdict = await callee.result()
     assert (verdict.status, verdict.successful, verdict.failed) == (0, 1, 0)
