@@ -304,8 +304,6 @@ class ServerLocation:
         except StopIteration:
             self._replies = {}
             self.finished = True
-            if not self.targets and self.error is None:
-                self.error = f"no address for {self.domain}"
         else:
             self._replies = dict.fromkeys(asking)
 
@@ -487,7 +485,7 @@ def _numeric(host: str) -> str | None:
 
 def _not_offered(replies: Iterable[Answer]) -> bool:
     """Whether SRV records are there and lead nowhere: a target of `.` or a port of 0."""
-    return any(reply.records for reply in replies)
+    return any(isinstance(record, SrvRecord) for reply in replies for record in reply.records)
 
 
 def _because(what: str, replies: Iterable[Answer]) -> str:
