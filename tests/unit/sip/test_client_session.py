@@ -150,15 +150,23 @@ def test_a_provisional_response_of_another_fork_after_the_answer_is_nothing(rig)
 
 
 @pytest.mark.parametrize(
-    ("status", "cause"), [(486, "rejected"), (302, "rejected"), (401, "authentication"),
-                          (407, "authentication"), (603, "rejected")]
-)  # fmt: skip
+    ("status", "cause"),
+    [
+        (486, "rejected"),
+        (300, "rejected"),
+        (302, "rejected"),
+        (401, "authentication"),
+        (407, "authentication"),
+        (603, "rejected"),
+    ],
+)
 def test_a_refusal_ends_the_session(rig, status, cause):
     session, order = rig.call()
     (event,) = rig.answer(order, status)
     assert isinstance(event, Failed)
     assert (event.status, event.cause, event.response.status) == (status, cause, status)
     assert session.state is SessionState.ENDED
+    assert session.last_response is event.response
     assert session.over
     assert len(rig.core) == 0
     assert session.cancel(rig.now) == session.bye(rig.now) == []

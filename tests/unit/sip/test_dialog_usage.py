@@ -94,6 +94,7 @@ def test_an_info_that_waits_when_the_session_ends_is_answered(rig, session):
     rig.deliver(rig.within(session, "INFO"))
     key = rig.key
     effects = rig.deliver(rig.within(session, "BYE", cseq=3))
+    assert session.answer(key, 200, rig.now) == []
     assert [(order.key == key, order.response.status) for order in effects[:-1]] == [
         (True, 487),
         (False, 200),

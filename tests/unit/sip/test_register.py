@@ -199,15 +199,41 @@ def test_a_failed_refresh_is_tried_again_later_and_later(rig, registered):
     assert registered.state is RegistrationState.REGISTERED
 
 
+def test_a_success_forgets_the_failures_before_it(rig, registered):
+    for _ in range(2):
+        order = only(rig.advance(540), SendRequest)
+        for _ in range(4):
+            rig.core.on_timeout(order.token, "F", rig.now)
+            wait = registered.retry_at - rig.now
+            order = only(rig.advance(wait), SendRequest)
+        assert wait > 60
+        rig.answer(order, 200)
+        order = only(rig.advance(540), SendRequest)
+        rig.core.on_timeout(order.token, "F", rig.now)
+        assert registered.retry_at - rig.now <= 30
+        order = only(rig.advance(30), SendRequest)
+        rig.answer(order, 200)
+
+
+def test_a_success_forgets_the_intervals_that_were_raised_before_it(rig, register):
+    usage, order = register(60)
+    for seconds in (61, 62, 63):
+        (order,) = rig.answer(order, 423, headers=[("Min-Expires", str(seconds))])
+    rig.answer(order, 200)
+    (order,) = usage.refresh(rig.now)
+    only(rig.answer(order, 423, headers=[("Min-Expires", "90")]), SendRequest)
+
+
 def test_retry_after_decides_when_a_refresh_is_tried_again(rig, registered):
     order = only(rig.advance(540), SendRequest)
     rig.answer(order, 503, headers=[("Retry-After", "77")])
     assert registered.retry_at == rig.now + 77
 
 
-def test_a_refusal_that_would_come_again_ends_the_refreshing(rig, registered):
+@pytest.mark.parametrize("status", [403, 404, 501])
+def test_a_refusal_that_would_come_again_ends_the_refreshing(rig, registered, status):
     order = only(rig.advance(540), SendRequest)
-    only(rig.answer(order, 403), RegistrationFailed)
+    only(rig.answer(order, status), RegistrationFailed)
     assert registered.retry_at is None
     assert rig.core.next_deadline() is None
 
