@@ -41,6 +41,8 @@ OLD_KEY_SECONDS: Final = 2.0
 MAX_EDGES: Final = 128
 """Source and SSRC changes that become events; the counters go on."""
 HALF_SEQUENCES: Final = 1 << 15
+COMFORT_NOISE: Final = 13
+"""A static payload type (RFC 3389): counted as part of the stream, never played."""
 AUTHENTICATION: Final = "authentication"
 REPLAY: Final = "replay"
 OTHER_SRTP: Final = "srtp"
@@ -234,8 +236,10 @@ class StreamReceiver:
 
     def _is_expected(self, payload_type: int) -> bool:
         parameters = self._parameters
-        return payload_type in self._codecs or (
-            parameters is not None and payload_type == parameters.receive_telephone_event
+        return (
+            payload_type in self._codecs
+            or payload_type == COMFORT_NOISE
+            or (parameters is not None and payload_type == parameters.receive_telephone_event)
         )
 
     def _on_secure(
@@ -331,11 +335,12 @@ class StreamReceiver:
         start, end = bounds
         payload = packet[start:end]
         codec = self._codecs.get(header.payload_type)
+        is_event = codec is None and header.payload_type != COMFORT_NOISE
         reception.update_one(
-            row, header.sequence, header.timestamp, arrival, len(payload), codec is not None
+            row, header.sequence, header.timestamp, arrival, len(payload), not is_event
         )
         if codec is None:
-            if self._events is not None:
+            if is_event and self._events is not None:
                 digits = self._events.on_packet(payload, header.timestamp, arrival)
                 self._heard_digits(digits, arrival)
             return

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import numpy as np
-
 from callmeter.errors import LocalProtocolError
 from callmeter.media.codecs import find_codec
 from callmeter.media.wave_file import WaveWriter
@@ -122,8 +120,8 @@ class EchoLine:
 class WavRecorder:
     """Records a stream as mono 16-bit PCM at 8 kHz, for true duration.
 
-    Packets are placed by their timestamps; what is missing becomes silence. After a jump of the
-    timestamps (another SSRC, a restarted peer) the arrival times say how long the gap was.
+    Packets are placed by their timestamps; what is missing becomes silence. Timestamps that are
+    ten seconds away from real time (another SSRC, a restarted peer) are placed by their arrival.
 
     Args:
         path: The file to write; it is made when the recorder is attached.
@@ -141,7 +139,7 @@ class WavRecorder:
         self._scheduled = False
         self._base: tuple[int, int] | None = None
         self._newest_end = 0
-        self._last_arrival = 0.0
+        self._first_arrival = 0.0
 
     def __repr__(self) -> str:
         return f"WavRecorder({str(self.path)!r})"
@@ -170,17 +168,15 @@ class WavRecorder:
         del sequence
         if self._base is None:
             self._base = (timestamp, 0)
-            self._last_arrival = arrival
+            self._first_arrival = arrival
         base_timestamp, base_position = self._base
         step = (timestamp - base_timestamp + HALF_TIMESTAMPS) % (2 * HALF_TIMESTAMPS)
         position = base_position + step - HALF_TIMESTAMPS
-        if abs(position - self._newest_end) > JUMP_SAMPLES:
-            heard_until = self._newest_end - len(payload)
-            elapsed = round((arrival - self._last_arrival) * RATE)
-            position = max(self._newest_end, heard_until + elapsed)
+        elapsed = round((arrival - self._first_arrival) * RATE)
+        if abs(position - elapsed) > JUMP_SAMPLES:
+            position = max(self._newest_end, elapsed)
         # Counting from the newest packet keeps the distance far from half a circle.
         self._base = (timestamp, position)
-        self._last_arrival = arrival
         self._newest_end = max(self._newest_end, position + len(payload))
         self._waiting.append((position, codec, payload))
         if len(self._waiting) >= BATCH_PACKETS + HELD_BACK_PACKETS and not self._scheduled:
@@ -204,7 +200,7 @@ class WavRecorder:
                 self.late_packets += 1
                 continue
             if position > writer.samples:
-                writer.write(np.zeros(position - writer.samples, np.int16))
+                writer.silence(position - writer.samples)
             writer.write(find_codec(codec).decode(payload))
 
     def close(self) -> None:

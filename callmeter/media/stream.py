@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 from callmeter.errors import ConfigurationError, LocalProtocolError
 from callmeter.media.events import EventLog, Silent
 from callmeter.media.receiver import StreamReceiver
-from callmeter.media.reports import RtcpReporter
 from callmeter.media.sender import StreamSender
 from callmeter.media.statistics import StreamStatistics
+from callmeter.media.stream_rtcp import StreamRtcp
 from callmeter.rtp.demux import PacketKind, classify
 from callmeter.rtp.reception import reception_statistics, sender_statistics
 
@@ -66,9 +66,10 @@ class MediaStream:
         )
         self._receiver.moved = self._on_source_moved
         self._sender = StreamSender(row, engine.lanes, engine.send_table, engine.future)
-        self._reporter: RtcpReporter | None = None
+        self._reports = StreamRtcp(
+            engine, row, cname, self._receiver, self._sender, self._log.append
+        )
         self._parameters: StreamParameters | None = None
-        self._rtcp_destination: Any = None
         self._control: Control | None = None
         self._listened_from = float("-inf")
         self._listening: set[int] = set()
@@ -91,27 +92,20 @@ class MediaStream:
             raise LocalProtocolError("the stream is stopped")
         engine, row, now = self._engine, self._row, self._engine.now()
         remote = self._native(parameters.remote)
-        rtcp_destination = self._native(parameters.rtcp_destination)
-        first = self._parameters is None
+        rtcp_remote = self._native(parameters.rtcp_destination)
         before = self._parameters
         self._receiver.start(parameters, remote, now)
         if before is None or before.remote != parameters.remote:
             engine.lanes.destinations[row] = remote
-            self._rtcp_destination = rtcp_destination
-        elif before.rtcp_destination != parameters.rtcp_destination:
-            self._rtcp_destination = rtcp_destination
+        if before is None:
+            self._listened_from = now - EARLY_S
         self._parameters = parameters
         if parameters.rtcp_mux and self._rtcp is not None:
             self._release(self._rtcp)
             self._rtcp, self.rtcp_port = None, self.port
         engine.lanes.outlets[row] = engine.backend.outlet(self._rtp)
         self._sender.start(parameters, engine.first_phase(row), now)
-        if first:
-            self._listened_from = now - EARLY_S
-            self._reporter = RtcpReporter(
-                row, self.cname, engine.reception, engine.send_table, now, engine.entropy
-            )
-            engine.lanes.report_due[row] = self._reporter.schedule.next_deadline()
+        self._reports.start(parameters, rtcp_remote, engine.backend.outlet(self._rtcp or self._rtp))
         self._listen()
         engine.on_started(self, metered=self._is_metered())
         self._watch()
@@ -224,7 +218,7 @@ class MediaStream:
         if self._final is not None:
             return self._final
         engine, row, now = self._engine, self._row, self._engine.now()
-        receiver, sender, reporter = self._receiver, self._sender, self._reporter
+        receiver, sender, reporter = self._receiver, self._sender, self._reports.reporter
         schedule = None if reporter is None else reporter.schedule
         block = None if schedule is None else schedule.remote_block
         dropped = dict(receiver.dropped)
@@ -272,7 +266,7 @@ class MediaStream:
             return
         engine = self._engine
         if self._parameters is not None:
-            self._send_report(engine.now(), goodbye=True)
+            self._reports.send(engine.now(), goodbye=True)
         self._final = self.statistics()
         self._detach_line()
         self._sender.stop()
@@ -325,7 +319,7 @@ class MediaStream:
             receiver.on_rtp(datagram, source, arrival)
             self._watch()
         elif kind is PacketKind.RTCP:
-            self._on_rtcp(datagram, source, arrival)
+            self._reports.on_datagram(datagram, source, arrival)
         else:
             receiver.drop("unrecognised" if kind is PacketKind.DROP else kind.name.lower())
 
@@ -372,75 +366,19 @@ class MediaStream:
             lanes.outlets[row], packet, lanes.destinations[row]
         )
 
+    def on_report_due(self, now: float) -> None:
+        """The report timer may have run out."""
+        self._reports.on_due(now)
+
     def on_silence(self, at: float, seconds: float) -> None:
         """Nothing came for so long."""
         self._log.append(Silent(at=at, seconds=seconds))
-
-    # --- RTCP ---------------------------------------------------------------------------------
-
-    def on_report_due(self, now: float) -> None:
-        """The report timer may have run out."""
-        if self._reporter is not None:
-            if self._reporter.due(now):
-                self._send_report(now)
-            deadline = self._reporter.schedule.next_deadline()
-            self._engine.lanes.report_due[self._row] = (
-                float("inf") if deadline is None else deadline
-            )
-
-    def _send_report(self, now: float, *, goodbye: bool = False) -> None:
-        engine, reporter, parameters = self._engine, self._reporter, self._parameters
-        if reporter is None or parameters is None or not parameters.rtcp_destination[1]:
-            return
-        data: bytes | None = reporter.compound(now, engine.wall(), goodbye=goodbye)
-        if data is not None and self._sender.context is not None:
-            data = self._sender.context.protect_rtcp(data)
-        if data is None:
-            return
-        outlet = engine.backend.outlet(self._rtp if self._rtcp is None else self._rtcp)
-        if engine.backend.send_one(outlet, data, self._rtcp_destination):
-            reporter.on_sent(len(data))
-
-    def _on_rtcp(self, datagram: bytes, source: Hashable, arrival: float) -> None:
-        receiver, reporter, parameters = self._receiver, self._reporter, self._parameters
-        if reporter is None or parameters is None:
-            receiver.drop("inactive")
-            return
-        if receiver.context is not None:
-            plain = receiver.context.unprotect_rtcp(datagram)
-            if plain is None:
-                receiver.drop("rtcp_authentication")
-                return
-            datagram = plain
-        elif source != self._rtcp_destination and not self._is_peer(source):
-            receiver.drop("rtcp_source")
-            return
-        engine = self._engine
-        events = reporter.on_compound(datagram, arrival, arrival - engine.clock_offset)
-        if events is None:
-            receiver.drop("rtcp_malformed")
-            return
-        if parameters.symmetric:
-            self._rtcp_destination = source
-        for event in events:
-            self._log.append(event)
-
-    def _is_peer(self, source: Hashable) -> bool:
-        """Whether plain RTCP comes from the host that media was found to come from."""
-        latch, backend = self._receiver.latch, self._engine.backend
-        return (
-            latch is not None
-            and latch.locked
-            and latch.symmetric
-            and backend.to_host_port(source)[0] == backend.to_host_port(latch.source)[0]
-        )
 
     def _on_source_moved(self, source: Any) -> None:
         parameters = self._parameters
         if parameters is not None and parameters.symmetric:
             self._engine.lanes.destinations[self._row] = source
-            if parameters.rtcp_mux:
-                self._rtcp_destination = source
+            self._reports.on_media_moved(source)
 
 
 def _milliseconds(seconds: float | None) -> float | None:

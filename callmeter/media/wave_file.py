@@ -7,6 +7,7 @@ Written: PCM, 16 bits, mono. (The standard library's `wave` knows PCM only.)
 from __future__ import annotations
 
 import math
+import os
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -17,8 +18,6 @@ from callmeter.errors import ConfigurationError
 from callmeter.rtp import g711
 
 if TYPE_CHECKING:
-    import os
-
     import numpy.typing as npt
 
 __all__ = ["WaveWriter", "read_wave", "resample", "rounded"]
@@ -31,6 +30,7 @@ EXTENSIBLE: Final = 0xFFFE
 HEADER_OCTETS: Final = 44
 FORMAT_OCTETS: Final = 16
 EXTENSIBLE_OCTETS: Final = 26
+MAX_DATA_OCTETS: Final = (1 << 32) - 2 * HEADER_OCTETS
 MAX_RATE: Final = 384_000
 MAX_FILE_OCTETS: Final = 1 << 28
 FILTER_ZEROS: Final = 24
@@ -167,15 +167,21 @@ class WaveWriter:
         self._file.write(samples.astype("<i2", copy=False).tobytes())
         self.samples += len(samples)
 
+    def silence(self, samples: int) -> None:
+        """Append silence; where the file system can, it takes no room."""
+        self._file.seek(2 * samples, os.SEEK_CUR)
+        self.samples += samples
+
     def close(self) -> None:
         """Write the true length into the header."""
         if not self._file.closed:
+            self._file.truncate()
             self._file.seek(0)
             self._file.write(self._header())
             self._file.close()
 
     def _header(self) -> bytes:
-        octets = 2 * self.samples
+        octets = min(2 * self.samples, MAX_DATA_OCTETS)
         return struct.pack(
             "<4sI4s4sIHHIIHH4sI",
             *(b"RIFF", HEADER_OCTETS - 8 + octets, b"WAVE"),

@@ -62,6 +62,25 @@ def test_a_peer_that_changes_between_agreed_codecs_is_heard_in_both(lab):
     assert stream.statistics().dropped == {}
 
 
+def test_comfort_noise_is_part_of_the_stream_and_not_heard(lab):
+    sink = Discard()
+    peer = lab.socket()
+    stream = lab.open()
+    stream.attach(sink)
+    stream.start(lab.parameters(peer))
+    for sequence in range(20):
+        noise = sequence % 5 == 4
+        packet = lab.rtp(sequence, payload_type=13, payload=b"\x40") if noise else lab.rtp(sequence)
+        peer.sendto(packet, (LOOPBACK, stream.port))
+        lab.run(0.02)
+    statistics = stream.statistics()
+    assert statistics.receive.packets_received == 20
+    assert statistics.receive.packets_lost == 0
+    assert statistics.dropped == {}
+    assert statistics.dtmf_digits_received == 0
+    assert sink.packets == 16
+
+
 def test_telephone_events_nobody_agreed_to_are_dropped(lab):
     a, b = lab.pair(receive_telephone_event=None)
     a.send_digits("1")

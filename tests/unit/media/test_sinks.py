@@ -119,6 +119,21 @@ def test_a_jump_of_the_timestamps_is_bridged_by_the_arrival_times(recorder):
     assert samples[-1] == LEVEL
 
 
+def test_timestamps_that_run_away_do_not_inflate_the_recording(recorder):
+    for number in range(100):
+        write(recorder, number, timestamp=number * 8000 * 9)
+    assert recorder.seconds < 2 + 10.1
+    assert len(recorded(recorder)) < 8000 * 12.1
+
+
+def test_an_hour_of_silence_takes_no_time_and_no_room(recorder):
+    write(recorder, 0)
+    write(recorder, 1, timestamp=8000 * 3600, arrival=3600.0)
+    recorder.close()
+    assert recorder.path.stat().st_size == 44 + 2 * (8000 * 3600 + 160)
+    assert recorder.path.stat().st_blocks * 512 < 1 << 20
+
+
 def test_both_laws_may_be_mixed(recorder):
     write(recorder, 0)
     write(

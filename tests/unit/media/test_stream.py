@@ -19,7 +19,7 @@ from callmeter.media import (
     Tone,
 )
 from callmeter.rtp import PacketKind, classify, parse_rtcp
-from callmeter.rtp.rtcp import Goodbye, ReceiverReport, SenderReport, SourceDescription
+from callmeter.rtp.rtcp import Goodbye
 from callmeter.srtp import CryptoLine, MasterKey, SrtpContext, supported_suites
 from callmeter.srtp.session_parameters import SessionParameters
 
@@ -129,34 +129,6 @@ def test_the_extra_rtcp_port_is_released_when_mux_was_agreed_on(lab):
     lab.run(4.0)
     kinds = {classify(datagram) for datagram in lab.fetch_all(peer)}
     assert kinds == {PacketKind.RTP, PacketKind.RTCP}
-
-
-def test_rtcp_goes_to_its_own_port_without_mux(lab):
-    rtp, rtcp = lab.socket(), lab.socket()
-    stream = lab.open(rtcp_mux=False)
-    stream.start(lab.parameters(rtp, remote_rtcp=(LOOPBACK, rtcp.getsockname()[1]), rtcp_mux=False))
-    lab.run(6.0)
-    assert {classify(datagram) for datagram in lab.fetch_all(rtp)} == {PacketKind.RTP}
-    first, *_ = lab.fetch_all(rtcp)
-    report, description = parse_rtcp(first)
-    assert isinstance(report, SenderReport)
-    assert isinstance(description, SourceDescription)
-    assert description.chunks[0].items[0].text == stream.cname
-
-
-def test_a_stream_that_does_not_send_reports_as_a_receiver(lab):
-    peer = lab.socket()
-    stream = lab.open()
-    stream.start(lab.parameters(peer, send=False))
-    for sequence in range(300):
-        peer.sendto(lab.rtp(sequence), target(stream))
-        lab.run(0.02)
-    reports = [parse_rtcp(datagram)[0] for datagram in lab.fetch_all(peer)]
-    assert all(isinstance(report, ReceiverReport) for report in reports)
-    assert reports[0].blocks[0].ssrc == 0xCAFE
-    stream.stop()
-    packets = parse_rtcp(lab.fetch_all(peer)[-1])
-    assert isinstance(packets[-1], Goodbye)
 
 
 def test_a_peer_on_port_0_gets_nothing(lab):
@@ -332,26 +304,6 @@ def test_an_authenticated_packet_moves_media_and_a_forged_one_does_not(lab):
     assert statistics.receive.packets_received == 40
     assert statistics.srtp_decrypt_failures == 29
     assert statistics.source == moved.getsockname()
-
-
-def test_plain_rtcp_is_taken_from_the_peer_only(lab):
-    a, b = lab.pair()
-    attacker = lab.socket("127.0.0.2")
-    stranger = lab.socket()
-    lab.run(0.1)
-    goodbye = parse_rtcp_bytes(b)
-    attacker.sendto(goodbye, target(a))
-    lab.run(0.1)
-    assert a.statistics().dropped == {"rtcp_source": 1}
-    assert lab.events(a, PeerLeft) == []
-    # Another port of the peer's own host may be its RTCP socket.
-    stranger.sendto(goodbye, target(a))
-    lab.run(0.1)
-    assert len(lab.events(a, PeerLeft)) == 1
-
-
-def parse_rtcp_bytes(stream):
-    return stream._reporter.compound(0.0, 0.0, goodbye=True)
 
 
 # --- SRTP -------------------------------------------------------------------------------------

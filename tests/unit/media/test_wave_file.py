@@ -140,6 +140,22 @@ def test_what_is_written_others_can_read(tmp_path):
     assert read_wave(path)[1].tolist() == RAMP.tolist() * 2
 
 
+def test_silence_is_written_as_zeros(tmp_path):
+    writer = WaveWriter(tmp_path / "out.wav", 8000)
+    writer.write(RAMP[:1])
+    writer.silence(3)
+    writer.write(RAMP[:1])
+    writer.close()
+    assert read_wave(tmp_path / "out.wav")[1].tolist() == [RAMP[0], 0, 0, 0, RAMP[0]]
+
+
+def test_a_length_no_header_can_hold_is_cut_there(tmp_path):
+    writer = WaveWriter(tmp_path / "out.wav", 8000)
+    writer.samples = 1 << 33
+    writer.close()
+    assert (tmp_path / "out.wav").read_bytes()[40:44] == b"\xa8\xff\xff\xff"
+
+
 def test_resampling_to_the_same_rate_or_of_nothing_changes_nothing():
     assert resample(RAMP, 8000, 8000) is RAMP
     assert len(resample(RAMP[:0], 48_000, 8000)) == 0

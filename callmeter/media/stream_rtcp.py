@@ -1,0 +1,148 @@
+"""RTCP of one stream on the network: which socket, which key, which peer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from callmeter.media.reports import RtcpReporter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from callmeter.media.engine import MediaEngine
+    from callmeter.media.events import MediaEvent
+    from callmeter.media.parameters import StreamParameters
+    from callmeter.media.receiver import StreamReceiver
+    from callmeter.media.sender import StreamSender
+
+__all__ = ["StreamRtcp"]
+
+NEVER = float("inf")
+
+
+class StreamRtcp:
+    """Sends the reports of a stream and takes those of its peer.
+
+    Args:
+        engine: Clocks, tables and back-end.
+        row: The stream's row.
+        cname: Its canonical name.
+        receiver: Knows the peer's source and the key of what arrives.
+        sender: Knows the key of what leaves.
+        emit: Takes the events.
+
+    Attributes:
+        reporter: What was sent and received; None before `start`.
+        destination: Where reports go, in the back-end's form.
+    """
+
+    __slots__ = (
+        "_cname",
+        "_emit",
+        "_engine",
+        "_outlet",
+        "_parameters",
+        "_receiver",
+        "_row",
+        "_sender",
+        "destination",
+        "reporter",
+    )
+
+    def __init__(
+        self,
+        engine: MediaEngine,
+        row: int,
+        cname: str,
+        receiver: StreamReceiver,
+        sender: StreamSender,
+        emit: Callable[[MediaEvent], None],
+    ) -> None:
+        self._engine = engine
+        self._row = row
+        self._cname = cname
+        self._receiver = receiver
+        self._sender = sender
+        self._emit = emit
+        self._outlet: Any = None
+        self._parameters: StreamParameters | None = None
+        self.reporter: RtcpReporter | None = None
+        self.destination: Any = None
+
+    def start(self, parameters: StreamParameters, destination: Hashable, outlet: Any) -> None:
+        """Take what was negotiated; a peer that did not move keeps where it was found."""
+        engine, before = self._engine, self._parameters
+        if before is None or (before.remote, before.rtcp_destination) != (
+            parameters.remote,
+            parameters.rtcp_destination,
+        ):
+            self.destination = destination
+        self._parameters = parameters
+        self._outlet = outlet
+        if self.reporter is None:
+            now = engine.now()
+            self.reporter = RtcpReporter(
+                self._row, self._cname, engine.reception, engine.send_table, now, engine.entropy
+            )
+            self._schedule(self.reporter)
+
+    def _schedule(self, reporter: RtcpReporter) -> None:
+        deadline = reporter.schedule.next_deadline()
+        self._engine.lanes.report_due[self._row] = NEVER if deadline is None else deadline
+
+    def on_due(self, now: float) -> None:
+        """The report timer may have run out."""
+        if self.reporter is not None:
+            if self.reporter.due(now):
+                self.send(now)
+            self._schedule(self.reporter)
+
+    def send(self, now: float, *, goodbye: bool = False) -> None:
+        """Send a report, with a BYE at the end; protected whenever the stream is."""
+        reporter, parameters, engine = self.reporter, self._parameters, self._engine
+        if reporter is None or parameters is None or not parameters.rtcp_destination[1]:
+            return
+        data: bytes | None = reporter.compound(now, engine.wall(), goodbye=goodbye)
+        if data is not None and self._sender.context is not None:
+            data = self._sender.context.protect_rtcp(data)
+        if data is not None and engine.backend.send_one(self._outlet, data, self.destination):
+            reporter.on_sent(len(data))
+
+    def on_datagram(self, datagram: bytes, source: Hashable, arrival: float) -> None:
+        """Take a compound packet of the peer."""
+        receiver, reporter, parameters = self._receiver, self.reporter, self._parameters
+        if reporter is None or parameters is None:
+            receiver.drop("inactive")
+            return
+        if receiver.context is not None:
+            plain = receiver.context.unprotect_rtcp(datagram)
+            if plain is None:
+                receiver.drop("rtcp_authentication")
+                return
+            datagram = plain
+        elif source != self.destination and not self._is_peer(source):
+            receiver.drop("rtcp_source")
+            return
+        events = reporter.on_compound(datagram, arrival, arrival - self._engine.clock_offset)
+        if events is None:
+            receiver.drop("rtcp_malformed")
+            return
+        if parameters.symmetric:
+            self.destination = source
+        for event in events:
+            self._emit(event)
+
+    def _is_peer(self, source: Hashable) -> bool:
+        """Whether plain RTCP comes from the host that media was found to come from."""
+        latch, backend = self._receiver.latch, self._engine.backend
+        return (
+            latch is not None
+            and latch.locked
+            and latch.symmetric
+            and backend.to_host_port(source)[0] == backend.to_host_port(latch.source)[0]
+        )
+
+    def on_media_moved(self, source: Hashable) -> None:
+        """Media comes from elsewhere; under mux reports go there too."""
+        if self._parameters is not None and self._parameters.rtcp_mux:
+            self.destination = source
