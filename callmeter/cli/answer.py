@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from callmeter.cli.call import talk
-from callmeter.cli.output import console, follow, print_report, run, write_trace
+from callmeter.cli.call import source_of, talk
+from callmeter.cli.output import follow, print_report, progress, run, write_trace
 from callmeter.cli.settings import CallOptions, with_options
 from callmeter.endpoint import Endpoint
 from callmeter.errors import CallmeterError
@@ -21,18 +21,24 @@ __all__ = ["answer"]
 @with_options(CallOptions)
 def answer(
     options: CallOptions,
-    calls: Annotated[int, typer.Option(help="Leave after this many calls; 0: never.")] = 1,
+    calls: Annotated[int, typer.Option(help="Leave after this many calls; 0: never.", min=0)] = 1,
     register: Annotated[  # noqa: FBT002  a command line flag
         bool, typer.Option("--register", help="Register --aor first.")
     ] = False,
 ) -> None:
-    """Answer calls, play or echo, and print what was measured."""
-    run(serve(options, calls, register=register))
+    """Answer calls one after the other, play or echo, and print what was measured.
+
+    For example:
+
+    callmeter answer --bind 192.0.2.7:5060 --srtp sdes --play echo
+    """
+    run(serve(options, calls, register=register), as_json=options.json)
 
 
 async def serve(options: CallOptions, calls: int, *, register: bool) -> int:
     """Do it; returns the exit status of the worst call."""
     config = options.endpoint_config(media=options.media_config())
+    source_of(options.play)
     worst = 0
     async with AsyncExitStack() as entered:
         stack = await entered.enter_async_context(Stack(options.stack_config()))
@@ -40,19 +46,18 @@ async def serve(options: CallOptions, calls: int, *, register: bool) -> int:
         if register:
             await entered.enter_async_context(endpoint.registered())
         host, port = stack.transport.listening()
-        console.print(f"[dim]listening on {host} port {port} as[/dim] {config.aor}")
+        progress(f"listening on {host} port {port} as {config.aor}")
         done = 0
         async for incoming in endpoint.incoming():
             error: CallmeterError | None = None
             async with asyncio.TaskGroup() as tasks:
-                watching = tasks.create_task(follow(incoming, options))
+                tasks.create_task(follow(incoming, options))
                 async with incoming:
                     try:
                         await incoming.answer()
-                        await talk(incoming, options)
+                        await talk(incoming, options, options.duration)
                     except CallmeterError as failure:
                         error = failure
-                await watching
             worst = max(worst, print_report(incoming, options, error))
             write_trace(endpoint, options)
             done += 1

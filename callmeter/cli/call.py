@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from callmeter.cli.output import follow, print_report, run, write_trace
-from callmeter.cli.settings import CallOptions, with_options
+from callmeter.cli.settings import CallOptions, target_of, with_options
 from callmeter.endpoint import Endpoint
 from callmeter.errors import CallmeterError, ConfigurationError
 from callmeter.media.sources import Silence, Tone, WavFile
-from callmeter.sip.uri import SipUri, parse_uri
 from callmeter.stack import Stack
 
 if TYPE_CHECKING:
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
     from callmeter.media.sources import AudioSource
 
 __all__ = ["call"]
+
+DURATION = 5.0
+"""Seconds of a call when nobody says how long."""
 
 
 @with_options(CallOptions)
@@ -36,48 +38,41 @@ def call(
 
     CALLMETER_PASSWORD=... callmeter call sip:600@pbx.example.com --aor sip:100@pbx.example.com
     """
-    run(place(uri, options))
+    run(place(uri, options), as_json=options.json)
 
 
 async def place(uri: str, options: CallOptions) -> int:
     """Do it; returns the exit status."""
-    target = parse_uri(uri if uri.lower().startswith(("sip:", "sips:")) else f"sip:{uri}")
-    if not isinstance(target, SipUri):
-        raise ConfigurationError(f"{uri!r} is not a SIP URI")
+    target = target_of(uri)
     config = options.endpoint_config(peer_host=target.host, media=options.media_config())
     source_of(options.play)
+    seconds = DURATION if options.duration is None else options.duration
     async with Stack(options.stack_config()) as stack, Endpoint(config, stack) as endpoint:
         placed = await endpoint.invite(str(target))
         error: CallmeterError | None = None
         async with asyncio.TaskGroup() as tasks:
-            watching = tasks.create_task(follow(placed, options))
+            tasks.create_task(follow(placed, options))
             async with placed:
                 try:
                     await placed.answered()
-                    await talk(placed, options)
+                    await talk(placed, options, seconds)
                 except CallmeterError as failure:
                     error = failure
-            await watching
         write_trace(endpoint, options)
         return print_report(placed, options, error)
 
 
-async def talk(placed: Call, options: CallOptions) -> None:
-    """What `--play`, `--record`, `--dtmf` and `--duration` say."""
+async def talk(placed: Call, options: CallOptions, seconds: float | None) -> None:
+    """What `--play`, `--record` and `--dtmf` say, for so many seconds or until the call ends."""
     if options.record is not None:
         placed.media.record(options.record)
-    async with asyncio.timeout(None) as limit:
-        limit.reschedule(asyncio.get_running_loop().time() + options.duration + 5)
-        if options.dtmf:
-            await placed.send_dtmf(options.dtmf)
-        if options.play == "echo":
-            placed.media.echo()
-            await _until_over(placed, options.duration)
-        else:
-            await placed.media.play(source_of(options.play), seconds=options.duration)
-
-
-async def _until_over(placed: Call, seconds: float) -> None:
+    if options.dtmf:
+        await placed.send_dtmf(options.dtmf)
+    source = source_of(options.play)
+    if source is not None:
+        await placed.media.play(source, seconds=seconds)
+        return
+    placed.media.echo()
     try:
         async with asyncio.timeout(seconds):
             await placed.ended()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import AsyncExitStack
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from callmeter.cli.output import GOOD_OUTCOMES, console, print_json, run
+from callmeter.cli.output import print_json, progress, run
 from callmeter.config import (
     Credentials,
     EndpointConfig,
@@ -25,6 +25,10 @@ from callmeter.stack import Stack
 from callmeter.testing.registrar import Registrar
 from callmeter.trace.ladder import ladder
 
+if TYPE_CHECKING:
+    from callmeter.call import Call
+    from callmeter.metrics.report import CallReport
+
 __all__ = ["demo"]
 
 LOOPBACK = "127.0.0.1"
@@ -38,37 +42,48 @@ def demo(
     ] = False,
 ) -> None:
     """Register two endpoints, call with SDES-SRTP between them, print report and ladder."""
-    run(show(seconds, as_json=json))
+    run(show(seconds, as_json=json), as_json=json)
 
 
 async def show(seconds: float, *, as_json: bool) -> int:
     """Do it; returns the exit status."""
+
+    def say(text: str) -> None:
+        if not as_json:
+            progress(text)
+
     media = MediaConfig(srtp=SrtpConfig(method=SrtpMethod.SDES, policy=SrtpPolicy.REQUIRED))
     async with AsyncExitStack() as entered:
         registrar = await entered.enter_async_context(Registrar(ACCOUNTS, realm="demo"))
-        console.print(f"[dim]registrar on {LOOPBACK}:{registrar.address[1]}, digest on[/dim]")
-        stack = await entered.enter_async_context(Stack(StackConfig(bind=LOOPBACK)))
+        names = {f"{LOOPBACK}:{registrar.address[1]}": "registrar"}
+        say(f"registrar on {LOOPBACK}:{registrar.address[1]}, with digest authentication")
         ends = []
         for user, password in ACCOUNTS.items():
+            # A stack each, so that each has an address of its own in the ladder.
+            stack = await entered.enter_async_context(Stack(StackConfig(bind=LOOPBACK)))
             config = EndpointConfig(registrar.aor(user), Credentials(user, password), media=media)
             end = await entered.enter_async_context(Endpoint(config, stack))
             await entered.enter_async_context(end.registered())
-            console.print(f"[dim]{user} registered as[/dim] {end.contact}")
+            names[end.contact.host_port] = user
+            say(f"{user} registered as {end.contact}")
             ends.append(end)
         alice, bob = ends
-        console.print(f"[dim]alice calls bob over SDES-SRTP for {seconds:g} s ...[/dim]")
-        async with asyncio.TaskGroup() as tasks:
-            answering = tasks.create_task(_answer_and_echo(bob))
-            async with alice.call(bob.aor) as call:
-                await call.media.play(Tone(440), seconds=seconds)
-            await answering
+        say(f"alice calls bob over SDES-SRTP for {seconds:g} s ...")
+        call = await _talk(alice, bob, seconds)
         report = call.report()
         if as_json:
             print_json(report.to_dict())
         else:
-            drawing = ladder(alice.messages.of_call(call.call_id))
-            sys.stdout.write(f"{report}\n\n{drawing}\n")
-    return 0 if report.to_dict()["outcome"] in GOOD_OUTCOMES else 1
+            sys.stdout.write(f"{report}\n\n{_drawing(alice, bob, call, names)}\n")
+    return _status(report)
+
+
+async def _talk(alice: Endpoint, bob: Endpoint, seconds: float) -> Call:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_answer_and_echo(bob))
+        async with alice.call(bob.aor) as call:
+            await call.media.play(Tone(440), seconds=seconds)
+    return call
 
 
 async def _answer_and_echo(bob: Endpoint) -> None:
@@ -76,3 +91,13 @@ async def _answer_and_echo(bob: Endpoint) -> None:
     await incoming.answer()
     incoming.media.echo()
     await incoming.ended()
+
+
+def _drawing(alice: Endpoint, bob: Endpoint, call: Call, names: dict[str, str]) -> str:
+    """The call as both ends saw it: each logged its own side of the registrar."""
+    messages = [*alice.messages.of_call(call.call_id), *bob.messages.of_call(call.call_id)]
+    return ladder(sorted(messages, key=lambda entry: entry.time), names=names)
+
+
+def _status(report: CallReport) -> int:
+    return 0 if report.outcome is not None and report.outcome.good else 1

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from callmeter.cli.output import print_json, run, write_trace
-from callmeter.cli.settings import CommonOptions, with_options
+from callmeter.cli.output import fail, print_json, run, write_trace
+from callmeter.cli.settings import CommonOptions, target_of, with_options
 from callmeter.endpoint import Endpoint
-from callmeter.errors import ConfigurationError
-from callmeter.sip.uri import SipUri, parse_uri
 from callmeter.stack import Stack
 
 __all__ = ["options"]
@@ -26,14 +23,12 @@ def options(
     options: CommonOptions,
 ) -> None:
     """Send OPTIONS and print status, round-trip time and capabilities."""
-    run(ask(uri, options))
+    run(ask(uri, options), as_json=options.json)
 
 
 async def ask(uri: str, options: CommonOptions) -> int:
     """Do it; returns the exit status."""
-    target = parse_uri(uri if uri.lower().startswith(("sip:", "sips:")) else f"sip:{uri}")
-    if not isinstance(target, SipUri):
-        raise ConfigurationError(f"{uri!r} is not a SIP URI")
+    target = target_of(uri)
     config = options.endpoint_config(peer_host=target.host)
     async with Stack(options.stack_config()) as stack, Endpoint(config, stack) as endpoint:
         begun = stack.now
@@ -42,7 +37,11 @@ async def ask(uri: str, options: CommonOptions) -> int:
         finally:
             write_trace(endpoint, options)
         elapsed_ms = (stack.now - begun) * 1000
-    headers = {name: response.headers.get_all(name) for name in SHOWN if name in response.headers}
+    headers = {
+        name: found
+        for name in SHOWN
+        if (found := [value for value in response.headers.get_all(name) if value])
+    }
     if options.json:
         print_json(
             {
@@ -53,10 +52,13 @@ async def ask(uri: str, options: CommonOptions) -> int:
             }
         )
     else:
-        table = Table(show_header=False, box=None)
-        table.add_row("Status", f"{response.status} {response.reason}")
-        table.add_row("Round trip", f"{elapsed_ms:.1f} ms")
-        for name, values in headers.items():
-            table.add_row(name, ", ".join(values))
-        Console(highlight=False).print(table)
-    return 0 if 200 <= response.status < 300 else 1  # noqa: PLR2004  success class
+        rows = {
+            "Status": f"{response.status} {response.reason}",
+            "Round trip": f"{elapsed_ms:.1f} ms",
+            **{name: ", ".join(values) for name, values in headers.items()},
+        }
+        for name, value in rows.items():
+            sys.stdout.write(f"{name:<12}{value}\n")
+    if not 200 <= response.status < 300:  # noqa: PLR2004  success class
+        fail(f"{target} answered {response.status} {response.reason}".rstrip(), 1)
+    return 0

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
+from callmeter import events
 from callmeter.errors import CallmeterError, ConfigurationError
+from callmeter.trace.ladder import ladder
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -19,31 +22,58 @@ if TYPE_CHECKING:
     from callmeter.cli.settings import CommonOptions
     from callmeter.endpoint import Endpoint
 
-__all__ = ["Console", "fail", "follow", "print_report", "run", "write_trace"]
+__all__ = ["fail", "follow", "print_json", "print_report", "progress", "run", "write_trace"]
 
 USAGE = 2
-GOOD_OUTCOMES = {"SUCCESS", "COMPLETED_WITH_WARNINGS"}
-
-console = Console(stderr=True, highlight=False)
 
 
-def run(work: Coroutine[Any, Any, int]) -> NoReturn:
-    """Run a command to its exit status; errors become one line on stderr."""
+def run(work: Coroutine[Any, Any, int], *, as_json: bool = False) -> NoReturn:
+    """Run a command to its exit status; errors become one line on stderr.
+
+    Args:
+        work: The command.
+        as_json: Whether stdout gets the error as an object, too.
+    """
     try:
-        status = asyncio.run(work)
-    except ConfigurationError as error:
-        fail(str(error), USAGE)
-    except CallmeterError as error:
-        fail(f"{type(error).__name__}: {error}", 1)
+        raise typer.Exit(asyncio.run(work))
     except KeyboardInterrupt:
         fail("interrupted", 1)
-    raise typer.Exit(status)
+    except (CallmeterError, OSError, ExceptionGroup) as caught:
+        error = _leaf(caught)
+        if isinstance(error, ConfigurationError):
+            fail(str(error), USAGE)
+        if not isinstance(error, CallmeterError | OSError):
+            raise
+        if as_json:
+            print_json({"error": {"type": type(error).__name__, "message": str(error)}})
+        fail(f"{type(error).__name__}: {error}", 1)
+
+
+def _leaf(error: Exception) -> Exception:
+    """The one error in a task group's; the group itself where there are several."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def fail(text: str, status: int) -> NoReturn:
     """Print the reason and leave."""
-    console.print(f"[red]callmeter:[/red] {text}", markup=True, soft_wrap=True)
+    _complain(text)
     raise typer.Exit(status)
+
+
+def _complain(text: str) -> None:
+    # What a peer sent may be in it: no markup, no second line.
+    _stderr().print(f"[red]callmeter:[/red] {escape(' '.join(text.split()))}", soft_wrap=True)
+
+
+def progress(text: str) -> None:
+    """One line on stderr about what happens."""
+    _stderr().print(f"[dim]{escape(text)}[/dim]", soft_wrap=True)
+
+
+def _stderr() -> Console:
+    return Console(stderr=True, highlight=False)
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -58,10 +88,14 @@ def print_report(call: Call, options: CommonOptions, error: CallmeterError | Non
         print_json(report.to_dict())
     else:
         sys.stdout.write(f"{report}\n")
-    if report.to_dict()["outcome"] in GOOD_OUTCOMES and error is None:
-        return 0
     if error is not None:
-        console.print(f"[red]callmeter:[/red] {type(error).__name__}: {error}", soft_wrap=True)
+        _complain(f"{type(error).__name__}: {error}")
+    elif report.outcome is None or not report.outcome.good:
+        name = "UNKNOWN" if report.outcome is None else report.outcome.value
+        reason = "" if report.error is None else f": {report.error.message}"
+        _complain(f"the call ended as {name}{reason}")
+    else:
+        return 0
     return 1
 
 
@@ -69,20 +103,41 @@ async def follow(call: Call, options: CommonOptions) -> None:
     """Print what happens in a call while it happens."""
     async for event in call.events():
         if not options.json:
-            console.print(f"[dim]{event.at:8.3f} s[/dim]  {_words(event)}", soft_wrap=True)
+            progress(f"{event.at:8.3f} s  {_words(event)}")
 
 
-def _words(event: object) -> str:
-    fields = {
-        name: value
-        for name in getattr(event, "__slots__", ())
-        if name != "at" and (value := getattr(event, name)) not in {"", None}
-    }
-    detail = "  ".join(f"{name}={value}" for name, value in fields.items())
-    return f"{type(event).__name__:<18} {detail}".rstrip()
+def _words(event: events.CallEvent) -> str:
+    match event:
+        case events.Ringing(_, status, reason):
+            return f"ringing: {status} {reason}".rstrip()
+        case events.EarlyMedia(_, status):
+            return f"early media with the {status}"
+        case events.Answered(_, status):
+            return f"answered: {status}"
+        case events.MediaStarted(_, source):
+            return f"media from {source}"
+        case events.MediaSourceChanged(_, source, ssrc):
+            return f"media now from {source}" if source else f"media now with SSRC {ssrc:#010x}"
+        case events.MediaSilent(_, seconds):
+            return f"no media for {seconds:g} s"
+        case events.MediaUnreadable(_, packets, plain):
+            hint = "they look like plain RTP" if plain else "the keys differ"
+            return f"{packets} packets cannot be decrypted: {hint}"
+        case events.DtmfReceived(_, digit, duration_ms, method):
+            return f"digit {digit} ({duration_ms} ms, by {method})"
+        case events.InfoReceived(_, content_type, body):
+            return f"INFO: {content_type or 'no type'}, {len(body)} octets"
+        case events.Held(_, by_peer):
+            return "held by the peer" if by_peer else "held"
+        case events.Resumed(_, by_peer):
+            return "resumed by the peer" if by_peer else "resumed"
+        case events.Ended(_, cause):
+            return f"ended: {cause}"
+    return type(event).__name__
 
 
 def write_trace(endpoint: Endpoint, options: CommonOptions) -> None:
     """Write the ladder and the messages where `--trace` says."""
     if options.trace is not None:
-        options.trace.write_text(endpoint.messages.to_text(), encoding="utf-8")
+        text = f"{ladder(endpoint.messages)}\n\n{endpoint.messages.to_text()}"
+        options.trace.write_text(text, encoding="utf-8")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Annotated
 
 import typer
 
-from callmeter.cli.output import console, print_json, run, write_trace
+from callmeter.cli.output import print_json, run, write_trace
 from callmeter.cli.settings import CommonOptions, with_options
 from callmeter.endpoint import Endpoint
 from callmeter.errors import ConfigurationError
@@ -24,8 +25,13 @@ def register(
     ] = 0.0,
     expires: Annotated[int, typer.Option(help="Seconds of binding to ask for.", min=1)] = 600,
 ) -> None:
-    """Register --aor, keep the binding for a while, remove it."""
-    run(bind(options, duration, expires))
+    """Register --aor, keep the binding for a while, remove it.
+
+    For example:
+
+    CALLMETER_PASSWORD=... callmeter register --aor sip:100@pbx.example.com
+    """
+    run(bind(options, duration, expires), as_json=options.json)
 
 
 async def bind(options: CommonOptions, duration: float, expires: int) -> int:
@@ -36,13 +42,13 @@ async def bind(options: CommonOptions, duration: float, expires: int) -> int:
     async with Stack(options.stack_config()) as stack, Endpoint(config, stack) as endpoint:
         try:
             async with endpoint.registered(expires) as binding:
-                granted = binding.expires
+                granted, contact = binding.expires, str(endpoint.contact)
                 if not options.json:
-                    console.print(
-                        f"registered [bold]{config.aor}[/bold] at {endpoint.contact} "
-                        f"for {granted} s"
-                    )
+                    sys.stdout.write(f"registered {config.aor} at {contact} for {granted} s\n")
+                    sys.stdout.flush()
                 await asyncio.sleep(duration)
+                if binding.error is not None:
+                    raise binding.error
                 refreshes = binding.refreshes
         finally:
             write_trace(endpoint, options)
@@ -50,7 +56,7 @@ async def bind(options: CommonOptions, duration: float, expires: int) -> int:
             print_json(
                 {
                     "aor": config.aor,
-                    "contact": str(endpoint.contact),
+                    "contact": contact,
                     "expires": granted,
                     "refreshes": refreshes,
                 }

@@ -25,14 +25,15 @@ from callmeter.config import (
     StackConfig,
     Transport,
 )
-from callmeter.errors import ConfigurationError
+from callmeter.errors import ConfigurationError, SipSyntaxError
+from callmeter.sip.uri import SipUri, parse_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 OptionsT = TypeVar("OptionsT", bound="CommonOptions")
 
-__all__ = ["CallOptions", "CommonOptions", "Srtp", "with_options"]
+__all__ = ["CallOptions", "CommonOptions", "Srtp", "check_folder", "target_of", "with_options"]
 
 ACCOUNT = "Account"
 NETWORK = "Network"
@@ -88,7 +89,7 @@ class CommonOptions:
     bind: Annotated[
         str | None,
         typer.Option(
-            help="Own address, or address:port, for SIP; [v6]:port for IPv6.",
+            help="Own address, or address:port, for SIP; an IPv6 address goes in brackets.",
             rich_help_panel=NETWORK,
         ),
     ] = None
@@ -121,6 +122,7 @@ class CommonOptions:
         self, *, peer_host: str = "callmeter.invalid", media: MediaConfig | None = None
     ) -> EndpointConfig:
         """What the options say about the endpoint; `peer_host` completes a missing --aor."""
+        check_folder("--trace", self.trace)
         host = f"[{peer_host}]" if ":" in peer_host else peer_host
         aor = self.aor or f"sip:{self.user or 'callmeter'}@{host}"
         credentials = None
@@ -165,8 +167,13 @@ class CallOptions(CommonOptions):
         typer.Option(help="Codec; repeat it for an order.", rich_help_panel=MEDIA),
     ] = None
     duration: Annotated[
-        float, typer.Option(help="Seconds of the call.", min=0.0, rich_help_panel=MEDIA)
-    ] = 5.0
+        float | None,
+        typer.Option(
+            help="Seconds to talk; default: 5 when calling, when answering until the call ends.",
+            min=0.0,
+            rich_help_panel=MEDIA,
+        ),
+    ] = None
     play: Annotated[
         str,
         typer.Option(help="tone, tone:HZ, silence, echo or FILE.wav.", rich_help_panel=MEDIA),
@@ -181,6 +188,7 @@ class CallOptions(CommonOptions):
 
     def media_config(self) -> MediaConfig:
         """What the options say about media."""
+        check_folder("--record", self.record)
         method = {
             Srtp.OFF: SrtpMethod.SDES,
             Srtp.SDES: SrtpMethod.SDES,
@@ -196,6 +204,31 @@ class CallOptions(CommonOptions):
             rtcp_mux=self.rtcp_mux,
             feedback=self.avpf,
         )
+
+
+def target_of(text: str) -> SipUri:
+    """The SIP URI of an argument; `sip:` may be left out.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    try:
+        uri = parse_uri(text if text.lower().startswith(("sip:", "sips:")) else f"sip:{text}")
+    except SipSyntaxError as error:
+        raise ConfigurationError(f"{text!r} is not a SIP URI: {error}") from None
+    if not isinstance(uri, SipUri):
+        raise ConfigurationError(f"{text!r} is not a SIP URI")
+    return uri
+
+
+def check_folder(option: str, path: Path | None) -> None:
+    """Refuse a file that cannot be written before a call is made for it.
+
+    Raises:
+        ConfigurationError: Its folder does not exist, or it is a folder itself.
+    """
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise ConfigurationError(f"{option} {str(path)!r}: no file can be written there")
 
 
 def _suites(text: str | None) -> tuple[SrtpSuite, ...]:
