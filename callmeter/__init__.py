@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from callmeter.call import Call, IncomingCall
+from callmeter.call import Call
 from callmeter.config import (
     Codec,
     Credentials,
@@ -51,6 +51,7 @@ from callmeter.errors import (
     TlsError,
     TransportError,
 )
+from callmeter.incoming_call import IncomingCall
 from callmeter.media.sinks import Discard, Echo, WavRecorder
 from callmeter.media.sources import Silence, Tone, WavFile
 from callmeter.media_session import MediaSession

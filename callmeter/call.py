@@ -1,4 +1,4 @@
-"""Call and IncomingCall: the face of one INVITE session and its media."""
+"""Call: the face of one INVITE session and its media."""
 
 from __future__ import annotations
 
@@ -50,15 +50,14 @@ if TYPE_CHECKING:
     from callmeter.sip.client_session import ClientInviteSession
     from callmeter.sip.invite_session import InviteSession
     from callmeter.sip.message import Request, Response
-    from callmeter.sip.server_session import ServerInviteSession
     from callmeter.sip.transaction.key import Key
 
-__all__ = ["Call", "IncomingCall"]
+__all__ = ["BAD_DESCRIPTION", "Call", "as_negotiation_error", "dtmf_of", "session_description"]
 
 SDP = "application/sdp"
 TRYING = 100
 # What a peer's description may make us raise: the call fails, the stack does not.
-_BAD_DESCRIPTION = (SdpSyntaxError, NegotiationError, MediaSecurityError, TransportError)
+BAD_DESCRIPTION = (SdpSyntaxError, NegotiationError, MediaSecurityError, TransportError)
 
 
 class Call:
@@ -317,7 +316,7 @@ class Call:
         self._record.life.enter(Phase.NEGOTIATING)
         try:
             self.media.accept_answer(session_description(response))
-        except _BAD_DESCRIPTION as error:
+        except BAD_DESCRIPTION as error:
             self._fail_negotiation(error)
             return
         self._go(now, response.status)
@@ -336,7 +335,7 @@ class Call:
 
     def _fail_negotiation(self, error: CallmeterError) -> None:
         # The INVITE is answered, so a BYE ends the call (RFC 3261 section 13.2.2.4).
-        self._error = self._error or _as_negotiation_error(error)
+        self._error = self._error or as_negotiation_error(error)
         self._record.life.settle(Outcome.NEGOTIATION_FAILED)
         self._record.life.enter(Phase.DISCONNECTING)
         self._run(self.session.bye(self._endpoint.stack.now))
@@ -384,7 +383,7 @@ class Call:
                 answer = self.media.accept_offer(session_description(request))
             else:
                 answer = self.media.create_offer()
-        except _BAD_DESCRIPTION:
+        except BAD_DESCRIPTION:
             self._run(session.reject_reinvite(488, now))
             return
         self._run(session.accept_reinvite(answer, now))
@@ -395,7 +394,7 @@ class Call:
         if ack is not None and ack.body:
             try:
                 self.media.accept_answer(session_description(ack))
-            except _BAD_DESCRIPTION as error:
+            except BAD_DESCRIPTION as error:
                 self._fail_negotiation(error)
 
     def _note_hold(self, was_held: bool, now: float) -> None:  # noqa: FBT001
@@ -505,86 +504,6 @@ class Call:
         self._endpoint.stack.run(self._endpoint, effects)
 
 
-class IncomingCall(Call):
-    """A call somebody else makes: `ring()`, `answer()` or `reject()` it."""
-
-    @property
-    def server_session(self) -> ServerInviteSession:
-        """The session as callee (sans-IO), lower stability."""
-        session: ServerInviteSession = self.session  # type: ignore[assignment]
-        return session
-
-    @property
-    def caller(self) -> str:
-        """URI of the From header."""
-        return str(self.session.remote.uri)
-
-    @property
-    def request(self) -> Request:
-        """The INVITE."""
-        return self.server_session.request
-
-    def ring(self, status: int = 180) -> None:
-        """Send a provisional response."""
-        self._run(self.server_session.progress(status, self._endpoint.stack.now))
-        self._record.life.enter(Phase.RINGING)
-        self._record.times.ringing_at = self._record.times.ringing_at or self._endpoint.stack.now
-        self._tell(call_events.Ringing(self._at(), status, ""))
-
-    def reject(self, status: int = 486, reason: str | None = None) -> None:
-        """Refuse the call with a final status of 300 to 699."""
-        now = self._endpoint.stack.now
-        self._record.final_status = status
-        self._run(self.server_session.reject(status, now, reason=reason))
-
-    async def answer(self) -> Self:
-        """Answer with 200 and wait for the ACK; returns the call itself.
-
-        Raises:
-            NegotiationError: The offer has nothing in common with the own settings; it was
-                answered with 488.
-            CallTimedOut: The ACK never came.
-            CallCancelled: The caller gave up first.
-        """
-        if self.over:
-            raise self._attach_report(self._error or CallCancelled("the call is over"))
-        self._record.life.enter(Phase.NEGOTIATING)
-        body = session_description(self.request)
-        try:
-            answer = self.media.accept_offer(body) if body else self.media.create_offer()
-        except _BAD_DESCRIPTION as error:
-            failure = _as_negotiation_error(error)
-            self._error = failure
-            self._record.life.settle(Outcome.NEGOTIATION_FAILED)
-            self._record.final_status = 488
-            now = self._endpoint.stack.now
-            self._run(self.server_session.reject(488, now, headers=_warning(failure)))
-            raise self._attach_report(failure) from error
-        now = self._endpoint.stack.now
-        self._record.times.answer_at = now
-        self._record.final_status = 200
-        self._run(self.server_session.accept(answer, now))
-        await self._answered.wait()
-        if self._error is not None:
-            raise self._attach_report(self._error)
-        return self
-
-    def _on_established(self, ack: Request | None, now: float) -> None:
-        if not self.request.body:
-            try:
-                self.media.accept_answer(b"" if ack is None else session_description(ack))
-            except _BAD_DESCRIPTION as error:
-                self._fail_negotiation(error)
-                return
-        self._go(now, 200)
-
-    def _hang_up(self, session: InviteSession) -> Iterable[object]:
-        if session.answered:
-            return super()._hang_up(session)
-        self._record.final_status = 480
-        return self.server_session.reject(480, self._endpoint.stack.now)
-
-
 def session_description(message: Request | Response) -> bytes:
     """The SDP of a message, taken out of a multipart body where it has one."""
     content = message.content_type
@@ -614,19 +533,11 @@ def dtmf_of(content_type: str, body: bytes) -> tuple[str, int] | None:
     return signal[:1], min(milliseconds, 60_000)
 
 
-def _as_negotiation_error(error: CallmeterError) -> CallmeterError:
+def as_negotiation_error(error: CallmeterError) -> CallmeterError:
+    """What a description that cannot be used means for the call."""
     if isinstance(error, NegotiationError | MediaSecurityError):
         return error
     return NegotiationError(str(error))
-
-
-def _warning(error: CallmeterError) -> tuple[tuple[str, str], ...]:
-    # RFC 3261 section 20.43: 304 media type not available, 305 incompatible media format,
-    # 399 anything else.
-    text = str(error).replace("\\", "").replace('"', "'")
-    if isinstance(error, NoCommonSuite):
-        text += f" (supported: {' '.join(error.supported)})"
-    return (("Warning", f'399 callmeter "{text}"'),)
 
 
 def _address(source: tuple[str, int]) -> str:

@@ -7,7 +7,7 @@ import secrets
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Self
 
-from callmeter.call import Call, IncomingCall
+from callmeter.call import Call
 from callmeter.config import EndpointConfig, StackConfig
 from callmeter.errors import (
     CallTimedOut,
@@ -16,6 +16,7 @@ from callmeter.errors import (
     SipSyntaxError,
     TransportError,
 )
+from callmeter.incoming_call import IncomingCall
 from callmeter.media_session import MediaSession, check_media
 from callmeter.registration import Registration
 from callmeter.sip.headers import NameAddr

@@ -13,10 +13,10 @@ import secrets
 import time
 from collections import deque
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from callmeter.config import StackConfig, Transport
+from callmeter.config import StackConfig
 from callmeter.errors import (
     CallmeterError,
     ConfigurationError,
@@ -25,6 +25,7 @@ from callmeter.errors import (
     TransportError,
 )
 from callmeter.media.engine import MediaEngine
+from callmeter.request_dispatch import RequestDispatch, host_port
 from callmeter.sip.message import Request, Response
 from callmeter.sip.parser import ParserLimits, is_keepalive, parse_message
 from callmeter.sip.session_events import CancelRequest, Respond, SendAck, SendRequest
@@ -36,7 +37,6 @@ from callmeter.sip.transaction.effects import (
     TimedOut,
     TransportFailed,
 )
-from callmeter.sip.transaction.key import response_key
 from callmeter.sip.transaction.layer import TransactionLayer
 from callmeter.sip.uri import SipUri
 from callmeter.transport.layer import TransportLayer
@@ -45,50 +45,10 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
     from types import TracebackType
 
+    from callmeter.request_dispatch import StackUser
     from callmeter.sip.transaction.key import Key
-    from callmeter.sip.user_agent import UserAgentCore
-    from callmeter.trace.message_log import MessageLog
 
-__all__ = ["Stack", "StackUser"]
-
-
-class StackUser(Protocol):
-    """An endpoint as its stack sees it."""
-
-    core: UserAgentCore
-    messages: MessageLog
-    contact_user: str
-    aor_user: str
-    transport: Transport
-
-    def face(self, local: tuple[str, int], transport: str) -> None:
-        """Messages of this endpoint now leave from `local` by `transport`."""
-
-    def face_home(self) -> None:
-        """Messages that nobody asked for, such as refreshes, are about to leave."""
-
-    def on_event(self, event: object, now: float) -> None:
-        """One event of the user agent core."""
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """A request on its way through the targets of RFC 3263 section 4.3."""
-
-    user: StackUser
-    token: int
-    request: Request
-    hops: list[Hop]
-    answered: bool = False
-
-
-@dataclass(slots=True)
-class _Owner:
-    """Whose transaction a key names."""
-
-    user: StackUser
-    attempt: _Attempt | None = None
-    hop: Hop | None = None
+__all__ = ["Stack"]
 
 
 @dataclass(slots=True)
@@ -165,11 +125,7 @@ class Stack:
         )
         self._limits = ParserLimits(message=self.config.limits.message)
         self._users: dict[str, StackUser] = {}
-        self._owners: dict[Key, _Owner] = {}
-        self._tokens: dict[tuple[int, int], Key] = {}
-        self._cancelled: set[tuple[int, int]] = set()
-        self._by_hop: dict[Hop, set[Key]] = {}
-        self._flows: dict[str, tuple[Hop, tuple[str, int] | None]] = {}
+        self._dispatch = RequestDispatch(self)
         self._source: Hop | None = None
         self._work: deque[tuple[StackUser | None, object]] = deque()
         self._draining = False
@@ -216,8 +172,8 @@ class Stack:
             self._timer.cancel()
             self._timer = None
         self._deadlines = _Deadlines()
-        for table in (self._owners, self._tokens, self._by_hop, self._flows, self._users):
-            table.clear()
+        self._dispatch.clear()
+        self._users.clear()
 
     def attach(self, user: StackUser) -> None:
         """Give an endpoint its place: requests to its contact now reach it.
@@ -236,8 +192,7 @@ class Stack:
         """Take an endpoint out; its transactions are forgotten without a word to the peer."""
         self._users.pop(user.contact_user, None)
         self._deadlines.set(user, None)
-        for key in [key for key, owner in self._owners.items() if owner.user is user]:
-            self._forget(key)
+        self._dispatch.forget_user(user)
         self._rearm()
 
     def contact_user_for(self, user: str) -> str:
@@ -257,7 +212,7 @@ class Stack:
     @property
     def idle(self) -> bool:
         """Whether no transaction, request or media stream is under way."""
-        return not (self._owners or self._tokens or self._by_hop or self._cancelled or self._flows)
+        return self._dispatch.idle
 
     @property
     def now(self) -> float:
@@ -285,28 +240,14 @@ class Stack:
         if isinstance(message, Request):
             user = self._route(message)
             if source.connection is not None:
-                self._note_flow(message, source)
+                self._dispatch.note_flow(message, source)
         else:
-            owner = self._owner_of_response(message)
+            owner = self._dispatch.owner_of_response(message)
             user = owner.user if owner else None
         if user is not None:
             self._log(user, "received", source, data)
-        self._push(None, self.transactions.on_message(message, source, self.now))
-        self._settle()
-
-    def _note_flow(self, request: Request, source: Hop) -> None:
-        """Remember the connection a dialog came by, for requests in the other direction."""
-        try:
-            vias, call_id = request.vias, request.call_id
-        except SipSyntaxError:
-            return
-        via = vias[0]
-        if source.connection is not None and via.param("alias") is not None and via.port:
-            self.transport.pool.alias(source.connection, via.port)
-        # With one Via the peer itself is at the other end, with more it is a proxy that has to
-        # be the next hop anyway.
-        advertised = None if len(vias) == 1 else (via.host, via.port or 5060)
-        self._flows[call_id] = (source, advertised)
+        self.push(None, self.transactions.on_message(message, source, self.now))
+        self.settle()
 
     def on_syntax_error(self, error: SipSyntaxError, source: Hop) -> None:
         """A message that cannot be understood: answered once and without state, if at all."""
@@ -315,24 +256,18 @@ class Stack:
 
     def on_flow_lost(self, flow: Hop, error: str) -> None:
         """A connection has ended: what waited for an answer on it goes another way or fails."""
-        self.on_unreachable(replace(flow, connection=None), error)
-        for key, owner in list(self._owners.items()):
-            if owner.hop is not None and owner.hop.connection == flow.connection:
-                self._fail_unanswered(key, owner, error)
-        self._settle()
+        self._dispatch.on_flow_lost(flow, error)
+        self.settle()
 
     def on_unreachable(self, destination: Hop, error: str) -> None:
-        """An ICMP error ends the unanswered client transactions to that target only."""
+        """The network takes no messages to this target: its unanswered requests fail."""
         self.counters.unreachable += 1
-        for key in list(self._by_hop.get(destination, ())):
-            owner = self._owners.get(key)
-            if owner is not None:
-                self._fail_unanswered(key, owner, error)
-        self._settle()
+        self._dispatch.on_unreachable(destination, error)
+        self.settle()
 
-    def _fail_unanswered(self, key: Key, owner: _Owner, error: str) -> None:
-        if owner.attempt is not None and not owner.attempt.answered:
-            self._push(None, self.transactions.on_transport_error(key, error, self.now))
+    def forget_flow(self, call_id: str) -> None:
+        """The dialog of this Call-ID is over."""
+        self._dispatch.forget_flow(call_id)
 
     def _refuse(self, error: SipSyntaxError, source: Hop) -> None:
         self.counters.malformed += 1
@@ -367,34 +302,19 @@ class Stack:
                     return candidate
         return None
 
-    def _owner_of_response(self, response: Response) -> _Owner | None:
-        try:
-            return self._owner(response_key(response))
-        except SipSyntaxError:
-            return None
-
-    def _owner(self, key: Key | None) -> _Owner | None:
-        if key is None:
-            return None
-        owner = self._owners.get(key)
-        if owner is None and key[0] == "c" and key[-1] == "CANCEL":
-            # A CANCEL has the branch of its INVITE (RFC 3261 section 9.1), and nobody waits for
-            # its response.
-            invite = self._owners.get((*key[:-1], "INVITE"))
-            return None if invite is None else _Owner(invite.user)
-        return owner
-
     # effects
 
     def run(self, user: StackUser, effects: Iterable[object]) -> None:
         """Carry out the effects of an endpoint's core."""
-        self._push(user, effects)
-        self._settle()
+        self.push(user, effects)
+        self.settle()
 
-    def _push(self, user: StackUser | None, effects: Iterable[object]) -> None:
+    def push(self, user: StackUser | None, effects: Iterable[object]) -> None:
+        """Queue effects of a core, or of the transaction layer (None)."""
         self._work.extend((user, effect) for effect in effects)
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Carry out what is queued, in its order, and note the next deadlines."""
         if self._draining:
             return
         self._draining = True
@@ -414,36 +334,30 @@ class Stack:
     def _on_layer(self, effect: object) -> None:
         match effect:
             case Send(key, message, hop):
-                owner = self._owner(key)
-                self._transmit(owner.user if owner else None, key, message, hop)
+                owner = self._dispatch.owner(key)
+                self.transmit(owner.user if owner else None, key, message, hop)
             case Deliver(key, Request() as request):
                 self._deliver_request(key, request)
             case Deliver(key, Response() as response):
-                self._deliver_response(key, response)
+                if key is not None:
+                    self._dispatch.on_response(key, response)
             case TimedOut(key, timer):
-                self._on_failure(key, timer, None)
+                self._dispatch.on_failure(key, timer, None)
             case TransportFailed(key, error):
-                self._on_failure(key, "", error)
+                self._dispatch.on_failure(key, "", error)
             case Terminated(key):
-                self._forget(key)
+                self._dispatch.forget(key)
 
     def _on_core(self, user: StackUser, effect: object) -> None:
         match effect:
             case SendRequest(token, request):
-                self._dispatch(user, token, request)
+                self._dispatch.dispatch(user, token, request)
             case SendAck(request):
-                self._dispatch(user, None, request)
+                self._dispatch.dispatch(user, None, request)
             case CancelRequest(token):
-                key = self._tokens.get((id(user), token))
-                if key is None:
-                    # Still being resolved: the INVITE never leaves.
-                    self._cancelled.add((id(user), token))
-                    self._fail(user, token, "cancelled before it was sent")
-                    return
-                _, effects = self.transactions.cancel(key, self.now)
-                self._push(None, effects)
+                self._dispatch.cancel(user, token)
             case Respond(key, response):
-                self._push(None, self.transactions.respond(key, response, self.now))
+                self.push(None, self.transactions.respond(key, response, self.now))
             case _:
                 user.on_event(effect, self.now)
 
@@ -454,7 +368,7 @@ class Stack:
             self.counters.unroutable += 1
             if key is not None:
                 status = 481 if request.to.tag else 404
-                self._push(
+                self.push(
                     None,
                     self.transactions.respond(
                         key,
@@ -464,15 +378,15 @@ class Stack:
                 )
             return
         if key is None:
-            self._push(user, user.core.on_ack(request, now))
+            self.push(user, user.core.on_ack(request, now))
             return
-        self._owners[key] = _Owner(user)
+        self._dispatch.own(key, user)
         self._face_source(user)
         merged = self.transactions.is_merged(request, key)
         invite_key = (
             self.transactions.invite_key_of(request) if request.method == "CANCEL" else None
         )
-        self._push(
+        self.push(
             user, user.core.on_request(key, request, now, merged=merged, invite_key=invite_key)
         )
 
@@ -481,180 +395,12 @@ class Stack:
             with contextlib.suppress(TransportError):
                 user.face(self.transport.local_towards(self._source), self._source.transport)
 
-    def _deliver_response(self, key: Key | None, response: Response) -> None:
-        owner = self._owner(key)
-        if owner is None or owner.attempt is None:
-            return
-        owner.attempt.answered = True
-        user, token = owner.user, owner.attempt.token
-        self._push(user, user.core.on_response(token, response, self.now))
-
-    def _on_failure(self, key: Key, timer: str, error: str | None) -> None:
-        owner = self._owner(key)
-        if owner is None:
-            return
-        user, attempt, now = owner.user, owner.attempt, self.now
-        if attempt is None:
-            if key[0] == "c":
-                return  # a CANCEL: its INVITE has timers of its own
-            if error is not None:
-                self._push(user, user.core.on_server_transport_error(key, error, now))
-            else:
-                self._push(user, user.core.on_server_timeout(key, timer, now))
-            return
-        if attempt.hops and not attempt.answered:
-            self._launch(attempt)
-        elif error is not None:
-            self._push(user, user.core.on_transport_error(attempt.token, error, now))
-        else:
-            self._push(user, user.core.on_timeout(attempt.token, timer, now))
-
-    def _forget(self, key: Key) -> None:
-        owner = self._owners.pop(key, None)
-        if owner is None:
-            return
-        if owner.hop is not None:
-            keys = self._by_hop.get(owner.hop)
-            if keys is not None:
-                keys.discard(key)
-                if not keys:
-                    del self._by_hop[owner.hop]
-        if owner.attempt is not None:
-            token = (id(owner.user), owner.attempt.token)
-            if self._tokens.get(token) == key:
-                del self._tokens[token]
-
     # what leaves
 
-    def _dispatch(self, user: StackUser, token: int | None, request: Request) -> None:
-        target = next_hop_uri(request)
-        if target is None:
-            self._fail(user, token, f"{request.uri} has no address to send to")
-            return
-        transport = _transport_of(target, user.transport)
-        flow = self._flow_of(request, target)
-        if flow is not None:
-            self._send_on(user, token, request, [flow])
-            return
-        hop = self.transport.numeric_hop(target, transport)
-        if hop is not None and self.transport.ready(hop):
-            self._send_on(user, token, request, [hop])
-        else:
-            self.start_task(self._resolve_and_send(user, token, request, target, transport))
-
-    def _flow_of(self, request: Request, target: SipUri) -> Hop | None:
-        """The connection of a request in a dialog, when the next hop is at its other end.
-
-        A peer behind address translation, or one that only connects out, is reached no other
-        way (RFC 5923 section 5, RFC 5626 section 5.3).
-        """
-        if request.to.tag is None:
-            return None
-        flow, advertised = self._flows.get(request.call_id, (None, None))
-        if flow is None or not self.transport.alive(flow):
-            return None
-        if advertised is not None and advertised != (target.host, target.port or 5060):
-            return None
-        return flow
-
-    def forget_flow(self, call_id: str) -> None:
-        """The dialog of this Call-ID is over."""
-        self._flows.pop(call_id, None)
-
-    async def _resolve_and_send(
-        self,
-        user: StackUser,
-        token: int | None,
-        request: Request,
-        target: SipUri,
-        transport: Transport,
-    ) -> None:
-        try:
-            hops = await self.transport.resolve(target, transport)
-        except TransportError as error:
-            if token is not None:
-                self._cancelled.discard((id(user), token))
-            self._fail(user, token, str(error))
-        else:
-            self._send_on(user, token, request, hops)
-        self._settle()
-
-    def _fail(self, user: StackUser, token: int | None, error: str) -> None:
-        if token is not None:
-            self._push(user, user.core.on_transport_error(token, error, self.now))
-
-    def _send_on(
-        self, user: StackUser, token: int | None, request: Request, hops: list[Hop]
-    ) -> None:
-        if token is not None:
-            if (id(user), token) in self._cancelled:
-                self._cancelled.discard((id(user), token))
-                return
-            self._launch(_Attempt(user, token, request, list(hops)))
-            return
-        hop = hops[0]
-        if not self.transport.ready(hop):
-            self.start_task(self._connect_and_acknowledge(user, request, hop))
-            return
-        try:
-            sent_by = _sent_by(self.transport.local_towards(hop))
-        except TransportError:
-            self.counters.unreachable += 1
-            return
-        for effect in self.transactions.stateless(request, hop, sent_by):
-            if isinstance(effect, Send):
-                self._transmit(user, None, effect.message, effect.hop)
-
-    async def _connect_and_acknowledge(self, user: StackUser, request: Request, hop: Hop) -> None:
-        try:
-            await self.transport.connect(hop)
-        except TransportError:
-            self.counters.unreachable += 1
-        else:
-            self._send_on(user, None, request, [hop])
-
-    def _launch(self, attempt: _Attempt) -> None:
-        """Try the next target (RFC 3263 section 4.3): a new transaction with a new branch."""
-        hop = attempt.hops.pop(0)
-        if self.transport.ready(hop):
-            self._start(attempt, hop)
-        else:
-            self.start_task(self._connect_and_start(attempt, hop))
-
-    async def _connect_and_start(self, attempt: _Attempt, hop: Hop) -> None:
-        try:
-            await self.transport.connect(hop)
-        except TransportError as error:
-            self._next_target(attempt, str(error))
-        else:
-            if (id(attempt.user), attempt.token) in self._cancelled:
-                self._cancelled.discard((id(attempt.user), attempt.token))
-            else:
-                self._start(attempt, hop)
-        self._settle()
-
-    def _next_target(self, attempt: _Attempt, error: str) -> None:
-        if attempt.hops:
-            self._launch(attempt)
-        else:
-            self._fail(attempt.user, attempt.token, error)
-
-    def _start(self, attempt: _Attempt, hop: Hop) -> None:
-        user = attempt.user
-        try:
-            local = self.transport.local_towards(hop)
-        except TransportError as error:
-            self._next_target(attempt, str(error))
-            return
-        key, effects = self.transactions.request(attempt.request, hop, _sent_by(local), self.now)
-        self._owners[key] = _Owner(user, attempt, hop)
-        self._tokens[id(user), attempt.token] = key
-        self._by_hop.setdefault(hop, set()).add(key)
-        self._push(None, effects)
-
-    def _transmit(
+    def transmit(
         self, user: StackUser | None, key: Key | None, message: Request | Response, hop: Hop
     ) -> None:
+        """Put a message on the wire."""
         data = message.to_bytes()
         if user is not None:
             self._log(user, "sent", hop, data)
@@ -664,13 +410,13 @@ class Stack:
         except TransportError as error:
             self.counters.unreachable += 1
             if key is not None:
-                self._push(None, self.transactions.on_transport_error(key, str(error), self.now))
+                self.push(None, self.transactions.on_transport_error(key, str(error), self.now))
 
     def _log(
         self, user: StackUser, direction: Literal["sent", "received"], hop: Hop, data: bytes
     ) -> None:
         try:
-            local = _sent_by(self.transport.local_towards(hop))
+            local = host_port(self.transport.local_towards(hop))
         except (TransportError, ValueError):
             local = ""
         user.messages.add(
@@ -678,7 +424,7 @@ class Stack:
             time=self.now,
             transport=hop.transport,
             local=local,
-            peer=_sent_by((hop.host, hop.port)),
+            peer=host_port((hop.host, hop.port)),
             raw=data,
         )
 
@@ -700,32 +446,9 @@ class Stack:
         now = self.now
         for user in self._deadlines.due(now):
             if user is None:
-                self._push(None, self.transactions.on_deadline(now))
+                self.push(None, self.transactions.on_deadline(now))
             else:
                 user.face_home()
-                self._push(user, user.core.on_deadline(now))
+                self.push(user, user.core.on_deadline(now))
                 self._deadlines.set(user, user.core.next_deadline())
-        self._settle()
-
-
-def next_hop_uri(request: Request) -> SipUri | None:
-    """Where a request goes: a topmost Route with `lr`, else the Request-URI (RFC 3261 8.1.2)."""
-    routes = request.routes
-    if routes and isinstance(routes[0].uri, SipUri) and routes[0].uri.lr:
-        return routes[0].uri
-    return request.uri if isinstance(request.uri, SipUri) else None
-
-
-def _transport_of(uri: SipUri, default: Transport) -> Transport:
-    name = uri.transport
-    if name is None:
-        return default
-    try:
-        return Transport(name)
-    except ValueError:
-        return default
-
-
-def _sent_by(address: tuple[str, int]) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.settle()

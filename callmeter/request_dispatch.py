@@ -1,0 +1,420 @@
+"""RequestDispatch: the way of each request of ours from its user agent to a transaction.
+
+It finds the targets (RFC 3263), keeps requests of a dialog on the connection the peer opened
+(RFC 5923), tries the next target when one fails, and knows whose transaction is whose.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Protocol
+
+from callmeter.config import Transport
+from callmeter.errors import SipSyntaxError, TransportError
+from callmeter.sip.transaction.effects import Hop, Send
+from callmeter.sip.transaction.key import response_key
+from callmeter.sip.uri import SipUri
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable
+    from typing import Any
+
+    from callmeter.sip.message import Request, Response
+    from callmeter.sip.transaction.key import Key
+    from callmeter.sip.transaction.layer import TransactionLayer
+    from callmeter.sip.user_agent import UserAgentCore
+    from callmeter.trace.message_log import MessageLog
+    from callmeter.transport.layer import TransportLayer
+
+__all__ = ["DispatchShell", "Owner", "RequestDispatch", "StackUser", "host_port", "next_hop_uri"]
+
+STREAM_ABOVE: Final = 1_300
+"""Octets of a request that still goes by UDP when the path MTU is not known (RFC 3261 18.1.1)."""
+SERVICE_UNAVAILABLE: Final = 503
+
+
+class StackUser(Protocol):
+    """An endpoint as its stack sees it."""
+
+    core: UserAgentCore
+    messages: MessageLog
+    contact_user: str
+    aor_user: str
+    transport: Transport
+
+    def face(self, local: tuple[str, int], transport: str) -> None:
+        """Messages of this endpoint now leave from `local` by `transport`."""
+
+    def face_home(self) -> None:
+        """Messages that nobody asked for, such as refreshes, are about to leave."""
+
+    def on_event(self, event: object, now: float) -> None:
+        """One event of the user agent core."""
+
+
+class DispatchShell(Protocol):
+    """What the dispatch needs of its stack."""
+
+    transport: TransportLayer
+    transactions: TransactionLayer
+
+    @property
+    def now(self) -> float:
+        """The loop clock."""
+        ...
+
+    def push(self, user: StackUser | None, effects: Iterable[object]) -> None:
+        """Queue effects of a core, or of the transaction layer (None)."""
+
+    def settle(self) -> None:
+        """Carry out what is queued."""
+
+    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine in the stack's task group."""
+
+    def transmit(
+        self, user: StackUser | None, key: Key | None, message: Request | Response, hop: Hop
+    ) -> None:
+        """Put a message on the wire."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A request on its way through its targets (RFC 3263 section 4.3)."""
+
+    user: StackUser
+    token: int
+    request: Request
+    hops: deque[Hop]
+    answered: bool = False
+
+
+@dataclass(slots=True)
+class Owner:
+    """Whose transaction a key names; `attempt` is None for server transactions and CANCELs."""
+
+    user: StackUser
+    attempt: Attempt | None = None
+    hop: Hop | None = None
+
+
+class RequestDispatch:
+    """Targets, connections and owners of the transactions of one stack.
+
+    Args:
+        shell: The stack.
+
+    Attributes:
+        unreachable: Requests and ACKs that found no way.
+    """
+
+    def __init__(self, shell: DispatchShell) -> None:
+        self._shell = shell
+        self._owners: dict[Key, Owner] = {}
+        self._tokens: dict[tuple[int, int], Key] = {}
+        self._cancelled: set[tuple[int, int]] = set()
+        self._by_hop: dict[Hop, set[Key]] = {}
+        self._flows: dict[str, tuple[Hop, tuple[str, int] | None]] = {}
+        self.unreachable = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is kept of any request or dialog."""
+        return not (self._owners or self._tokens or self._by_hop or self._cancelled or self._flows)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for table in (self._owners, self._tokens, self._by_hop, self._flows):
+            table.clear()
+        self._cancelled.clear()
+
+    # owners
+
+    def own(self, key: Key, user: StackUser) -> None:
+        """A server transaction belongs to `user`."""
+        self._owners[key] = Owner(user)
+
+    def owner(self, key: Key | None) -> Owner | None:
+        """Whose transaction this is."""
+        if key is None:
+            return None
+        owner = self._owners.get(key)
+        if owner is None and key[0] == "c" and key[-1] == "CANCEL":
+            # A CANCEL has the branch of its INVITE (RFC 3261 section 9.1), and nobody waits for
+            # its response.
+            invite = self._owners.get((*key[:-1], "INVITE"))
+            return None if invite is None else Owner(invite.user)
+        return owner
+
+    def owner_of_response(self, response: Response) -> Owner | None:
+        """Who waits for a response, if anybody does."""
+        try:
+            return self.owner(response_key(response))
+        except SipSyntaxError:
+            return None
+
+    def forget(self, key: Key) -> None:
+        """The transaction has gone."""
+        owner = self._owners.pop(key, None)
+        if owner is None:
+            return
+        if owner.hop is not None:
+            keys = self._by_hop.get(owner.hop)
+            if keys is not None:
+                keys.discard(key)
+                if not keys:
+                    del self._by_hop[owner.hop]
+        if owner.attempt is not None:
+            token = (id(owner.user), owner.attempt.token)
+            if self._tokens.get(token) == key:
+                del self._tokens[token]
+
+    def forget_user(self, user: StackUser) -> None:
+        """The endpoint has left; its transactions go without a word to the peer."""
+        for key in [key for key, owner in self._owners.items() if owner.user is user]:
+            self.forget(key)
+
+    # flows
+
+    def note_flow(self, request: Request, source: Hop) -> None:
+        """Remember the connection a dialog came by, for requests in the other direction."""
+        try:
+            vias, call_id = request.vias, request.call_id
+        except SipSyntaxError:
+            return
+        via = vias[0]
+        if source.connection is not None and via.param("alias") is not None and via.port:
+            self._shell.transport.pool.alias(source.connection, via.port)
+        # With one Via the peer itself is at the other end, with more it is a proxy that has to
+        # be the next hop anyway.
+        advertised = None if len(vias) == 1 else (via.host, via.port or 5060)
+        self._flows[call_id] = (source, advertised)
+
+    def forget_flow(self, call_id: str) -> None:
+        """The dialog of this Call-ID is over."""
+        self._flows.pop(call_id, None)
+
+    def _flow_of(self, request: Request, target: SipUri) -> Hop | None:
+        """The connection of a request in a dialog, when the next hop is at its other end.
+
+        A peer behind address translation, or one that only connects out, is reached no other
+        way (RFC 5923 section 5, RFC 5626 section 5.3).
+        """
+        if request.to.tag is None:
+            return None
+        flow, advertised = self._flows.get(request.call_id, (None, None))
+        if flow is None or not self._shell.transport.alive(flow):
+            return None
+        if advertised is not None and advertised != (target.host, target.port or 5060):
+            return None
+        return flow
+
+    # requests
+
+    def dispatch(self, user: StackUser, token: int | None, request: Request) -> None:
+        """Send a request, or with token None the ACK of a 2xx."""
+        target = next_hop_uri(request)
+        if target is None:
+            self._fail(user, token, f"{request.uri} has no address to send to")
+            return
+        flow = self._flow_of(request, target)
+        if flow is not None:
+            self._send(user, token, request, [flow])
+            return
+        transport = _transport_of(target, user.transport)
+        hop = self._shell.transport.numeric_hop(target, transport)
+        if hop is not None:
+            self._send(user, token, request, [hop])
+        else:
+            self._shell.start_task(self._resolve(user, token, request, target, transport))
+
+    async def _resolve(
+        self,
+        user: StackUser,
+        token: int | None,
+        request: Request,
+        target: SipUri,
+        transport: Transport,
+    ) -> None:
+        try:
+            hops = await self._shell.transport.resolve(target, transport)
+        except TransportError as error:
+            if token is not None:
+                self._cancelled.discard((id(user), token))
+            self._fail(user, token, str(error))
+        else:
+            self._send(user, token, request, hops)
+        self._shell.settle()
+
+    def cancel(self, user: StackUser, token: int) -> None:
+        """Cancel an INVITE of ours, also one that has not left yet."""
+        key = self._tokens.get((id(user), token))
+        if key is None:
+            self._cancelled.add((id(user), token))
+            self._fail(user, token, "cancelled before it was sent")
+            return
+        _, effects = self._shell.transactions.cancel(key, self._shell.now)
+        self._shell.push(None, effects)
+
+    def _send(
+        self, user: StackUser, token: int | None, request: Request, hops: Iterable[Hop]
+    ) -> None:
+        if token is None:
+            self._send_ack(user, request, next(iter(hops)))
+        elif (id(user), token) in self._cancelled:
+            self._cancelled.discard((id(user), token))
+        else:
+            self._launch(Attempt(user, token, request, deque(self._by_size(request, hops))))
+
+    def _by_size(self, request: Request, hops: Iterable[Hop]) -> list[Hop]:
+        """A request too large for a datagram goes by TCP first (RFC 3261 section 18.1.1)."""
+        chosen = list(hops)
+        datagrams = [hop for hop in chosen if hop.transport == "UDP"]
+        if not datagrams or len(request.to_bytes()) <= STREAM_ABOVE:
+            return chosen
+        return [replace(hop, transport="TCP") for hop in datagrams] + chosen
+
+    def _send_ack(self, user: StackUser, request: Request, hop: Hop) -> None:
+        shell = self._shell
+        if not shell.transport.ready(hop):
+            shell.start_task(self._connect_and_acknowledge(user, request, hop))
+            return
+        try:
+            sent_by = host_port(shell.transport.local_towards(hop))
+        except TransportError:
+            self.unreachable += 1
+            return
+        for effect in shell.transactions.stateless(request, hop, sent_by):
+            if isinstance(effect, Send):
+                shell.transmit(user, None, effect.message, effect.hop)
+
+    async def _connect_and_acknowledge(self, user: StackUser, request: Request, hop: Hop) -> None:
+        try:
+            await self._shell.transport.connect(hop)
+        except TransportError:
+            self.unreachable += 1
+        else:
+            self._send_ack(user, request, hop)
+
+    def _launch(self, attempt: Attempt) -> None:
+        """Try the next target: a new transaction with a new branch (RFC 3263 section 4.3)."""
+        hop = attempt.hops.popleft()
+        if self._shell.transport.ready(hop):
+            self._start(attempt, hop)
+        else:
+            self._shell.start_task(self._connect_and_start(attempt, hop))
+
+    async def _connect_and_start(self, attempt: Attempt, hop: Hop) -> None:
+        try:
+            await self._shell.transport.connect(hop)
+        except TransportError as error:
+            self._next_target(attempt, str(error))
+        else:
+            if (id(attempt.user), attempt.token) in self._cancelled:
+                self._cancelled.discard((id(attempt.user), attempt.token))
+            else:
+                self._start(attempt, hop)
+        self._shell.settle()
+
+    def _next_target(self, attempt: Attempt, error: str) -> None:
+        if attempt.hops:
+            self._launch(attempt)
+        else:
+            self._fail(attempt.user, attempt.token, error)
+
+    def _start(self, attempt: Attempt, hop: Hop) -> None:
+        shell, user = self._shell, attempt.user
+        try:
+            local = shell.transport.local_towards(hop)
+        except TransportError as error:
+            self._next_target(attempt, str(error))
+            return
+        key, effects = shell.transactions.request(attempt.request, hop, host_port(local), shell.now)
+        self._owners[key] = Owner(user, attempt, hop)
+        self._tokens[id(user), attempt.token] = key
+        self._by_hop.setdefault(hop, set()).add(key)
+        shell.push(None, effects)
+
+    def _fail(self, user: StackUser, token: int | None, error: str) -> None:
+        self.unreachable += 1
+        if token is not None:
+            effects = user.core.on_transport_error(token, error, self._shell.now)
+            self._shell.push(user, effects)
+
+    # what becomes of them
+
+    def on_response(self, key: Key, response: Response) -> None:
+        """A response in a client transaction."""
+        owner = self.owner(key)
+        if owner is None or owner.attempt is None:
+            return
+        attempt = owner.attempt
+        if response.status == SERVICE_UNAVAILABLE and attempt.hops and not attempt.answered:
+            # RFC 3263 section 4.3: this server wants to be left alone, the next may not.
+            self._launch(attempt)
+            return
+        attempt.answered = True
+        effects = owner.user.core.on_response(attempt.token, response, self._shell.now)
+        self._shell.push(owner.user, effects)
+
+    def on_failure(self, key: Key, timer: str, error: str | None) -> None:
+        """A transaction came to nothing: by a timer, or by an error of the network."""
+        owner = self.owner(key)
+        if owner is None:
+            return
+        user, attempt, now = owner.user, owner.attempt, self._shell.now
+        if attempt is None:
+            if key[0] == "c":
+                return  # a CANCEL: its INVITE has timers of its own
+            if error is not None:
+                self._shell.push(user, user.core.on_server_transport_error(key, error, now))
+            else:
+                self._shell.push(user, user.core.on_server_timeout(key, timer, now))
+        elif attempt.hops and not attempt.answered:
+            self._launch(attempt)
+        elif error is not None:
+            self._shell.push(user, user.core.on_transport_error(attempt.token, error, now))
+        else:
+            self._shell.push(user, user.core.on_timeout(attempt.token, timer, now))
+
+    def on_unreachable(self, destination: Hop, error: str) -> None:
+        """No message gets to `destination`: its unanswered requests fail, and only they."""
+        for key in list(self._by_hop.get(destination, ())):
+            self._fail_unanswered(key, error)
+
+    def on_flow_lost(self, flow: Hop, error: str) -> None:
+        """A connection has ended: what waited for an answer on it goes another way or fails."""
+        self.on_unreachable(replace(flow, connection=None), error)
+        for key in [key for hop in (flow,) for key in self._by_hop.get(hop, ())]:
+            self._fail_unanswered(key, error)
+
+    def _fail_unanswered(self, key: Key, error: str) -> None:
+        owner = self._owners.get(key)
+        if owner is not None and owner.attempt is not None and not owner.attempt.answered:
+            shell = self._shell
+            shell.push(None, shell.transactions.on_transport_error(key, error, shell.now))
+
+
+def next_hop_uri(request: Request) -> SipUri | None:
+    """Where a request goes: a topmost Route with `lr`, else the Request-URI (RFC 3261 8.1.2)."""
+    routes = request.routes
+    if routes and isinstance(routes[0].uri, SipUri) and routes[0].uri.lr:
+        return routes[0].uri
+    return request.uri if isinstance(request.uri, SipUri) else None
+
+
+def host_port(address: tuple[str, int]) -> str:
+    """Host and port as in a Via."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _transport_of(uri: SipUri, default: Transport) -> Transport:
+    name = uri.transport
+    if name is None:
+        return default
+    try:
+        return Transport(name)
+    except ValueError:
+        return default
