@@ -213,7 +213,8 @@ def target_of(text: str) -> SipUri:
         ConfigurationError: It is none.
     """
     try:
-        uri = parse_uri(text if text.lower().startswith(("sip:", "sips:")) else f"sip:{text}")
+        known = text.lower().startswith(("sip:", "sips:", "tel:"))
+        uri = parse_uri(text if known else f"sip:{text}")
     except SipSyntaxError as error:
         raise ConfigurationError(f"{text!r} is not a SIP URI: {error}") from None
     if not isinstance(uri, SipUri):

@@ -1,0 +1,517 @@
+"""The commands, run as a user would."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from callmeter import events
+from callmeter.cli.app import app
+from callmeter.cli.call import source_of
+from callmeter.cli.output import _words, run
+from callmeter.config import MediaConfig, SrtpConfig, SrtpPolicy
+from callmeter.errors import ConfigurationError
+from callmeter.media.analysis import recorded_frequency
+from callmeter.media.sources import Tone
+
+SECURE = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED))
+PATIENCE = 60
+PASSWORD = "wonderland"
+PROGRAM = [sys.executable, "-c", "from callmeter.cli import main; main()"]
+
+REPORT_KEYS = {
+    "phase",
+    "outcome",
+    "call_result",
+    "final_status_code",
+    "error",
+    "signaling",
+    "timing",
+    "media",
+    "counters",
+    "diagnosis",
+}
+STREAM_KEYS = {
+    "kind",
+    "codec",
+    "profile",
+    "keying",
+    "suite",
+    "rtcp_mux",
+    "feedback",
+    "direction",
+    "local",
+    "remote",
+    "send",
+    "receive",
+}
+
+
+def command(*arguments, **environment):
+    return CliRunner().invoke(app, [str(item) for item in arguments], env=environment)
+
+
+async def command_beside(*arguments, **environment):
+    """Run a command in a thread, so that this loop can be its peer."""
+    async with asyncio.timeout(PATIENCE):
+        return await asyncio.to_thread(command, *arguments, **environment)
+
+
+def only_object(text):
+    lines = text.splitlines()
+    assert len(lines) == 1
+    return json.loads(lines[0])
+
+
+@pytest.fixture
+async def bob(make_endpoint):
+    return await make_endpoint("bob", media=SECURE)
+
+
+@pytest.fixture
+def serve():
+    async def answer(endpoint):
+        incoming = await endpoint.next_call(PATIENCE)
+        await incoming.answer()
+        incoming.media.echo()
+        await incoming.ended()
+        return incoming
+
+    return answer
+
+
+# demo
+
+
+def test_the_demo_prints_report_and_ladder_with_three_parties():
+    result = command("demo", "--seconds", "0.5")
+    assert result.exit_code == 0, result.stderr
+    assert "SUCCESS" in result.stdout
+    assert "SECURE: SDES AES_CM_128_HMAC_SHA1_80" in result.stdout
+    heading = next(line for line in result.stdout.splitlines() if "registrar" in line)
+    assert heading.split() == ["alice", "registrar", "bob"]
+    assert "- BYE" in result.stdout
+    assert "alice registered as sip:alice@127.0.0.1:" in result.stderr
+
+
+def test_the_demo_as_a_program_prints_one_object_and_nothing_else():
+    done = subprocess.run(
+        [*PROGRAM, "demo", "--json", "--seconds", "0.5"],
+        capture_output=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    report = only_object(done.stdout.decode())
+    assert set(report) == REPORT_KEYS
+    assert report["outcome"] == "SUCCESS"
+    assert set(report["media"][0]) == STREAM_KEYS
+    assert report["media"][0]["receive"]["packets_received"] > 15
+    assert done.stderr == b""
+
+
+# call
+
+
+async def test_a_call_is_reported_recorded_and_traced(bob, serve, tmp_path):
+    heard, trace = tmp_path / "heard.wav", tmp_path / "trace.txt"
+    async with asyncio.TaskGroup() as tasks:
+        answering = tasks.create_task(serve(bob))
+        result = await command_beside(
+            *("call", bob.contact, "--srtp", "sdes", "--play", "tone:700", "--duration", "1"),
+            *("--record", heard, "--trace", trace, "--dtmf", "5", "--bind", "127.0.0.1"),
+        )
+        incoming = await answering
+    assert result.exit_code == 0, result.stderr
+    assert "SUCCESS" in result.stdout
+    for words in ("answered: 200", "media from 127.0.0.1:", "ended: bye-sent"):
+        assert words in result.stderr
+    assert recorded_frequency(heard) == pytest.approx(700, abs=5)
+    digits = [e.digit async for e in incoming.events() if isinstance(e, events.DtmfReceived)]
+    assert digits == ["5"]
+    text = trace.read_text()
+    assert "- INVITE" in text
+    assert "a=crypto" in text
+    key = incoming.media._remote_line.to_attribute().key_params.partition(":")[2]
+    assert key not in text
+    assert key[:20] not in text
+
+
+async def test_a_call_as_json_is_one_object_with_the_stable_keys(bob, serve):
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve(bob))
+        result = await command_beside(
+            "call", bob.contact, "--srtp", "sdes", "--json", "--duration", "0.5"
+        )
+    assert result.exit_code == 0, result.stderr
+    report = only_object(result.stdout)
+    assert set(report) == REPORT_KEYS
+    assert set(report["media"][0]) == STREAM_KEYS
+    assert report["signaling"]["transport"] == "UDP"
+    assert result.stderr == ""
+
+
+async def test_a_call_can_echo_until_the_other_end_hangs_up(bob):
+    async def answer_and_leave():
+        incoming = await bob.next_call(PATIENCE)
+        await incoming.answer()
+        await incoming.media.play(Tone(440), seconds=0.2)
+        await incoming.bye()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(answer_and_leave())
+        result = await command_beside(
+            "call", bob.contact, "--srtp", "sdes", "--play", "echo", "--duration", "50"
+        )
+    assert result.exit_code == 0, result.stderr
+    assert "ended: bye-received" in result.stderr
+
+
+async def test_an_echo_ends_with_its_duration(bob, serve):
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve(bob))
+        result = await command_beside(
+            "call", bob.contact, "--srtp", "sdes", "--play", "echo", "--duration", "0.2"
+        )
+    assert "ended: bye-sent" in result.stderr
+
+
+@pytest.mark.parametrize("json_option", [[], ["--json"]])
+async def test_a_refused_call_exits_1_with_one_line(bob, json_option):
+    async def refuse():
+        (await bob.next_call(PATIENCE)).reject(486, "Busy [/red] Here")
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(refuse())
+        result = await command_beside("call", bob.contact, "--srtp", "sdes", *json_option)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == "callmeter: CallRejected: 486 Busy [/red] Here"
+    if json_option:
+        report = only_object(result.stdout)
+        assert report["error"] == {"type": "CallRejected", "message": "486 Busy [/red] Here"}
+        assert report["call_result"] == "busy"
+        assert len(result.stderr.splitlines()) == 1
+
+
+async def test_a_call_that_ends_badly_without_an_error_exits_1_with_the_outcome(bob, monkeypatch):
+    from callmeter.call import Call  # noqa: PLC0415
+    from callmeter.metrics.phases import Outcome  # noqa: PLC0415
+
+    async def answer_and_break():
+        incoming = await bob.next_call(PATIENCE)
+        await incoming.answer()
+        await incoming.ended()
+
+    report = Call.report
+    bad = lambda call: replace(report(call), outcome=Outcome.TEARDOWN_ERROR)
+    monkeypatch.setattr(Call, "report", bad)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(answer_and_break())
+        result = await command_beside("call", bob.contact, "--srtp", "sdes", "--duration", "0")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == "callmeter: the call ended as TEARDOWN_ERROR"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["call"], "Missing argument"),
+        (["call", "sip:a b"], "not a SIP URI"),
+        (["call", "sip:x@127.0.0.1", "--suites", "ROT13"], "known are AES_CM_128_HMAC_SHA1_80"),
+        (["call", "sip:x@127.0.0.1", "--play", "nothing.wav"], "no such file"),
+        (["call", "sip:x@127.0.0.1", "--play", "tone:high"], "frequency is a number"),
+        (["call", "sip:x@127.0.0.1", "--play", "tone:9000"], "does not fit"),
+        (["call", "sip:x@127.0.0.1", "--bind", "127.0.0.1:http"], "--bind"),
+        (["call", "sip:x@127.0.0.1", "--bind", "localhost"], "not an IP address"),
+        (["call", "sip:x@127.0.0.1", "--trace", "/nowhere/trace.txt"], "--trace"),
+        (["call", "sip:x@127.0.0.1", "--record", "/"], "--record"),
+        (["call", "sip:x@127.0.0.1", "--aor", "alice"], "address of record"),
+        (["options", "tel:1"], "not a SIP URI"),
+        (["register"], "--aor"),
+        (["answer", "--play", "nothing.wav"], "no such file"),
+        (["nonsense"], "No such command"),
+    ],
+    ids=lambda value: " ".join(value[:1] + value[2:]) if isinstance(value, list) else None,
+)
+def test_a_mistake_in_the_command_line_exits_2(arguments, words):
+    result = command(*arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_closed_port_exits_1_and_names_it(closed_port):
+    result = command("call", f"sip:bob@127.0.0.1:{closed_port}", "--bind", "127.0.0.1")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("callmeter: CallFailed: ")
+
+
+def test_a_port_that_is_taken_exits_1_with_an_object_for_json(silent_port):
+    result = command("call", "127.0.0.1", "--bind", f"127.0.0.1:{silent_port}", "--json")
+    assert result.exit_code == 1
+    assert only_object(result.stdout)["error"]["type"] == "ConnectionFailed"
+    assert f"cannot listen on UDP 127.0.0.1:{silent_port}" in result.stderr
+
+
+# answer
+
+
+async def read_port(process) -> str:
+    async with asyncio.timeout(PATIENCE):
+        line = (await process.stderr.readline()).decode()
+    assert line.startswith("listening on 127.0.0.1 port ")
+    return line.split()[4]
+
+
+@pytest.mark.parametrize("json_option", [[], ["--json"]])
+async def test_answer_takes_a_call_and_reports_it(make_endpoint, json_option):
+    alice = await make_endpoint("alice", media=SECURE)
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM,
+        *("answer", "--bind", "127.0.0.1:0", "--srtp", "sdes", "--play", "echo", *json_option),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    port = await read_port(process)
+    async with alice.call(f"sip:bob@127.0.0.1:{port}") as call:
+        await call.media.play(Tone(440), seconds=0.5)
+        assert call.media.statistics().receive.packets_received > 10
+    async with asyncio.timeout(PATIENCE):
+        out, _ = await process.communicate()
+    assert process.returncode == 0
+    if json_option:
+        assert only_object(out.decode())["outcome"] == "SUCCESS"
+    else:
+        assert "SUCCESS" in out.decode()
+
+
+async def test_answer_registers_and_serves_as_many_calls_as_asked_for(make_registered, registrar):
+    bob = await make_registered("bob", "builder")
+    serving = asyncio.get_running_loop().create_task(
+        command_beside(
+            *("answer", "--register", "--calls", "2", "--play", "silence"),
+            *("--aor", registrar.aor("alice"), "--password", PASSWORD, "--bind", "127.0.0.1"),
+        )
+    )
+    async with asyncio.timeout(PATIENCE):
+        while not registrar.contacts("alice"):
+            assert not serving.done(), serving.result().stderr
+            await asyncio.sleep(0.01)
+        for _ in range(2):
+            async with bob.call(registrar.aor("alice")) as call:
+                await call.media.play(seconds=0.1)
+        result = await serving
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.count("SUCCESS") == 2
+    assert registrar.contacts("alice") == []
+    assert PASSWORD not in result.stdout + result.stderr
+
+
+async def test_answer_that_finds_no_common_ground_exits_1(make_endpoint):
+    alice = await make_endpoint("alice")
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM,
+        *("answer", "--bind", "127.0.0.1:0", "--srtp", "sdes"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    port = await read_port(process)
+    call = await alice.invite(f"sip:bob@127.0.0.1:{port}")
+    async with asyncio.timeout(PATIENCE):
+        await call.ended()
+        _, told = await process.communicate()
+    assert process.returncode == 1
+    assert told.decode().splitlines()[-1].startswith("callmeter: SrtpRequired: ")
+
+
+# register
+
+
+async def test_registering_says_for_how_long(registrar, tmp_path):
+    trace = tmp_path / "trace.txt"
+    result = await command_beside(
+        *("register", "--aor", registrar.aor("alice"), "--expires", "60", "--trace", trace),
+        CALLMETER_PASSWORD=PASSWORD,
+    )
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith(f"registered {registrar.aor('alice')} at sip:alice@127.0.0.1:")
+    assert result.stdout.endswith(" for 60 s\n")
+    text = trace.read_text()
+    assert text.count("REGISTER sip:") >= 3
+    assert PASSWORD not in text
+    assert "Authorization: Digest" in text
+    assert re.search(r'response="?[0-9a-f]{16}', text) is None
+    assert registrar.contacts("alice") == []
+
+
+async def test_registering_as_json_is_one_object(registrar):
+    result = await command_beside(
+        *("register", "--aor", registrar.aor("alice"), "--json", "--user", "alice"),
+        *("--password", PASSWORD),
+    )
+    told = only_object(result.stdout)
+    assert told["aor"] == registrar.aor("alice")
+    assert told["contact"].startswith("sip:alice@127.0.0.1:")
+    assert (told["expires"], told["refreshes"]) == (600, 0)
+    assert result.stderr == ""
+
+
+async def test_a_wrong_password_exits_1_without_showing_it(registrar):
+    result = await command_beside(
+        "register", "--json", "--aor", registrar.aor("alice"), "--password", "looking-glass"
+    )
+    assert result.exit_code == 1
+    assert result.stderr.startswith("callmeter: AuthenticationFailed: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert only_object(result.stdout)["error"]["type"] == "AuthenticationFailed"
+    assert "looking-glass" not in result.stdout + result.stderr
+
+
+async def test_a_binding_that_is_lost_meanwhile_exits_1():
+    from callmeter.testing.registrar import Registrar  # noqa: PLC0415
+
+    async with Registrar({"alice": PASSWORD}, min_expires=1) as registrar:
+        running = asyncio.get_running_loop().create_task(
+            command_beside(
+                *("register", "--aor", registrar.aor("alice"), "--password", PASSWORD),
+                *("--expires", "2", "--duration", "4"),
+            )
+        )
+        async with asyncio.timeout(PATIENCE):
+            while not registrar.contacts("alice"):
+                assert not running.done(), running.result().stderr
+                await asyncio.sleep(0.01)
+        registrar.core.accounts["alice"] = "changed"
+        result = await running
+    assert result.exit_code == 1
+    assert "AuthenticationFailed" in result.stderr
+
+
+# options
+
+
+async def test_options_prints_what_the_peer_can_do(bob):
+    result = await command_beside("options", bob.contact)
+    assert result.exit_code == 0, result.stderr
+    lines = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    assert lines["Status"] == "200 OK"
+    assert "INVITE" in lines["Allow"]
+
+
+async def test_options_as_json_is_one_object(bob):
+    result = await command_beside("options", bob.contact, "--json")
+    told = only_object(result.stdout)
+    assert set(told) == {"status", "reason", "round_trip_ms", "headers"}
+    assert told["status"] == 200
+    assert told["round_trip_ms"] > 0
+
+
+async def test_options_that_are_refused_exit_1_with_one_line(registrar):
+    result = await command_beside("options", f"sip:bob@127.0.0.1:{registrar.address[1]}")
+    assert result.exit_code == 1
+    assert "Status      480 " in result.stdout
+    assert result.stderr.splitlines() == [
+        f"callmeter: sip:bob@127.0.0.1:{registrar.address[1]} answered 480 Temporarily Unavailable"
+    ]
+
+
+# the rest
+
+
+def test_options_of_a_call_become_settings():
+    from callmeter.cli.settings import CallOptions, Srtp  # noqa: PLC0415
+
+    given = CallOptions(bind="[::1]:5062", srtp=Srtp.DUAL, suites="AEAD_AES_128_GCM", avpf=True)
+    assert (given.stack_config().bind, given.stack_config().port) == ("::1", 5062)
+    assert given.media_config().srtp.method.name == "DUAL"
+    assert given.media_config().srtp.policy is SrtpPolicy.REQUIRED
+    assert given.media_config().feedback
+    assert given.endpoint_config(peer_host="::1").aor == "sip:callmeter@[::1]"
+    assert CallOptions().media_config().srtp.policy is SrtpPolicy.DISABLED
+    assert CallOptions(bind="::1").stack_config().port == 0
+
+
+def test_every_source_has_a_name(tmp_path):
+    assert repr(source_of("tone")) == repr(Tone(440))
+    assert source_of("echo") is None
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"RIFF")
+    with pytest.raises(ConfigurationError):
+        source_of(str(broken))
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (events.Ringing(0.0, 180, "Ringing"), "ringing: 180 Ringing"),
+        (events.EarlyMedia(0.0, 183), "early media with the 183"),
+        (events.MediaSourceChanged(0.0, "192.0.2.1:4"), "media now from 192.0.2.1:4"),
+        (events.MediaSourceChanged(0.0, ssrc=7), "media now with SSRC 0x00000007"),
+        (events.MediaSilent(0.0, 2.0), "no media for 2 s"),
+        (
+            events.MediaUnreadable(0.0, 100, looks_like_plain_rtp=True),
+            "100 packets cannot be decrypted: they look like plain RTP",
+        ),
+        (
+            events.MediaUnreadable(0.0, 100, looks_like_plain_rtp=False),
+            "100 packets cannot be decrypted: the keys differ",
+        ),
+        (events.InfoReceived(0.0, "", b"x"), "INFO: no type, 1 octets"),
+        (events.Held(0.0, by_peer=True), "held by the peer"),
+        (events.Held(0.0, by_peer=False), "held"),
+        (events.Resumed(0.0, by_peer=True), "resumed by the peer"),
+        (events.Resumed(0.0, by_peer=False), "resumed"),
+        (events.CallEvent(0.0), "CallEvent"),
+    ],
+)
+def test_events_are_told_in_words(event, words):
+    assert _words(event) == words
+
+
+def test_an_interrupt_exits_1(capsys):
+    async def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    with pytest.raises(BaseException) as caught:
+        run(interrupted())
+    assert caught.value.exit_code == 1
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_mistake_of_ours_is_not_hidden():
+    async def broken() -> int:
+        raise ExceptionGroup("two", [ZeroDivisionError(), ValueError()])
+
+    with pytest.raises(ExceptionGroup):
+        run(broken())
+
+
+def test_without_typer_it_says_what_to_install(tmp_path):
+    (tmp_path / "typer.py").write_text("raise ModuleNotFoundError(name='typer')")
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    done = subprocess.run(
+        [*PROGRAM, "demo"],
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.returncode == 1
+    assert done.stderr.decode().strip() == (
+        "callmeter: the command line needs typer: pip install 'callmeter[cli]'"
+    )
+
+
+def test_another_module_that_is_missing_is_no_hint_to_install_typer(monkeypatch):
+    from callmeter.cli import main  # noqa: PLC0415
+
+    monkeypatch.setitem(sys.modules, "callmeter.cli.app", None)
+    with pytest.raises(ModuleNotFoundError):
+        main()
