@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from callmeter.errors import SipSyntaxError
+    from callmeter.errors import SipSyntaxError, TransportError
     from callmeter.sip.message import Request, Response
     from callmeter.sip.transaction.effects import Hop
 
@@ -65,11 +65,17 @@ class Received:
             apart.
         outgoing: Octets for the layer below.
         closed: The peer has said goodbye in this layer.
+        error: What ended the layer after `data`.
+        pong: The peer has answered the keep-alive that `ping` made.
+        pending: A message has begun and is not whole; only where the layer keeps messages apart.
     """
 
     data: tuple[bytes, ...] = ()
     outgoing: bytes = b""
     closed: bool = False
+    error: TransportError | None = None
+    pong: bool = False
+    pending: bool = False
 
 
 class ByteLayer(Protocol):

@@ -180,10 +180,7 @@ class Connection:
             raise FlowLost(f"{self.hop}: the connection has ended", destination=str(self.hop))
         waiting = len(self._outgoing) + sum(map(len, self._queued)) + len(data)
         if waiting > self._pool.limits.write_queue:
-            error = ConnectionFailed(
-                f"{self.hop}: {waiting} octets wait and the peer does not read",
-                destination=str(self.hop),
-            )
+            error = self._stuffed(waiting)
             self.fail(error)
             raise error
         if self.state is ConnectionState.OPEN:
@@ -291,15 +288,36 @@ class Connection:
         except TransportError as error:
             self.fail(error)
             return
-        self._put_below(index, received.outgoing)
+        self._answer(index, received.outgoing)
         if self.state is ConnectionState.HANDSHAKING:
             self._advance()
         for item in received.data:
             if self.state is ConnectionState.CLOSED:
                 return
             self._take(index + 1, item)
-        if received.closed and self.state is not ConnectionState.CLOSED:
-            self.fail(FlowLost(f"{self.hop}: closed by the peer", destination=str(self.hop)))
+        if self.state is ConnectionState.CLOSED:
+            return
+        if received.pong:
+            self.pong_due = None
+        if self._layers[index].keeps_messages and self.state is ConnectionState.OPEN:
+            self._expect_whole(pending=received.pending)
+        if received.error is not None:
+            self.fail(received.error)
+        elif received.closed:
+            self._ended_by_peer()
+
+    def _answer(self, index: int, data: bytes) -> None:
+        """Hand down what a layer says by itself: a peer may not ask for it without reading it."""
+        self._put_below(index, data)
+        waiting = len(self._outgoing)
+        if data and waiting > self._pool.limits.write_queue:
+            self.fail(self._stuffed(waiting))
+
+    def _stuffed(self, waiting: int) -> ConnectionFailed:
+        return ConnectionFailed(
+            f"{self.hop}: {waiting} octets wait and the peer does not read",
+            destination=str(self.hop),
+        )
 
     def _take_sip(self, data: bytes) -> None:
         framer = self._framer
@@ -321,7 +339,9 @@ class Connection:
             if framer.error is None:
                 break
             data = b""
-        pending = framer.pending and self.state is ConnectionState.OPEN
+        self._expect_whole(pending=framer.pending and self.state is ConnectionState.OPEN)
+
+    def _expect_whole(self, *, pending: bool) -> None:
         if not pending:
             self.deadline = None
         elif self.deadline is None:
@@ -343,7 +363,7 @@ class Connection:
         if self.state is ConnectionState.CLOSED:
             return
         if item is KeepAlive.PING:
-            self._write_message(PONG)
+            self._answer(len(self._layers), PONG)
         elif item is KeepAlive.PONG:
             self.pong_due = None
         elif not isinstance(item, KeepAlive):
@@ -378,13 +398,15 @@ class Connection:
         self.ping_at = at
 
     def _ping(self, now: float) -> None:
-        self.ping_at = now + self._pool.ping_interval()
-        own = next((layer.ping() for layer in reversed(self._layers)), None)
-        if own is not None:
-            self._put_below(len(self._layers) - 1, own)
+        if self.state is not ConnectionState.OPEN:
             return
+        self.ping_at = now + self._pool.ping_interval(self.hop.transport)
         self.pong_due = now + self._pool.limits.pong
-        self._write_message(PING)
+        own = self._layers[-1].ping() if self._layers else None
+        if own is None:
+            self._write_message(PING)
+        else:
+            self._put_below(len(self._layers) - 1, own)
 
     # ending
 

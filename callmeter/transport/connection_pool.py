@@ -29,6 +29,8 @@ __all__ = ["ConnectionPool"]
 SWEEP_S: Final = 0.5
 PING_FROM, PING_TO = 0.8, 1.0
 """Share of the keep-alive interval after which a ping goes out (RFC 5626 section 4.4.1)."""
+WEB_SOCKET_PING_S: Final = 30.0
+"""HTTP proxies forget a silent WebSocket sooner than others forget a TCP connection."""
 
 Address = tuple[str, str, int, str | None, int | None]
 
@@ -212,10 +214,13 @@ class ConnectionPool:
 
     # time
 
-    def ping_interval(self) -> float:
+    def ping_interval(self, transport: str = "TCP") -> float:
         """Seconds until the next keep-alive: spread, so that pings do not come in waves."""
+        longest = self.limits.keep_alive
+        if transport in {"WS", "WSS"}:
+            longest = min(longest, WEB_SOCKET_PING_S)
         share = int.from_bytes(self._entropy(2), "big") / 65_536
-        return self.limits.keep_alive * (PING_FROM + (PING_TO - PING_FROM) * share)
+        return longest * (PING_FROM + (PING_TO - PING_FROM) * share)
 
     def _sweep_later(self) -> None:
         if self._timer is None and self._live:
