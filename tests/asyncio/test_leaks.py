@@ -22,7 +22,7 @@ from callmeter.errors import CallmeterError
 from callmeter.stack import Stack
 
 LOOPBACK = "127.0.0.1"
-CALLS = int(os.environ.get("CALLMETER_LEAK_CALLS", "120"))
+CALLS = 1_000 if os.environ.get("CALLMETER_LONG") else 120
 AT_ONCE = 20
 SECURE = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED))
 HASTY = TimerConfig(t1=1 / 64, t2=0.05, t4=0.05, ring_timeout=0.2)
