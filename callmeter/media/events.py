@@ -55,7 +55,7 @@ class SsrcChanged(MediaEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceChanged(MediaEvent):
-    """Media now comes from another address than before, and is sent there."""
+    """Media now comes from another address than before; a symmetric stream sends there too."""
 
     previous: tuple[str, int]
     source: tuple[str, int]

@@ -2,8 +2,9 @@
 
 Plain RTP cannot tell the peer from an attacker who knows the port (RTP bleed, ES2017-04), so
 the signalled address is the rule. Only a symmetric stream learns another one, and only from the
-very first packets: one source, one SSRC, one payload type, rising sequence numbers, decided
-within five packets or 250 ms. After that the latch is locked until the session is negotiated
+very first packets: one source, one SSRC, one payload type, rising sequence numbers, paced like
+media, decided within 250 ms and out of five packets kept. Until these 250 ms are over a packet
+from the signalled address wins; after that the latch is locked until the session is negotiated
 anew. SRTP needs no guess: an authenticated packet proves its sender, and only such a packet
 moves the latch.
 """
@@ -22,6 +23,8 @@ LEARN_PACKETS: Final = 5
 LEARN_SECONDS: Final = 0.25
 AGREEING_PACKETS: Final = 3
 PLAUSIBLE_STEP: Final = 16
+PACED_SECONDS: Final = 0.015
+"""Three packets of 10 ms media take longer than this, three that are fired off do not."""
 
 
 class Verdict(Enum):
@@ -34,9 +37,10 @@ class Verdict(Enum):
 
 
 class _Candidate:
-    __slots__ = ("agreeing", "payload_type", "sequence", "ssrc")
+    __slots__ = ("agreeing", "payload_type", "sequence", "since", "ssrc")
 
-    def __init__(self, ssrc: int, payload_type: int, sequence: int) -> None:
+    def __init__(self, ssrc: int, payload_type: int, sequence: int, since: float) -> None:
+        self.since = since
         self.ssrc = ssrc
         self.payload_type = payload_type
         self.sequence = sequence
@@ -51,15 +55,16 @@ class Latch:
         symmetric: Whether another source may be learned at the start.
     """
 
-    __slots__ = ("_candidates", "_first_seen", "_seen", "locked", "source", "symmetric")
+    __slots__ = ("_candidates", "_closes", "_held", "_signalled", "locked", "source", "symmetric")
 
     def __init__(self, signalled: Hashable, *, symmetric: bool) -> None:
         self.source = signalled
         self.symmetric = symmetric
         self.locked = not symmetric
+        self._signalled = signalled
         self._candidates: dict[Hashable, _Candidate] = {}
-        self._seen = 0
-        self._first_seen = 0.0
+        self._held = 0
+        self._closes = float("-inf")
 
     def on_plain(
         self, source: Hashable, ssrc: int, payload_type: int, sequence: int, now: float
@@ -68,17 +73,22 @@ class Latch:
         if source == self.source:
             self._lock(source)
             return Verdict.ACCEPT
+        if source == self._signalled and now <= self._closes:
+            self._lock(source)
+            return Verdict.ACCEPT
         if self.locked:
             return Verdict.DROP
-        if not self._seen:
-            self._first_seen = now
-        self._seen += 1
-        if self._seen > LEARN_PACKETS or now - self._first_seen > LEARN_SECONDS:
+        if not self._held:
+            self._closes = now + LEARN_SECONDS
+        elif now > self._closes:
             self._lock(self.source)
             return Verdict.DROP
         candidate = self._candidates.get(source)
         if candidate is None:
-            self._candidates[source] = _Candidate(ssrc, payload_type, sequence)
+            if self._held == LEARN_PACKETS:
+                return Verdict.DROP
+            self._candidates[source] = _Candidate(ssrc, payload_type, sequence, now)
+            self._held += 1
             return Verdict.HOLD
         step = (sequence - candidate.sequence) & 0xFFFF
         if (
@@ -89,10 +99,13 @@ class Latch:
             return Verdict.DROP
         candidate.sequence = sequence
         candidate.agreeing += 1
-        if candidate.agreeing < AGREEING_PACKETS:
-            return Verdict.HOLD
-        self._lock(source)
-        return Verdict.ACCEPT
+        if candidate.agreeing >= AGREEING_PACKETS and now - candidate.since >= PACED_SECONDS:
+            self._lock(source)
+            return Verdict.ACCEPT
+        if self._held == LEARN_PACKETS:
+            return Verdict.DROP
+        self._held += 1
+        return Verdict.HOLD
 
     def on_authenticated(self, source: Hashable, *, newest: bool) -> bool:
         """Take note of an authenticated packet; True when it moved the latch.

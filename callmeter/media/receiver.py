@@ -47,7 +47,7 @@ AUTHENTICATION: Final = "authentication"
 REPLAY: Final = "replay"
 OTHER_SRTP: Final = "srtp"
 
-Held = tuple[bytes, "RtpHeader", float]
+Held = tuple["Hashable", bytes, "RtpHeader", float]
 
 
 class StreamReceiver:
@@ -226,11 +226,12 @@ class StreamReceiver:
             held, self._held = self._held, []
             if latch.source != before:
                 self._on_moved(before, arrival)
-                for earlier, earlier_header, at in held:
-                    self._account(earlier, earlier_header, at)
+                for place, earlier, earlier_header, at in held:
+                    if place == source:
+                        self._account(earlier, earlier_header, at)
             self._account(datagram, header, arrival)
         elif verdict is Verdict.HOLD:
-            self._held.append((datagram, header, arrival))
+            self._held.append((source, datagram, header, arrival))
         else:
             self.drop("source")
 

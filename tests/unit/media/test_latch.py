@@ -31,7 +31,7 @@ def test_three_agreeing_packets_from_one_place_are_learned():
     verdicts = [latch.on_plain(NAT, 1, 0, 65_534 + n & 0xFFFF, 0.02 * n) for n in range(4)]
     assert verdicts == [Verdict.HOLD, Verdict.HOLD, Verdict.ACCEPT, Verdict.ACCEPT]
     assert latch.source == NAT
-    assert latch.on_plain(PEER, 1, 0, 3, 0.1) is Verdict.DROP
+    assert latch.on_plain(PEER, 1, 0, 3, 0.3) is Verdict.DROP
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,34 @@ def test_packets_that_disagree_prove_nothing(ssrc, payload_type, sequence):
     assert not latch.locked
 
 
-def test_the_window_closes_after_five_packets():
+def test_five_packets_are_kept_and_then_nobody_new_is_listened_to():
     latch = Latch(PEER, symmetric=True)
     for number in range(LEARN_PACKETS):
         assert latch.on_plain(f"evil {number}", 1, 0, 0, 0.0) is Verdict.HOLD
-    assert latch.on_plain(NAT, 1, 0, 0, 0.0) is Verdict.DROP
+    for sequence in range(9):
+        assert latch.on_plain(NAT, 1, 0, sequence, 0.02 * sequence) is Verdict.DROP
+    assert latch.on_plain(NAT, 1, 0, 20, 0.4) is Verdict.DROP
     assert latch.locked
     assert latch.source == PEER
+
+
+def test_packets_fired_off_at_once_are_not_learned_and_real_ones_behind_them_are():
+    latch = Latch(PEER, symmetric=True)
+    verdicts = [latch.on_plain(NAT, 1, 0, sequence, 0.0001 * sequence) for sequence in range(7)]
+    assert verdicts == [Verdict.HOLD] * 5 + [Verdict.DROP] * 2
+    assert latch.on_plain(NAT, 1, 0, 7, 0.02) is Verdict.ACCEPT
+    assert latch.source == NAT
+
+
+def test_the_signalled_source_takes_a_learned_latch_back_while_the_window_is_open():
+    for at, verdict, source in ((0.2, Verdict.ACCEPT, PEER), (0.3, Verdict.DROP, EVIL)):
+        latch = Latch(PEER, symmetric=True)
+        for number in range(3):
+            latch.on_plain(EVIL, 1, 0, number, 0.02 * number)
+        assert latch.source == EVIL
+        assert latch.on_plain(PEER, 2, 0, 0, at) is verdict
+        assert latch.source == source
+        assert latch.locked
 
 
 def test_the_window_closes_after_a_quarter_of_a_second():
@@ -92,19 +113,22 @@ packets = st.lists(
 
 
 @given(packets, st.booleans())
-def test_whatever_comes_a_locked_latch_has_one_source_for_ever(sent, symmetric):
+def test_whatever_comes_few_packets_are_kept_and_a_locked_latch_only_goes_home(sent, symmetric):
     latch = Latch(PEER, symmetric=symmetric)
     now = 0.0
-    locked_on = None
-    unlearned = 0
+    kept = 0
     for source, ssrc, payload_type, sequence, pause in sent:
         now += pause
+        before, locked = latch.source, latch.locked
         verdict = latch.on_plain(source, ssrc, payload_type, sequence, now)
-        if locked_on is not None:
-            assert latch.source == locked_on
-            assert verdict is (Verdict.ACCEPT if source == locked_on else Verdict.DROP)
-        elif verdict is Verdict.HOLD:
-            unlearned += 1
-        if latch.locked:
-            locked_on = latch.source
-    assert unlearned <= LEARN_PACKETS
+        kept += verdict is Verdict.HOLD
+        if verdict is Verdict.ACCEPT:
+            assert latch.source == source
+            assert latch.locked
+        if locked:
+            assert latch.locked
+            assert latch.source in {before, PEER}
+            assert verdict is not Verdict.HOLD
+        if not symmetric:
+            assert latch.source == PEER
+    assert kept <= LEARN_PACKETS

@@ -274,6 +274,21 @@ def test_a_peer_behind_a_nat_is_learned_and_its_first_packets_count(lab):
     assert stream.statistics().receive.packets_received == 51
 
 
+def test_packets_kept_of_somebody_else_are_not_counted_when_a_peer_is_learned(lab):
+    signalled, nat, attacker = lab.socket(), lab.socket(), lab.socket()
+    stream = lab.open()
+    stream.start(lab.parameters(signalled))
+    attacker.sendto(lab.rtp(7000, ssrc=666), target(stream))
+    for sequence in range(20):
+        nat.sendto(lab.rtp(sequence), target(stream))
+        lab.run(0.02)
+    statistics = stream.statistics()
+    assert statistics.source == nat.getsockname()
+    assert statistics.receive.packets_received == 20
+    assert statistics.receive.ssrc_switches == 0
+    assert lab.fetch_all(attacker) == []
+
+
 def test_an_authenticated_packet_moves_media_and_a_forged_one_does_not(lab):
     signalled, attacker, moved = lab.socket(), lab.socket(), lab.socket()
     line = lab.line()
