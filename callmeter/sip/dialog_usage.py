@@ -298,7 +298,6 @@ class DialogUsage(Usage):
     def _on_bye_done(self, sent: ClientRequest, cause: str) -> list[Effect]:
         if sent is not self._bye:
             return []  # sent after the end, or to a fork
-        self._bye = None
         end = self._end
         if end is None or (isinstance(end, Ended) and cause != "bye-sent"):
             end = Ended(self._session, cause)

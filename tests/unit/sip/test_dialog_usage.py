@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callmeter.errors import LocalProtocolError
+from callmeter.sip.dialog import DialogState
 from callmeter.sip.invite_session import SessionState
 from callmeter.sip.session_events import (
     Ended,
@@ -29,6 +30,8 @@ def test_a_bye_from_the_peer_ends_the_session(rig, session):
     response, event = rig.deliver(rig.within(session, "BYE"))
     assert response.response.status == 200
     assert event == Ended(session, "bye-received")
+    assert session.dialog.state is DialogState.TERMINATED
+    assert not session.answered
     assert len(rig.core) == 0
     assert rig.status(rig.within(session, "BYE", cseq=3)) == 481
 

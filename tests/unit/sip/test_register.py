@@ -224,6 +224,14 @@ def test_a_success_forgets_the_intervals_that_were_raised_before_it(rig, registe
     only(rig.answer(order, 423, headers=[("Min-Expires", "90")]), SendRequest)
 
 
+@pytest.mark.parametrize(("octet", "low", "high"), [(0, 15, 15), (255, 29.99, 30)])
+def test_the_first_wait_after_a_failure_is_half_a_minute_at_most(rig, registered, octet, low, high):
+    order = only(rig.advance(540), SendRequest)
+    rig.agent.entropy = lambda octets: bytes([octet]) * octets
+    only(rig.answer(order, 300), RegistrationFailed)
+    assert low <= registered.retry_at - rig.now <= high
+
+
 def test_retry_after_decides_when_a_refresh_is_tried_again(rig, registered):
     order = only(rig.advance(540), SendRequest)
     rig.answer(order, 503, headers=[("Retry-After", "77")])

@@ -48,6 +48,18 @@ def test_a_provisional_response_is_repeated_each_minute_until_the_answer(rig):
     assert rig.advance(200) == []
 
 
+@pytest.mark.parametrize("status", [101, 199])
+def test_each_provisional_status_may_be_sent(rig, status):
+    (order,) = rig.incoming().progress(status, 0.0)
+    assert order.response.status == status
+
+
+@pytest.mark.parametrize("status", [300, 699])
+def test_each_refusal_may_be_sent(rig, status):
+    order, _ = rig.incoming().reject(status, 0.0)
+    assert order.response.status == status
+
+
 @pytest.mark.parametrize("status", [100, 99, 200])
 def test_progress_takes_provisional_statuses_only(rig, status):
     with pytest.raises(ValueError, match="101 to 199"):
@@ -76,6 +88,7 @@ def test_a_2xx_is_repeated_from_t1_to_t2_until_the_ack_comes(rig):
     assert (order.response.status, order.response.body) == (200, ANSWER)
     assert order.response.headers.get("Contact") == "<sip:alice-7f@192.0.2.1:5060>"
     assert session.state is SessionState.ANSWERED
+    assert session.last_response is order.response
     times = []
     while rig.now < 20:
         assert rig.advance(rig.core.next_deadline() - rig.now) == [order]
