@@ -176,6 +176,11 @@ class Target:
     port: int
     name: str
 
+    @property
+    def destination(self) -> tuple[str, str, int]:
+        """Transport name, address and port: what makes two targets the same server."""
+        return self.transport.name, self.address, self.port
+
     def __str__(self) -> str:
         address = f"[{self.address}]" if ":" in self.address else self.address
         return f"{self.transport.name} {address}:{self.port}"
@@ -428,8 +433,8 @@ class ServerLocation:
 
     def _take(self, transport: Transport, host: str, address: str, port: int) -> None:
         target = Target(transport, host, address, port, self.domain)
-        known = {(one.transport, one.address, one.port) for one in self.targets}
-        if len(known) < self._limit and (transport, address, port) not in known:
+        known = {one.destination for one in self.targets}
+        if len(known) < self._limit and target.destination not in known:
             self.targets += (target,)
 
 
