@@ -7,13 +7,16 @@ Durations are seconds, sizes octets, unless the name says otherwise.
 from __future__ import annotations
 
 import ipaddress
+import warnings
 from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum, StrEnum
 from typing import Self
 
+from callmeter import certificates
 from callmeter.errors import ConfigurationError
 
 __all__ = [
+    "ClientCertificates",
     "Codec",
     "ConnectionLimits",
     "Credentials",
@@ -130,27 +133,59 @@ class TlsVerify(Enum):
     """Not at all: a last resort."""
 
 
+class ClientCertificates(Enum):
+    """What a TLS server of ours wants of its clients."""
+
+    IGNORED = "ignored"
+    """Clients are not asked for a certificate."""
+    OPTIONAL = "optional"
+    """Clients are asked; one that is given has to be valid."""
+    REQUIRED = "required"
+    """No valid certificate, no connection: mutual TLS."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TlsConfig:
-    """TLS for SIP: PEM *content*, not paths.
+    """TLS for SIP: PEM *content*, not paths; checked when it is given.
+
+    A certificate that expires within 30 days is reported by
+    `callmeter.certificates.CertificateWarning`.
 
     Attributes:
         verify: How the server certificate is verified.
-        ca: PEM of the CA certificates to trust under `CUSTOM`.
-        certificate: PEM of the own certificate, with its chain.
-        private_key: PEM of its key.
+        ca: PEM of the CA certificates to trust: those of servers under `CUSTOM`, and those of
+            clients. The own certificate has to chain to them as well.
+        certificate: PEM of the own certificate, followed by those that issued it.
+        private_key: PEM of its key, not encrypted.
+        strict_wildcards: Take no certificate for `*.example.com` (RFC 5922 section 7.2).
+        client_certificates: What our own TLS server wants of its clients; needs `ca`.
     """
 
     verify: TlsVerify = TlsVerify.SYSTEM
     ca: str | None = None
     certificate: str | None = None
     private_key: str | None = field(default=None, repr=False)
+    strict_wildcards: bool = False
+    client_certificates: ClientCertificates = ClientCertificates.IGNORED
 
     def __post_init__(self) -> None:
         if self.verify is TlsVerify.CUSTOM and not self.ca:
             raise ConfigurationError("TlsVerify.CUSTOM needs the ca to trust")
+        if self.client_certificates is not ClientCertificates.IGNORED and not self.ca:
+            raise ConfigurationError("client_certificates are checked against ca: give one")
         if (self.certificate is None) != (self.private_key is None):
             raise ConfigurationError("certificate and private_key go together")
+        if self.ca is not None or self.certificate is not None:
+            for text in self._check_pem():
+                warnings.warn(text, certificates.CertificateWarning, stacklevel=3)
+
+    def _check_pem(self) -> tuple[str, ...]:
+        found: tuple[str, ...] = ()
+        if self.ca is not None:
+            found += certificates.check_authorities(self.ca)
+        if self.certificate is not None and self.private_key is not None:
+            found += certificates.check_own_certificate(self.certificate, self.private_key, self.ca)
+        return found
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pickle
 import pytest
 
 from callmeter.config import (
+    ClientCertificates,
     Codec,
     ConnectionLimits,
     Credentials,
@@ -24,8 +25,11 @@ from callmeter.config import (
     Transport,
 )
 from callmeter.errors import ConfigurationError
+from callmeter.testing.certificates import Authority
 
 SECRET = "s3cret-w0rd"
+AUTHORITY = Authority()
+OWN = AUTHORITY.issue("alice.example.com")
 
 
 @pytest.mark.parametrize(
@@ -34,6 +38,10 @@ SECRET = "s3cret-w0rd"
         (lambda: TlsConfig(verify=TlsVerify.CUSTOM), "CUSTOM needs the ca"),
         (lambda: TlsConfig(certificate="PEM"), "go together"),
         (lambda: TlsConfig(private_key="PEM"), "go together"),
+        (
+            lambda: TlsConfig(client_certificates=ClientCertificates.REQUIRED),
+            "checked against ca",
+        ),
         (lambda: Credentials("", "x"), "username may not be empty"),
         (lambda: Credentials("a\r\nb", "x"), "username may not contain"),
         (lambda: Credentials("a", "x\n"), "password may not contain"),
@@ -93,7 +101,12 @@ def full_config() -> EndpointConfig:
             ports=(16_384, 16_385),
             dscp=0,
         ),
-        tls=TlsConfig(certificate="PEM", private_key=SECRET, verify=TlsVerify.CUSTOM, ca="PEM"),
+        tls=TlsConfig(
+            certificate=OWN.certificate,
+            private_key=OWN.private_key,
+            verify=TlsVerify.CUSTOM,
+            ca=AUTHORITY.pem,
+        ),
         outbound_proxy="192.0.2.9:5061",
         display_name="Alice",
     )
@@ -109,8 +122,9 @@ def test_settings_survive_pickling_and_can_be_keys(config):
 
 
 def test_no_secret_is_in_the_text_of_a_setting():
-    assert SECRET not in repr(full_config())
-    assert SECRET not in str(full_config())
+    for text in (repr(full_config()), str(full_config())):
+        assert SECRET not in text
+        assert "PRIVATE KEY" not in text
 
 
 @pytest.mark.parametrize(
@@ -119,6 +133,7 @@ def test_no_secret_is_in_the_text_of_a_setting():
         lambda: Credentials("", SECRET),
         lambda: Credentials("alice", f"{SECRET}\n"),
         lambda: TlsConfig(private_key=SECRET),
+        lambda: TlsConfig(certificate=OWN.certificate, private_key=SECRET),
         lambda: EndpointConfig(f"sip:alice:{SECRET}@example.com"),
     ],
 )
