@@ -171,7 +171,7 @@ async def test_encrypted_reports_give_the_round_trip_time(phone, baresip, rtcp_m
             if round_trip is not None:
                 break
     assert round_trip is not None
-    assert 0 < round_trip < 100
+    assert 0 <= round_trip < 100  # milliseconds; 0 is what a loopback may round to
     assert "failed to decrypt" not in bob.tail()
 
 
