@@ -207,16 +207,20 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Benchmarks: `nox -s bench -- FILE...`; without names, every file of benchmarks/micro."""
+    """Benchmarks: all, or `nox -s bench -- benchmarks/macro/secure_calls.py --calls 200`."""
     _install(session, *_group("bench"))
-    micro = sorted(str(path) for path in (ROOT / "benchmarks" / "micro").glob("*.py"))
-    for script in session.posargs or micro:
-        session.run("python", "-P", script)
+    if session.posargs:
+        session.run("python", "-P", *session.posargs)
+        return
+    scripts = sorted((ROOT / "benchmarks").glob("m[ai]cro/*.py"))
+    for script in scripts:
+        session.run("python", "-P", str(script))
 
 
 @nox.session(default=False)
 def soak(session: nox.Session) -> None:
-    """The long form of the tests marked slow."""
+    """The long form of the fuzz tests and of those marked slow."""
     _install(session, *_group("tests"))
     session.env["CALLMETER_LONG"] = "1"
-    _pytest(session, "-m", "slow", *OWN_TESTS, "tests/interop", *session.posargs)
+    _pytest(session, "tests/fuzz", *session.posargs)
+    _pytest(session, "-m", "slow", "tests/asyncio", *session.posargs)
