@@ -84,9 +84,11 @@ def parse_name_server(text: str) -> NameServer:
         raise ConfigurationError(f"{text!r} is no name server: 'host' or 'host:port'")
     if not port:
         return host, DNS_PORT
-    if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) <= MAX_PORT):
-        raise ConfigurationError(f"the port of name server {text!r} is 1 to {MAX_PORT}")
-    return host, int(port)
+    digits = port.isascii() and port.isdigit() and len(port) <= len(str(MAX_PORT))
+    number = int(port) if digits else 0
+    if not 0 < number <= MAX_PORT:
+        raise ConfigurationError(f"the port of name server {text[:80]!r} is 1 to {MAX_PORT}")
+    return host, number
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
