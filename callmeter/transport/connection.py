@@ -265,10 +265,10 @@ class Connection:
                 return
 
     def _ended_by_peer(self) -> None:
-        if self.state is ConnectionState.HANDSHAKING and self._layers:
+        for layer in self._layers[: self._started]:
             try:
-                # The layer knows best what an end in the middle of its handshake means.
-                self._layers[max(self._started - 1, 0)].receive(b"")
+                # A layer knows best what an end in the middle of its handshake means.
+                layer.receive(b"")
             except TransportError as error:
                 self.fail(error)
                 return
