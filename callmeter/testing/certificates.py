@@ -96,7 +96,8 @@ class Authority:
 
         Args:
             names: Entries of the subjectAltName: a `sip:` or `sips:` URI, an IP address, or a
-                DNS name of whatever shape; without any there is no such extension.
+                DNS name of whatever shape (`DNS:192.0.2.1` for one that looks like an address);
+                without any there is no such extension.
             common_name: Of the subject; None leaves it empty.
             starts: When it becomes valid, from now on.
             ends: When it expires, from now on.
@@ -141,6 +142,8 @@ def _common_name(text: str) -> x509.Name:
 def _general_name(text: str) -> x509.GeneralName:
     if text.startswith(("sip:", "sips:", "SIP:")):
         return x509.UniformResourceIdentifier(text)
+    if text.startswith("DNS:"):
+        return x509.DNSName(text.removeprefix("DNS:"))
     try:
         return x509.IPAddress(ipaddress.ip_address(text))
     except ValueError:
