@@ -21,6 +21,7 @@ from callmeter.media_session import MediaSession, check_media
 from callmeter.registration import Registration
 from callmeter.sip.headers import NameAddr
 from callmeter.sip.identity import Identity
+from callmeter.sip.message import Headers
 from callmeter.sip.session_events import (
     IncomingInvite,
     Registered,
@@ -69,9 +70,7 @@ class Endpoint:
     """
 
     def __init__(self, config: EndpointConfig, stack: Stack | None = None) -> None:
-        aor = parse_uri(config.aor)
-        if not isinstance(aor, SipUri):
-            raise ConfigurationError(f"aor {config.aor!r} is not a SIP URI")
+        aor = _setting("aor", config.aor)
         check_media(config.media)
         self.config = config
         self.aor = config.aor
@@ -108,6 +107,8 @@ class Endpoint:
             self.contact_user = stack.contact_user_for(self.aor_user or "callmeter")
             stack.attach(self)
             entered.callback(stack.detach, self)
+            self.core.dialog_limit = stack.config.limits.dialogs
+            self._incoming = asyncio.Queue()
             local = stack.transport.listening()
             self.core.identity = self._identity(*local)
             self._home = (local, "udp")
@@ -230,9 +231,9 @@ class Endpoint:
 
     def _start(self, call: Call, uri: SipUri, offer: bytes, headers: dict[str, str] | None) -> None:
         stack = self.stack
-        session, effects = self.core.invite(
-            uri, stack.now, body=offer, headers=tuple((headers or {}).items())
-        )
+        # Checked before there is a session that could be left behind.
+        lines = Headers((headers or {}).items())
+        session, effects = self.core.invite(uri, stack.now, body=offer, headers=lines)
         self._calls[session] = call
         call.begin(session, stack.now)
         stack.run(self, effects)
@@ -374,14 +375,10 @@ class Endpoint:
     def _registrar(self) -> SipUri:
         if self.config.registrar is None:
             return SipUri(self._aor_uri.scheme, self._aor_uri.host, self._aor_uri.port)
-        text = self.config.registrar
-        uri = parse_uri(text if text.lower().startswith(("sip:", "sips:")) else f"sip:{text}")
-        if not isinstance(uri, SipUri):
-            raise ConfigurationError(f"registrar {text!r} is not a SIP URI")
-        return uri
+        return _setting("registrar", self.config.registrar)
 
     def _target(self, target: str) -> SipUri:
-        if not target.lower().startswith(("sip:", "sips:")):
+        if not target.lower().startswith(("sip:", "sips:", "tel:")):
             aor = self._aor_uri
             suffix = "" if "@" in target else f"@{str(aor.aor()).rpartition('@')[2]}"
             target = f"{aor.scheme}:{target}{suffix}"
@@ -394,10 +391,19 @@ class Endpoint:
         return uri
 
 
-def _proxy_uri(text: str) -> SipUri:
-    uri = parse_uri(text if text.lower().startswith(("sip:", "sips:")) else f"sip:{text}")
+def _setting(name: str, text: str) -> SipUri:
+    """The URI of a setting; `sip:` may be left out."""
+    try:
+        uri = parse_uri(text if text.lower().startswith(("sip:", "sips:")) else f"sip:{text}")
+    except SipSyntaxError as error:
+        raise ConfigurationError(f"{name} {text!r} is not a SIP URI: {error}") from None
     if not isinstance(uri, SipUri):
-        raise ConfigurationError(f"outbound_proxy {text!r} is not a SIP URI")
+        raise ConfigurationError(f"{name} {text!r} is not a SIP URI")
+    return uri
+
+
+def _proxy_uri(text: str) -> SipUri:
+    uri = _setting("outbound_proxy", text)
     return uri if uri.lr else uri.with_params(lr=None)
 
 

@@ -201,6 +201,10 @@ class Stack:
             return user
         return f"{user}-{secrets.token_hex(4)}"
 
+    def serves(self, user: StackUser) -> bool:
+        """Whether this endpoint has not left."""
+        return self._users.get(user.contact_user) is user
+
     def start_task(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine in the stack's own task group."""
         if self._tasks is None or self._exit is None:
@@ -211,7 +215,7 @@ class Stack:
 
     @property
     def idle(self) -> bool:
-        """Whether no transaction, request or media stream is under way."""
+        """Whether no request, transaction or dialog is under way."""
         return self._dispatch.idle
 
     @property
@@ -277,7 +281,9 @@ class Stack:
         if not isinstance(request, Request) or request.method == "ACK":
             return
         try:
-            response = request.create_response(error.status, str(error)[:80])
+            response = request.create_response(
+                error.status, str(error)[:80], to_tag=secrets.token_hex(8)
+            )
             self.transport.send(response.to_bytes(), source)
         except CallmeterError:
             return
@@ -367,7 +373,7 @@ class Stack:
         if user is None:
             self.counters.unroutable += 1
             if key is not None:
-                status = 481 if request.to.tag else 404
+                status = 481 if request.to.tag or request.method == "CANCEL" else 404
                 self.push(
                     None,
                     self.transactions.respond(

@@ -199,22 +199,25 @@ class TransportLayer:
 
         Raises:
             ResolutionFailed: The name has no address.
+            ConnectionFailed: No such transport is open.
         """
         hop = self.numeric_hop(uri, transport)
         if hop is not None:
             return [hop]
         port = uri.port or transport.default_port
+        own = self._transport(Hop(transport.name, uri.host, port)).local[0]
         try:
             found = await self._loop.getaddrinfo(
                 uri.host, port, type=socket.SOCK_DGRAM, proto=socket.IPPROTO_UDP
             )
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
+            # UnicodeError: a label that no DNS name has, which a peer may well send.
+            reason = getattr(error, "strerror", None) or str(error)
             raise ResolutionFailed(
-                f"no address for {uri.host}: {error.strerror or error}",
+                f"no address for {uri.host}: {reason}",
                 destination=f"{transport.name} {uri.host}",
-                attempts=(f"A/AAAA {uri.host}: {error.strerror or error}",),
+                attempts=(f"A/AAAA {uri.host}: {reason}",),
             ) from error
-        own = self._transports[transport.name].local[0]
         hops = [
             Hop(transport.name, str(address[0]), port)
             for _, _, _, _, address in found
