@@ -64,6 +64,10 @@ class DispatchShell(Protocol):
         """The loop clock."""
         ...
 
+    def serves(self, user: StackUser) -> bool:
+        """Whether this endpoint has not left."""
+        ...
+
     def push(self, user: StackUser | None, effects: Iterable[object]) -> None:
         """Queue effects of a core, or of the transaction layer (None)."""
 
@@ -174,6 +178,7 @@ class RequestDispatch:
         """The endpoint has left; its transactions go without a word to the peer."""
         for key in [key for key, owner in self._owners.items() if owner.user is user]:
             self.forget(key)
+        self._cancelled = {pair for pair in self._cancelled if pair[0] != id(user)}
 
     # flows
 
@@ -240,12 +245,19 @@ class RequestDispatch:
         try:
             hops = await self._shell.transport.resolve(target, transport)
         except TransportError as error:
-            if token is not None:
-                self._cancelled.discard((id(user), token))
-            self._fail(user, token, str(error))
+            if not self._is_void(user, token):
+                self._fail(user, token, str(error))
         else:
-            self._send(user, token, request, hops)
+            if not self._is_void(user, token):
+                self._send(user, token, request, hops)
         self._shell.settle()
+
+    def _is_void(self, user: StackUser, token: int | None) -> bool:
+        """Whether a request that waited was cancelled, or its endpoint has left."""
+        if token is not None and (id(user), token) in self._cancelled:
+            self._cancelled.discard((id(user), token))
+            return True
+        return not self._shell.serves(user)
 
     def cancel(self, user: StackUser, token: int) -> None:
         """Cancel an INVITE of ours, also one that has not left yet."""
@@ -254,6 +266,10 @@ class RequestDispatch:
             self._cancelled.add((id(user), token))
             self._fail(user, token, "cancelled before it was sent")
             return
+        owner = self._owners.get(key)
+        if owner is not None and owner.attempt is not None:
+            # Nobody else's phone is to ring for a call that was given up.
+            owner.attempt.hops.clear()
         _, effects = self._shell.transactions.cancel(key, self._shell.now)
         self._shell.push(None, effects)
 
@@ -262,8 +278,6 @@ class RequestDispatch:
     ) -> None:
         if token is None:
             self._send_ack(user, request, next(iter(hops)))
-        elif (id(user), token) in self._cancelled:
-            self._cancelled.discard((id(user), token))
         else:
             self._launch(Attempt(user, token, request, deque(self._by_size(request, hops))))
 
@@ -309,11 +323,10 @@ class RequestDispatch:
         try:
             await self._shell.transport.connect(hop)
         except TransportError as error:
-            self._next_target(attempt, str(error))
+            if not self._is_void(attempt.user, attempt.token):
+                self._next_target(attempt, str(error))
         else:
-            if (id(attempt.user), attempt.token) in self._cancelled:
-                self._cancelled.discard((id(attempt.user), attempt.token))
-            else:
+            if not self._is_void(attempt.user, attempt.token):
                 self._start(attempt, hop)
         self._shell.settle()
 
