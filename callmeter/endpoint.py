@@ -299,10 +299,10 @@ class Endpoint:
                 answer = self._requests.get(token)
                 if answer is not None and not answer.done():
                     answer.set_result(response)
-            case RequestFailed(token, _, cause):
+            case RequestFailed(token, _, cause, error):
                 answer = self._requests.get(token)
                 if answer is not None and not answer.done():
-                    answer.set_exception(_request_error(cause))
+                    answer.set_exception(_request_error(cause, error))
             case _:
                 call = self._calls.get(getattr(event, "session", None))
                 if call is not None:
@@ -407,7 +407,7 @@ def _proxy_uri(text: str) -> SipUri:
     return uri if uri.lr else uri.with_params(lr=None)
 
 
-def _request_error(cause: str) -> Exception:
+def _request_error(cause: str, error: str) -> Exception:
     if cause == "timeout":
         return CallTimedOut("no final response", timer="F")
-    return TransportError(cause)
+    return TransportError(error or cause)

@@ -411,6 +411,8 @@ class RequestDispatch:
 
 def next_hop_uri(request: Request) -> SipUri | None:
     """Where a request goes: a topmost Route with `lr`, else the Request-URI (RFC 3261 8.1.2)."""
+    if request.next_hop is not None:
+        return request.next_hop if isinstance(request.next_hop, SipUri) else None
     routes = request.routes
     if routes and isinstance(routes[0].uri, SipUri) and routes[0].uri.lr:
         return routes[0].uri

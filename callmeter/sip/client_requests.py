@@ -49,9 +49,19 @@ class ClientRequest:
         next_cseq: Gives the CSeq number of a repetition.
         challenges: How many were answered.
         abandoned: No further challenge is to be answered.
+        error: What the network said when the request could not be sent, or empty.
     """
 
-    __slots__ = ("abandoned", "challenges", "handle", "next_cseq", "request", "token", "user")
+    __slots__ = (
+        "abandoned",
+        "challenges",
+        "error",
+        "handle",
+        "next_cseq",
+        "request",
+        "token",
+        "user",
+    )
 
     def __init__(
         self, request: Request, token: int, user: RequestUser, next_cseq: Callable[[], int]
@@ -63,6 +73,7 @@ class ClientRequest:
         self.next_cseq = next_cseq
         self.challenges = 0
         self.abandoned = False
+        self.error = ""
 
 
 class ClientRequests:
@@ -109,11 +120,14 @@ class ClientRequests:
             del self._pending[token]
         return sent.user.on_response(sent, response, now)
 
-    def on_failure(self, token: int, status: int, cause: str, now: float) -> list[Effect]:
-        """The transaction `token` ended without a final response."""
+    def on_failure(
+        self, token: int, status: int, cause: str, now: float, *, error: str = ""
+    ) -> list[Effect]:
+        """The transaction `token` ended without a final response; `error` is the network's word."""
         sent = self._pending.pop(token, None)
         if sent is None:
             return []
+        sent.error = error
         return sent.user.on_failure(sent, status, cause, now)
 
     def _new_token(self) -> int:
@@ -154,7 +168,7 @@ class PlainRequestUser:
     def on_failure(self, sent: ClientRequest, status: int, cause: str, now: float) -> list[Effect]:
         """Tell that none came."""
         del now
-        return [RequestFailed(sent.handle, status, cause)]
+        return [RequestFailed(sent.handle, status, cause, sent.error)]
 
 
 def retry_after(response: Response) -> int | None:

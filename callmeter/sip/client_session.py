@@ -120,7 +120,8 @@ class ClientInviteSession(InviteSession):
         self._invite = None
         if self.state is SessionState.CANCELLING:
             cause = "cancelled"
-        return self._finish(Failed(self, status, REASON_PHRASES[status], None, cause))
+        reason = sent.error or REASON_PHRASES[status]
+        return self._finish(Failed(self, status, reason, None, cause))
 
     def _on_provisional(self, sent: ClientRequest, response: Response) -> list[Effect]:
         if response.status > 100:  # noqa: PLR2004  a 100 creates no dialog

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from callmeter.sip.message import Response
     from callmeter.sip.uri import Uri
 
-__all__ = ["MAX_FORWARDS", "Dialog", "DialogState", "route_request", "tagged"]
+__all__ = ["MAX_FORWARDS", "Dialog", "DialogState", "routed_request", "tagged"]
 
 MAX_FORWARDS = 70
 """What a request starts with (RFC 3261 section 8.1.1.6)."""
@@ -174,8 +174,7 @@ class Dialog:
         headers.add("To", self.remote)
         headers.add("Call-ID", self.call_id)
         headers.add("CSeq", CSeq(cseq_number, method))
-        uri = route_request(self.remote_target, self.route_set, headers)
-        return Request(method, uri, headers)
+        return routed_request(method, self.remote_target, self.route_set, headers)
 
 
 def tagged(address: NameAddr, tag: str) -> NameAddr:
@@ -183,23 +182,24 @@ def tagged(address: NameAddr, tag: str) -> NameAddr:
     return NameAddr(address.uri, address.display, (("tag", tag),))
 
 
-def route_request(target: Uri, route_set: Sequence[NameAddr], headers: Headers) -> Uri:
-    """Write the Route lines and return the Request-URI (RFC 3261 section 12.2.1.1).
+def routed_request(
+    method: str, target: Uri, route_set: Sequence[NameAddr], headers: Headers
+) -> Request:
+    """A request with its Route lines and Request-URI (RFC 3261 section 12.2.1.1).
 
     A first route without `lr` is a strict router: it finds itself in the Request-URI, and the
-    target at the end of the Route.
+    target at the end of the Route. It is also the next hop, whatever the next route says.
     """
-    if not route_set:
-        return target
-    first = route_set[0].uri
-    if not isinstance(first, SipUri) or first.lr:
-        routes, uri = list(route_set), target
-    else:
-        routes = [*route_set[1:], NameAddr(target)]
-        uri = _as_request_uri(first)
+    first = route_set[0].uri if route_set else None
+    strict = isinstance(first, SipUri) and not first.lr
+    routes = [*route_set[1:], NameAddr(target)] if strict else route_set
     for route in routes:
         headers.add("Route", route)
-    return uri
+    if not isinstance(first, SipUri) or not strict:
+        return Request(method, target, headers)
+    request = Request(method, _as_request_uri(first), headers)
+    request.next_hop = request.uri
+    return request
 
 
 def _as_request_uri(uri: SipUri) -> SipUri:

@@ -210,7 +210,7 @@ class DialogUsage(Usage):
             return self._on_invite_failure(sent, status, cause)
         if sent.request.method == "BYE":
             return self._on_bye_done(sent, "bye-timeout" if cause == "timeout" else cause)
-        effects: list[Effect] = [RequestFailed(sent.handle, status, cause)]
+        effects: list[Effect] = [RequestFailed(sent.handle, status, cause, sent.error)]
         # A lost connection is not a lost dialog: the next request may find another way.
         return effects + self._lose(cause) if cause == "timeout" else effects
 

@@ -217,9 +217,13 @@ class Request(Message):
         uri: Request-URI, as `Uri` or text.
         headers: `Headers`, taken over and not copied, or pairs of name and value.
         body: The body.
+
+    Attributes:
+        next_hop: Where the request goes first when its headers do not tell, a strict router
+            (RFC 3261 section 12.2.1.1); else None.
     """
 
-    __slots__ = ("_uri", "_uri_text", "method")
+    __slots__ = ("_uri", "_uri_text", "method", "next_hop")
 
     _uri_text: str
 
@@ -235,6 +239,7 @@ class Request(Message):
         self.headers = headers if isinstance(headers, Headers) else Headers(headers)
         self.body = body
         self.method = method
+        self.next_hop: Uri | None = None
         self._uri: Uri | None = None
         if isinstance(uri, bytes):
             self._uri_text = uri.decode("utf-8", "surrogateescape")
@@ -309,6 +314,7 @@ class Request(Message):
         """An independent request of the same content."""
         request = Request(self.method, self._uri_text, self.headers.copy(), self.body)
         request._uri = self._uri
+        request.next_hop = self.next_hop
         return request
 
     def __repr__(self) -> str:

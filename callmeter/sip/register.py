@@ -140,9 +140,9 @@ class RegisterUsage(Usage):
 
     def on_failure(self, sent: ClientRequest, status: int, cause: str, now: float) -> list[Effect]:
         """The registrar stayed silent."""
-        del sent
         self._sent = None
-        return self._on_refusal(status, REASON_PHRASES[status], cause, None, now)
+        reason = sent.error or REASON_PHRASES[status]
+        return self._on_refusal(status, reason, cause, None, now)
 
     def _on_timer(self, name: TimerName, now: float) -> list[Effect]:
         del name

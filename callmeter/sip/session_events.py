@@ -242,11 +242,15 @@ class RequestAnswered:
 
 @dataclass(frozen=True, slots=True)
 class RequestFailed:
-    """No response to such a request: `cause` is `"timeout"` or `"transport"`."""
+    """No response to such a request: `cause` is `"timeout"` or `"transport"`.
+
+    `error` is what the network said, or empty.
+    """
 
     token: int
     status: int
     cause: str
+    error: str = ""
 
 
 Order = SendRequest | SendAck | CancelRequest | Respond

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from callmeter.sip.capabilities import ALLOW_HEADER
 from callmeter.sip.client_requests import ClientRequests
-from callmeter.sip.dialog import MAX_FORWARDS, route_request, tagged
+from callmeter.sip.dialog import MAX_FORWARDS, routed_request, tagged
 from callmeter.sip.headers import CSeq, NameAddr
 from callmeter.sip.message import Headers, Request, Response
 from callmeter.sip.timers import NEVER
@@ -100,7 +100,7 @@ class Agent:
         # Section 19.1.5: what a URI carries for the request to be made is not sent in it.
         uri = replace(target, headers=()).without_params("method")
         routes = [NameAddr(route) for route in self.identity.routes]
-        return Request(method, route_request(uri, routes, headers), headers)
+        return routed_request(method, uri, routes, headers)
 
     def complete(
         self,

@@ -225,8 +225,7 @@ class UserAgentCore:
 
     def on_transport_error(self, token: int, error: str, now: float) -> list[Effect]:
         """No way to send the request of `token`, now that every target was tried."""
-        del error
-        return self._agent.requests.on_failure(token, 503, "transport", now)
+        return self._agent.requests.on_failure(token, 503, "transport", now, error=error)
 
     def on_server_timeout(self, key: Key, timer: str, now: float) -> list[Effect]:
         """The layer's `TimedOut` for a server transaction: no ACK came."""

@@ -32,12 +32,12 @@ def test_the_final_response_comes_under_the_token_and_ends_the_request(rig, opti
 
 
 @pytest.mark.parametrize(
-    ("report", "status", "cause"), [("on_timeout", 408, "timeout"),
-                                    ("on_transport_error", 503, "transport")]
-)  # fmt: skip
-def test_silence_is_told_once(rig, options, report, status, cause):
+    ("report", "status", "cause", "error"),
+    [("on_timeout", 408, "timeout", ""), ("on_transport_error", 503, "transport", "F")],
+)
+def test_silence_is_told_once(rig, options, report, status, cause, error):
     assert getattr(rig.core, report)(options.token, "F", 32.0) == [
-        RequestFailed(options.token, status, cause)
+        RequestFailed(options.token, status, cause, error)
     ]
     assert getattr(rig.core, report)(options.token, "F", 32.0) == []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from callmeter.sip.dialog import Dialog, DialogState, route_request, tagged
+from callmeter.sip.dialog import Dialog, DialogState, routed_request, tagged
 from callmeter.sip.headers import NameAddr
 from callmeter.sip.message import Headers, Request, Response
 from callmeter.sip.uri import OtherUri, SipUri
@@ -120,23 +120,30 @@ def test_the_ack_bears_the_number_of_its_invite():
 
 def test_a_loose_route_set_leaves_the_target_in_the_request_uri():
     routes = [NameAddr(SipUri("sip", "p1", params=(("lr", None),))), NameAddr(SipUri("sip", "p2"))]
-    headers = Headers()
-    assert route_request(BOBS_PHONE, routes, headers) == BOBS_PHONE
-    assert headers.get_all("Route") == ["<sip:p1;lr>", "<sip:p2>"]
+    request = routed_request("BYE", BOBS_PHONE, routes, Headers())
+    assert request.uri == BOBS_PHONE
+    assert request.next_hop is None
+    assert request.headers.get_all("Route") == ["<sip:p1;lr>", "<sip:p2>"]
 
 
 def test_a_strict_router_gets_the_request_uri_and_the_target_goes_last():
     first = SipUri("sip", "p1", params=(("method", "INVITE"),), headers=(("Subject", "x"),))
     routes = [NameAddr(first), NameAddr(SipUri("sip", "p2", params=(("lr", None),)))]
-    headers = Headers()
-    assert str(route_request(BOBS_PHONE, routes, headers)) == "sip:p1"
-    assert headers.get_all("Route") == ["<sip:p2;lr>", "<sip:bob@192.0.2.2:5060>"]
+    request = routed_request("BYE", BOBS_PHONE, routes, Headers())
+    assert str(request.uri) == "sip:p1"
+    assert request.headers.get_all("Route") == ["<sip:p2;lr>", "<sip:bob@192.0.2.2:5060>"]
+
+
+def test_a_strict_router_is_the_next_hop_though_a_loose_one_tops_the_route():
+    routes = [NameAddr(SipUri("sip", "p1")), NameAddr(SipUri("sip", "p2", params=(("lr", None),)))]
+    request = routed_request("BYE", BOBS_PHONE, routes, Headers())
+    assert str(request.next_hop) == "sip:p1"
+    assert str(request.copy().next_hop) == "sip:p1"
 
 
 def test_a_route_that_is_no_sip_uri_is_left_to_the_next_hop():
-    headers = Headers()
     routes = [NameAddr(OtherUri("x", "y"))]
-    assert route_request(BOBS_PHONE, routes, headers) == BOBS_PHONE
+    assert routed_request("BYE", BOBS_PHONE, routes, Headers()).uri == BOBS_PHONE
 
 
 def test_a_request_with_a_lower_number_than_one_before_is_out_of_order():
