@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 
 import pytest
 
+from peers.certificates import Certificates
 from peers.tone import loudest
 from peers.tshark import decode
 
@@ -47,6 +50,66 @@ async def test_kamailio_refuses_a_wrong_password(kamailio, sipp):
     refused = await sipp("register", target=proxy.address, **options).result()
     assert refused.status == 1
     assert proxy.contacts("alice") == []
+
+
+@pytest.mark.interop("kamailio")
+def test_kamailio_answers_over_tls(kamailio):
+    certificates = Certificates()
+    proxy = kamailio(certificates=certificates)
+    version, answer = ask_over_tls(proxy.tls_address(), certificates)
+    assert (version, answer[:11]) == ("TLSv1.3", b"SIP/2.0 200")
+    version, answer = ask_over_tls(proxy.tls_address("tls12"), certificates)
+    assert (version, answer[:11]) == ("TLSv1.2", b"SIP/2.0 200")
+
+
+@pytest.mark.interop("kamailio")
+@pytest.mark.parametrize(
+    ("listener", "reason"),
+    [
+        ("expired", "certificate has expired"),
+        ("wrong-name", "certificate is not valid for '127.0.0.1'"),
+        ("untrusted", "unable to get local issuer certificate"),
+    ],
+)
+def test_the_failing_certificates_of_kamailio_fail(kamailio, listener, reason):
+    certificates = Certificates()
+    proxy = kamailio(certificates=certificates)
+    with pytest.raises(ssl.SSLCertVerificationError, match=reason):
+        ask_over_tls(proxy.tls_address(listener), certificates)
+
+
+@pytest.mark.interop("kamailio")
+@pytest.mark.parametrize(("trusted", "alert"), [(None, "required"), (False, "unknown ca")])
+def test_kamailio_wants_a_client_certificate_of_its_authority(kamailio, tmp_path, trusted, alert):
+    certificates = Certificates()
+    proxy = kamailio(certificates=certificates)
+    address = proxy.tls_address("mutual")
+    refused = None if trusted is None else certificates.client(trusted=trusted)
+    with pytest.raises(ssl.SSLError, match=alert):
+        ask_over_tls(address, certificates, refused, tmp_path)
+    _, answer = ask_over_tls(address, certificates, certificates.client(), tmp_path)
+    assert answer.startswith(b"SIP/2.0 200")
+
+
+def ask_over_tls(address, certificates, client=None, folder=None):
+    """OPTIONS to the server itself by way of Python's own TLS: version and answer."""
+    host, _, port = address.partition(":")
+    context = ssl.create_default_context(cadata=certificates.ca)
+    if client is not None:
+        (folder / "client.pem").write_text("".join(client), encoding="ascii")
+        context.load_cert_chain(folder / "client.pem")
+    request = (
+        f"OPTIONS sip:{address};transport=tls SIP/2.0\r\n"
+        f"Via: SIP/2.0/TLS 127.0.0.1:9;branch=z9hG4bK1;rport\r\nMax-Forwards: 70\r\n"
+        f"From: <sip:a@example.test>;tag=1\r\nTo: <sip:{address}>\r\nCall-ID: 1\r\n"
+        f"CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+    )
+    with (
+        socket.create_connection((host, int(port)), timeout=5) as plain,
+        context.wrap_socket(plain, server_hostname=host) as secure,
+    ):
+        secure.sendall(request.encode("ascii"))
+        return secure.version(), secure.recv(4096)
 
 
 @pytest.mark.interop("baresip", "kamailio", "tshark")

@@ -7,8 +7,12 @@ import json
 import socket
 from pathlib import Path
 from string import Template
+from typing import TYPE_CHECKING
 
 from peers.program import HOST, Program, free_ports, tcp_listening, udp_bound
+
+if TYPE_CHECKING:
+    from peers.certificates import Certificates
 
 DOMAIN = "example.test"
 PASSWORD = "secret"
@@ -16,7 +20,7 @@ USERS = ("alice", "bob", "carol", *(f"u{number}" for number in range(1, 10)))
 
 CONFIGURATION = Template("""\
 #!KAMAILIO
-# Registrar and record-routing proxy on $host:$port, UDP and TCP.
+# Registrar and record-routing proxy on $host:$port, UDP and TCP, and TLS where asked for.
 debug=2
 log_stderror=yes
 fork=yes
@@ -26,6 +30,7 @@ auto_aliases=no
 mpath="$modules"
 listen=udp:$host:$port
 listen=tcp:$host:$port
+$tls_listeners
 alias="$domain"
 
 loadmodule "jsonrpcs.so"
@@ -42,6 +47,7 @@ loadmodule "siputils.so"
 loadmodule "sanity.so"
 loadmodule "auth.so"
 loadmodule "htable.so"
+$tls_module
 
 modparam("jsonrpcs", "transport", 4)
 modparam("jsonrpcs", "dgram_socket", "$folder/rpc")
@@ -140,6 +146,31 @@ route[CALLER] {
 }
 """)
 
+# Listener: its certificate, and what it asks of the client.
+TLS_LISTENERS = {
+    "good": ("good", "TLSv1.2+", "no"),
+    "mutual": ("good", "TLSv1.2+", "yes"),
+    "tls12": ("good", "TLSv1.2", "no"),
+    "expired": ("expired", "TLSv1.2+", "no"),
+    "wrong-name": ("wrong-name", "TLSv1.2+", "no"),
+    "untrusted": ("untrusted", "TLSv1.2+", "no"),
+}
+TLS_SECTION = Template("""\
+[$name]
+method = $method
+verify_certificate = $asks
+require_certificate = $asks
+certificate = $folder/$certificate.pem
+private_key = $folder/$certificate.key
+ca_list = $folder/ca.pem
+
+""")
+TLS_MODULE = Template("""\
+enable_tls=yes
+loadmodule "tls.so"
+modparam("tls", "config", "$folder/tls.cfg")
+""")
+
 
 class Kamailio(Program):
     """A running kamailio; users of `USERS` with `PASSWORD` in the realm `DOMAIN`.
@@ -147,24 +178,62 @@ class Kamailio(Program):
     `fail-486@example.test` answers 486 (or any other final status from 300 on);
     `black-hole@example.test` never answers. An INVITE from a user of the domain is
     challenged with 407.
+
+    With certificates it listens for TLS too, on one port for each of `TLS_LISTENERS`: `good`,
+    `mutual` (wants a client certificate), `tls12` (no TLS 1.3), and the ones that must fail:
+    `expired`, `wrong-name`, `untrusted`.
     """
 
     name = "kamailio"
 
-    def __init__(self, folder: Path, *, digest: str = "MD5", nonce_expire: int = 300) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        digest: str = "MD5",
+        nonce_expire: int = 300,
+        certificates: Certificates | None = None,
+    ) -> None:
         super().__init__(folder)
         self.digest = digest
         self.nonce_expire = nonce_expire
-        self.port = free_ports()
+        self.certificates = certificates
+        self.port = free_ports(1 + len(TLS_LISTENERS))
 
     @property
     def address(self) -> str:
         """Where it listens, UDP and TCP."""
         return f"{HOST}:{self.port}"
 
+    def tls_address(self, listener: str = "good") -> str:
+        """Where it listens for TLS with this certificate."""
+        return f"{HOST}:{self._tls_port(listener)}"
+
+    def _tls_port(self, listener: str) -> int:
+        return self.port + 1 + list(TLS_LISTENERS).index(listener)
+
+    def _write_tls(self, certificates: Certificates) -> str:
+        """The certificates and the TLS configuration; returns the lines to listen there."""
+        certificates.write(self.folder)
+        sections = {"client:default": ("good", "TLSv1.2+", "yes")}
+        sections |= {
+            f"server:{self.tls_address(name)}": settings for name, settings in TLS_LISTENERS.items()
+        }
+        # The defaults have to come first.
+        sections = {"server:default": TLS_LISTENERS["good"], **sections}
+        text = "".join(
+            TLS_SECTION.substitute(
+                name=name, certificate=certificate, method=method, asks=asks, folder=self.folder
+            )
+            for name, (certificate, method, asks) in sections.items()
+        )
+        (self.folder / "tls.cfg").write_text(text, encoding="utf-8")
+        return "\n".join(f"listen=tls:{self.tls_address(name)}" for name in TLS_LISTENERS)
+
     def start(self) -> None:
         modules = next(Path("/usr/lib").glob("*/kamailio/modules/tm.so")).parent
         lines = (f'    $sht(passwords=>{user}) = "{PASSWORD}";' for user in USERS)
+        listeners = self._write_tls(self.certificates) if self.certificates else ""
         configuration = self.folder / "kamailio.cfg"
         configuration.write_text(
             CONFIGURATION.substitute(
@@ -173,6 +242,8 @@ class Kamailio(Program):
                 modules=f"{modules}/",
                 domain=DOMAIN,
                 folder=self.folder,
+                tls_listeners=listeners,
+                tls_module=TLS_MODULE.substitute(folder=self.folder) if listeners else "",
                 digest=self.digest,
                 nonce_expire=self.nonce_expire,
                 passwords="\n".join(lines),
