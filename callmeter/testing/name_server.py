@@ -29,6 +29,7 @@ HOST = "127.0.0.1"
 TRIES = 20
 WITHOUT_EDNS = 512
 MAX_LINKS = 16
+PREFIX = 2
 
 
 class NameServer(asyncio.DatagramProtocol):
@@ -47,6 +48,7 @@ class NameServer(asyncio.DatagramProtocol):
         truncates: Cut every UDP answer short.
         knows_edns: Whether EDNS is understood; else it is answered with FORMERR.
         delay: Seconds before an answer by UDP.
+        streams: TCP connections that are open.
         rewrite: Takes the octets of an answer and returns those that are sent.
     """
 
@@ -60,6 +62,7 @@ class NameServer(asyncio.DatagramProtocol):
         self.delay = 0.0
         self.rewrite: Callable[[bytes], bytes] = bytes
         self.port = 0
+        self.streams: set[asyncio.Transport] = set()
         self._origin = dns.name.from_text(origin)
         self._ttl = ttl
         self._transport: asyncio.DatagramTransport | None = None
@@ -85,7 +88,7 @@ class NameServer(asyncio.DatagramProtocol):
             )
             port = self._transport.get_extra_info("sockname")[1]
             try:
-                self._server = await asyncio.start_server(self._on_connection, HOST, port)
+                self._server = await loop.create_server(lambda: _Stream(self), HOST, port)
             except OSError:
                 self._transport.close()
             else:
@@ -100,6 +103,7 @@ class NameServer(asyncio.DatagramProtocol):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+        await asyncio.sleep(0)  # the loop closes sockets in its next turn
 
     def close(self) -> None:
         """Serve no longer: the port is closed, what is sent there is refused."""
@@ -107,10 +111,12 @@ class NameServer(asyncio.DatagramProtocol):
             self._transport.close()
         if self._server is not None:
             self._server.close()
+        for stream in self.streams:
+            stream.abort()
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """A question by UDP."""
-        answer = self._answer(data, datagram=True)
+        answer = self.answer(data, datagram=True)
         if answer is not None:
             asyncio.get_running_loop().call_later(self.delay, self._reply, answer, addr)
 
@@ -118,19 +124,8 @@ class NameServer(asyncio.DatagramProtocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.sendto(answer, addr)
 
-    async def _on_connection(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                length = int.from_bytes(await reader.readexactly(2), "big")
-                answer = self._answer(await reader.readexactly(length), datagram=False)
-                if answer is not None:
-                    writer.write(len(answer).to_bytes(2, "big") + answer)
-                    await writer.drain()
-        writer.close()
-
-    def _answer(self, data: bytes, *, datagram: bool) -> bytes | None:
+    def answer(self, data: bytes, *, datagram: bool) -> bytes | None:
+        """The octets that answer these; None for no answer."""
         try:
             query = dns.message.from_wire(data)
         except dns.exception.DNSException:
@@ -177,5 +172,32 @@ class NameServer(asyncio.DatagramProtocol):
                 break
             response.answer.append(link)
             name = cast("dns.name.Name", link[0].target)
-        if not any(known.is_subdomain(name) for known in self._zone.nodes):
+        ours = name.is_subdomain(self._origin)
+        if ours and not any(known.is_subdomain(name) for known in self._zone.nodes):
             response.set_rcode(dns.rcode.NXDOMAIN)
+
+
+class _Stream(asyncio.Protocol):
+    """One TCP connection: messages behind their length (RFC 1035 section 4.2.2)."""
+
+    def __init__(self, server: NameServer) -> None:
+        self._server = server
+        self._data = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._server.streams.add(self._transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  the protocol's own
+        self._server.streams.discard(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        while len(self._data) >= PREFIX:
+            end = PREFIX + int.from_bytes(self._data[:PREFIX], "big")
+            if len(self._data) < end:
+                return
+            answer = self._server.answer(self._data[PREFIX:end], datagram=False)
+            self._data = self._data[end:]
+            if answer is not None:
+                self._transport.write(len(answer).to_bytes(PREFIX, "big") + answer)
