@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from callmeter.config import Codec, SrtpMethod, SrtpPolicy
 from callmeter.errors import (
+    CallmeterError,
     ConfigurationError,
     LocalProtocolError,
     NegotiationError,
@@ -15,7 +16,6 @@ from callmeter.errors import (
     NoCommonSuite,
     ProfileMismatch,
     SrtpRequired,
-    TransportError,
 )
 from callmeter.media.parameters import StreamParameters
 from callmeter.media.sinks import Echo, WavRecorder
@@ -107,6 +107,7 @@ class MediaSession:
         self._receive_context: SrtpContext | None = None
         self._direction = Direction.SENDRECV
         self._wanted = Direction.SENDRECV
+        self._wanted_before = Direction.SENDRECV
         self._remote: RemoteTrack | None = None
         self._local: str | None = None
         self._begun = False
@@ -175,11 +176,11 @@ class MediaSession:
         """The session description of an INVITE or re-INVITE.
 
         Raises:
-            ConnectionFailed: No media port is free.
+            TransportError: No media port is free.
         """
         stream = self._open(rtcp_mux=False)
         srtp = self.config.srtp
-        self._wanted = direction
+        self._wanted_before, self._wanted = self._wanted, direction
         if self._local_line is not None:
             # A refresh names only the suite in use, with the same key: a new one would
             # reset the peer's context (RFC 4568 section 7.1.4).
@@ -212,10 +213,15 @@ class MediaSession:
             NegotiationError: Nothing in common.
             MediaSecurityError: The keys in the answer are not usable.
         """
-        tracks = self._offer_answer.receive_answer(parse_description(body))
+        try:
+            tracks = self._offer_answer.receive_answer(parse_description(body))
+        except CallmeterError:
+            self.rollback()
+            raise
         track = next((track for track in tracks if not track.rejected), None)
         if track is None:
             raise NoCommonCodec("the answer refuses every track")
+        self._check(track, track.formats)
         self._accept_keys(track)
         self._direction = track.direction.reversed
         # The answer's numbers are what it takes, the offer's what it sends (RFC 3264 section 5.1).
@@ -228,12 +234,13 @@ class MediaSession:
             SdpSyntaxError: The offer cannot be read.
             NegotiationError: Nothing in common: answer 488.
             MediaSecurityError: The keys in the offer are not usable.
+            TransportError: No media port is free.
         """
         tracks = self._offer_answer.receive_offer(parse_description(body))
         try:
             return self._answer(tracks)
-        except (NegotiationError, TransportError):
-            self._offer_answer.decline()
+        except CallmeterError:
+            self._close_offer()
             raise
 
     def _answer(self, tracks: list[RemoteTrack]) -> bytes:
@@ -246,6 +253,7 @@ class MediaSession:
         if not any(item.encoding.upper() in Codec.__members__ for item in formats):
             offered = ", ".join(item.encoding for item in chosen.formats)
             raise NoCommonCodec(f"none of the codecs offered is known here: {offered}")
+        self._check(chosen, formats)
         crypto = self._choose_keys(chosen)
         mux = chosen.rtcp_mux and self.config.rtcp_mux
         stream = self._open(rtcp_mux=mux)
@@ -268,7 +276,24 @@ class MediaSession:
 
     def rollback(self) -> None:
         """An offer of ours was refused: what was agreed before stands."""
-        self._offer_answer.rollback()
+        self._wanted = self._wanted_before
+        self._close_offer()
+
+    def _close_offer(self) -> None:
+        if self._offer_answer.offer is not None:
+            self._offer_answer.rollback()
+
+    def _check(self, track: RemoteTrack, formats: tuple[PayloadFormat, ...]) -> None:
+        """Refuse what no stream can be started with, while nothing has been changed."""
+        if not any(_is_voice(item) for item in formats):
+            raise NoCommonCodec("the answer has no audio codec that was offered")
+        version, own = _version(track.address), _version(self._address)
+        if version is None:
+            raise NegotiationError(f"the media address {track.address!r} is not an IP address")
+        if version != own:
+            raise NegotiationError(
+                f"the media address {track.address} is IPv{version}, and media here is IPv{own}"
+            )
 
     def _formats(self) -> tuple[PayloadFormat, ...]:
         config = self.config
@@ -366,16 +391,12 @@ class MediaSession:
         formats: tuple[PayloadFormat, ...],
         receivable: tuple[PayloadFormat, ...],
     ) -> None:
-        voice = next((item for item in formats if _is_voice(item)), None)
-        if voice is None:
-            raise NoCommonCodec("the answer has no audio codec that was offered")
+        voice = next(item for item in formats if _is_voice(item))
         if self.config.srtp.policy is SrtpPolicy.REQUIRED and not self.secure:
             raise SrtpRequired("no keys were agreed on, and the SRTP policy is Required")
         self.codec = voice.encoding.upper()
         self.profile = track.protocol
         self._remote = track
-        if not _is_address(track.address):
-            raise NegotiationError(f"the media address {track.address!r} is not an IP address")
         mux = self.rtcp_mux
         ptime = track.ptime or self.config.ptime
         self.ptime_ms = ptime if ptime in PTIMES else self.config.ptime
@@ -495,12 +516,12 @@ def _event_number(formats: tuple[PayloadFormat, ...]) -> int | None:
     return next((item.payload_type for item in formats if item.is_telephone_event), None)
 
 
-def _is_address(text: str) -> bool:
+def _version(address: str) -> int | None:
+    """4 or 6; None for what is no IP address."""
     try:
-        ipaddress.ip_address(text)
+        return ipaddress.ip_address(address).version
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _host_port(host: str, port: int) -> str:
