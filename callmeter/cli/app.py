@@ -9,6 +9,7 @@ from callmeter.cli.call import call
 from callmeter.cli.demo import demo
 from callmeter.cli.options import options
 from callmeter.cli.register import register
+from callmeter.cli.resolve import resolve
 
 __all__ = ["app"]
 
@@ -20,5 +21,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, call, answer, register, options):
+for command in (demo, call, answer, register, options, resolve):
     app.command()(command)

@@ -172,19 +172,31 @@ class Resolver:
         Raises:
             ResolutionFailed: There are none; `.attempts` says what was asked and answered.
         """
+        location, error = await self.explain(uri, transport, families=families, strict=strict)
+        if error is not None:
+            raise ResolutionFailed(
+                error,
+                destination=f"{transport.name} {uri.host}",
+                attempts=[str(answer) for answer in location.asked],
+            )
+        return location
+
+    async def explain(
+        self,
+        uri: SipUri,
+        transport: Transport,
+        *,
+        families: Sequence[str] | None = None,
+        strict: bool = False,
+    ) -> tuple[Location, str | None]:
+        """Like `locate`, but a failure is told and not raised: the location and the error."""
         location = self._procedure(uri, transport, families, strict=strict)
         while questions := location.questions():
             for question in questions:
                 self._begin(question)
             for question in questions:
                 location.on_answer(await self.ask(question))
-        if location.error is not None:
-            raise ResolutionFailed(
-                location.error,
-                destination=f"{transport.name} {uri.host}",
-                attempts=[str(answer) for answer in location.asked],
-            )
-        return self._healthy(location.location)
+        return self._healthy(location.location), location.error
 
     def known(
         self,

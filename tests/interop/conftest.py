@@ -28,7 +28,9 @@ P = TypeVar("P", bound=Program)
 
 EXECUTABLES = {
     "baresip": ("baresip",),
+    "bind": ("named",),
     "kamailio": ("kamailio",),
+    "knot": ("knotd",),
     "sipp": ("sipp",),
     "tshark": ("tshark", "dumpcap"),
 }
