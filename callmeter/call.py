@@ -14,15 +14,18 @@ from callmeter.errors import (
     CallmeterError,
     CallRejected,
     CallTimedOut,
+    ConfigurationError,
     LocalProtocolError,
     MediaSecurityError,
     NegotiationError,
     NoCommonSuite,
     SdpSyntaxError,
+    SipSyntaxError,
     TransportError,
 )
 from callmeter.media import events as media_events
 from callmeter.metrics.phases import Outcome, Phase
+from callmeter.rtp.telephone_event import DIGITS
 from callmeter.sdp.attributes import Direction
 from callmeter.sip.body import multipart
 from callmeter.sip.headers import parse_delta_seconds
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from callmeter.sip.client_session import ClientInviteSession
     from callmeter.sip.invite_session import InviteSession
     from callmeter.sip.message import Request, Response
+    from callmeter.sip.server_location import Location
     from callmeter.sip.transaction.key import Key
 
 __all__ = ["BAD_DESCRIPTION", "Call", "as_negotiation_error", "dtmf_of", "session_description"]
@@ -57,7 +61,13 @@ __all__ = ["BAD_DESCRIPTION", "Call", "as_negotiation_error", "dtmf_of", "sessio
 SDP = "application/sdp"
 TRYING = 100
 # What a peer's description may make us raise: the call fails, the stack does not.
-BAD_DESCRIPTION = (SdpSyntaxError, NegotiationError, MediaSecurityError, TransportError)
+BAD_DESCRIPTION = (
+    SipSyntaxError,
+    SdpSyntaxError,
+    NegotiationError,
+    MediaSecurityError,
+    TransportError,
+)
 
 
 class Call:
@@ -97,6 +107,16 @@ class Call:
         traceback: TracebackType | None,
     ) -> None:
         await self.bye()
+
+    def abandon(self, error: CallmeterError, now: float) -> None:
+        """The INVITE never left (called by the endpoint); `error` gets the report."""
+        self._record.times.invite_sent_at = now
+        self._finish(now, "transport", error, Outcome.OSERROR)
+        self._attach_report(error)
+
+    def note_location(self, location: Location) -> None:
+        """Where the DNS sent the INVITE (called by the endpoint)."""
+        self._record.note_location(location)
 
     def begin(self, session: InviteSession, now: float) -> None:
         """The INVITE of `session` is on its way (called by the endpoint)."""
@@ -192,7 +212,8 @@ class Call:
         if session is None or self.over:
             return
         self._record.life.enter(Phase.DISCONNECTING)
-        self._run(self._hang_up(session))
+        if not session.over:
+            self._run(self._hang_up(session))
         await self._over.wait()
 
     def _hang_up(self, session: InviteSession) -> Iterable[object]:
@@ -233,6 +254,7 @@ class Call:
         Raises:
             LocalProtocolError: The call is not answered, is held, or the peer has no
                 telephone-event.
+            ConfigurationError: A character that is no digit.
         """
         if not self._answered.is_set() or self.over:
             raise LocalProtocolError("DTMF needs an answered call")
@@ -241,7 +263,9 @@ class Call:
         if method == "rtp":
             await self.media.send_digits(digits, duration_ms=duration_ms)
         elif method == "info":
-            for digit in digits:
+            if set(digits.upper()) - set(DIGITS):
+                raise ConfigurationError(f"{digits!r} are no DTMF digits: 0 to 9, *, #, A to D")
+            for digit in digits.upper():
                 body = f"Signal={digit}\r\nDuration={duration_ms}\r\n".encode("ascii")
                 now = self._endpoint.stack.now
                 self._run(self.session.info("application/dtmf-relay", body, now)[1])
@@ -252,10 +276,12 @@ class Call:
     async def _reoffer(self, direction: Direction) -> None:
         if not self._answered.is_set() or self.over:
             raise LocalProtocolError("a re-INVITE needs an answered call")
+        if self._reinvite is not None:
+            raise LocalProtocolError("another re-INVITE is under way in this call")
+        offer = self.media.create_offer(direction)
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._reinvite = answer
         try:
-            offer = self.media.create_offer(direction)
             self._run(self.session.reinvite(offer, self._endpoint.stack.now))
             response = await answer
         except BaseException:
@@ -329,6 +355,7 @@ class Call:
         if self.phase is Phase.DISCONNECTING or self._answered.is_set():
             return
         self._record.life.enter(Phase.INCALL)
+        self._note_tls()
         self._answered.set()
         self._tell(call_events.Answered(self._at(now), status))
         self._endpoint.stack.start_task(self._watch_media())
@@ -391,11 +418,17 @@ class Call:
             self._note_hold(was_held, now)
 
     def _on_reinvite_established(self, ack: Request | None) -> None:
-        if ack is not None and ack.body:
-            try:
-                self.media.accept_answer(session_description(ack))
-            except BAD_DESCRIPTION as error:
-                self._fail_negotiation(error)
+        if not self.media.offering:
+            return
+        # Our 2xx held the offer, so the ACK has the answer (RFC 3261 section 14.2).
+        was_held = self.media.on_hold
+        try:
+            self.media.accept_answer(b"" if ack is None else session_description(ack))
+        except BAD_DESCRIPTION as error:
+            self.media.rollback()
+            self._fail_negotiation(error)
+            return
+        self._note_hold(was_held, self._endpoint.stack.now)
 
     def _note_hold(self, was_held: bool, now: float) -> None:  # noqa: FBT001
         held = self.media.on_hold
@@ -441,7 +474,9 @@ class Call:
             return
         self._error = error if self._error is None else self._error
         self.media.close()
-        self._record.finish(now, self._error, outcome, warned=bool(self.media.warnings))
+        self._note_tls()
+        warned = bool(self.media.warnings) or self._record.fell_back
+        self._record.finish(now, self._error, outcome, warned=warned)
         if self._session is not None:
             self._endpoint.forget(self._session)
         if self._reinvite is not None and not self._reinvite.done():
@@ -452,6 +487,9 @@ class Call:
         self._tell(call_events.Ended(self._at(now), cause))
         for queue in self._events:
             queue.put_nowait(None)
+
+    def _note_tls(self) -> None:
+        self._record.tls = self._record.tls or self._endpoint.stack.tls_of_dialog(self.call_id)
 
     def _attach_report(self, error: CallmeterError) -> CallmeterError:
         error.report = self.report()

@@ -8,6 +8,8 @@ from callmeter.metrics.phases import LifeCycle, Outcome, Phase
 from callmeter.metrics.report import (
     CallReport,
     ErrorReport,
+    Finding,
+    FindingStatus,
     Keying,
     SignalingReport,
     StreamReport,
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from callmeter.errors import CallmeterError
     from callmeter.media.statistics import StreamStatistics
     from callmeter.media_session import MediaSession
+    from callmeter.metrics.report import TlsReport
+    from callmeter.sip.server_location import Location
     from callmeter.trace.message_log import LoggedMessage
 
 __all__ = ["CallRecord"]
@@ -35,6 +39,7 @@ class CallRecord:
         hold: How often and how long it was on hold.
         life: Phase and outcome.
         final_status: The last definitive response to the INVITE, or None.
+        tls: TLS of the signalling, or None.
     """
 
     def __init__(self, remote: str) -> None:
@@ -42,10 +47,21 @@ class CallRecord:
         self.hold = HoldTimes()
         self.life = LifeCycle()
         self.final_status: int | None = None
+        self.tls: TlsReport | None = None
+        self._location: Location | None = None
         self._remote = remote
         self._error: CallmeterError | None = None
         self._info_digits = {"sent": 0, "received": 0}
         self._ended_at: float | None = None
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether AUTO found no records and took UDP."""
+        return self._location is not None and self._location.fell_back
+
+    def note_location(self, location: Location) -> None:
+        """Where the DNS sent the INVITE."""
+        self._location = self._location or location
 
     def digit(self, direction: str) -> None:
         """A DTMF digit went by INFO; those of RFC 4733 the stream counts."""
@@ -84,12 +100,48 @@ class CallRecord:
             outcome=self.life.outcome,
             final_status_code=self.final_status,
             error=None if self._error is None else ErrorReport.of(self._error),
-            signaling=_signaling(messages),
+            signaling=self._signaling(messages),
             timing=self.times.timing(),
             media=() if statistics is None else (_stream(media, statistics),),
             counters=self._counters(now, statistics),
+            diagnosis=self._findings(media),
             party=self._remote,
         )
+
+    def _signaling(self, messages: Sequence[LoggedMessage]) -> SignalingReport:
+        resolution = None if self._location is None else self._location.to_dict()
+        if not messages:
+            return SignalingReport(resolution=resolution)
+        first = messages[0]
+        return SignalingReport(
+            transport=first.transport,
+            local=first.local,
+            remote=first.peer,
+            tls=self.tls,
+            resolution=resolution,
+        )
+
+    def _findings(self, media: MediaSession) -> tuple[Finding, ...]:
+        found = [
+            Finding(
+                "srtp_fallback",
+                FindingStatus.WARN,
+                text,
+                "Change the SRTP policy from Offered to Required: then the call fails instead.",
+            )
+            for text in media.warnings
+        ]
+        location = self._location
+        if location is not None and location.fell_back:
+            found.append(
+                Finding(
+                    "auto_fell_back",
+                    FindingStatus.WARN,
+                    f"AUTO found neither NAPTR nor SRV records of {location.domain}",
+                    "Add DNS service records, or select the transport explicitly.",
+                )
+            )
+        return tuple(found)
 
     def _counters(self, now: float, statistics: StreamStatistics | None) -> dict[str, Value]:
         sent = received = 0
@@ -108,13 +160,6 @@ class CallRecord:
             "dtmf_digits_received": received + self._info_digits["received"],
             "dtmf_method": method,
         }
-
-
-def _signaling(messages: Sequence[LoggedMessage]) -> SignalingReport:
-    if not messages:
-        return SignalingReport()
-    first = messages[0]
-    return SignalingReport(transport=first.transport, local=first.local, remote=first.peer)
 
 
 def _stream(media: MediaSession, statistics: StreamStatistics) -> StreamReport:

@@ -409,6 +409,9 @@ class StackConfig:
         bind: Address the SIP transports are bound to.
         port: SIP port of UDP and TCP; 0 takes a free one.
         transports: Transports that listen; the others can still call out.
+        tls_port: Port TLS listens on; 0 takes a free one.
+        wss_port: Port WSS listens on; 0 takes a free one.
+        tls: Certificate and client trust of TLS and WSS listeners.
         timers: RFC 3261 timer values.
         limits: Caps.
         connections: Caps and time-outs of connections.
@@ -418,6 +421,9 @@ class StackConfig:
     bind: str = "0.0.0.0"  # noqa: S104  a SIP phone listens; the address is a setting
     port: int = 0
     transports: tuple[Transport, ...] = (Transport.UDP, Transport.TCP)
+    tls_port: int = 0
+    wss_port: int = 0
+    tls: TlsConfig = field(default_factory=TlsConfig)
     timers: TimerConfig = field(default_factory=TimerConfig)
     limits: LimitConfig = field(default_factory=LimitConfig)
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
@@ -425,8 +431,9 @@ class StackConfig:
 
     def __post_init__(self) -> None:
         _check_address(self.bind)
-        if self.port not in range(MAX_PORT + 1):
-            raise ConfigurationError("port is 0 to 65535")
+        for name in ("port", "tls_port", "wss_port"):
+            if getattr(self, name) not in range(MAX_PORT + 1):
+                raise ConfigurationError(f"{name} is 0 to 65535")
         if not self.transports:
             raise ConfigurationError("at least one transport is needed")
         if len(set(self.transports)) != len(self.transports):

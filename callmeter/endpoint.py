@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Self
 
 from callmeter.call import Call
-from callmeter.config import EndpointConfig, StackConfig
+from callmeter.config import EndpointConfig, StackConfig, TlsConfig, Transport
 from callmeter.errors import (
     CallTimedOut,
     ConfigurationError,
@@ -19,10 +19,14 @@ from callmeter.errors import (
 from callmeter.incoming_call import IncomingCall
 from callmeter.media_session import MediaSession, check_media
 from callmeter.registration import Registration
+from callmeter.request_dispatch import transport_of
 from callmeter.sip.headers import NameAddr
 from callmeter.sip.identity import Identity
 from callmeter.sip.message import Headers
 from callmeter.sip.session_events import (
+    Cancelled,
+    Ended,
+    Failed,
     IncomingInvite,
     Registered,
     RegistrationFailed,
@@ -34,6 +38,7 @@ from callmeter.sip.uri import SipUri, parse_uri
 from callmeter.sip.user_agent import UserAgentCore
 from callmeter.stack import Stack
 from callmeter.trace.message_log import MessageLog
+from callmeter.transport.layer import Route
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,10 +48,14 @@ if TYPE_CHECKING:
     from callmeter.sip.invite_session import InviteSession
     from callmeter.sip.message import Response
     from callmeter.sip.register import RegisterUsage
+    from callmeter.sip.server_location import Location
     from callmeter.sip.server_session import ServerInviteSession
+    from callmeter.sip.transaction.effects import Hop
 
 __all__ = ["Endpoint"]
 
+SECURE = frozenset({Transport.TLS, Transport.WSS, Transport.AUTO})
+UNSPECIFIED = "0.0.0.0"  # noqa: S104  stands in a report, nothing is bound to it
 INCOMING_QUEUE = 1_000
 """Calls that wait for `incoming()`; one more is refused with 486."""
 
@@ -86,7 +95,9 @@ class Endpoint:
         self._requests: dict[int, asyncio.Future[Response]] = {}
         self._calls: dict[InviteSession | None, Call] = {}
         self.registrations: dict[RegisterUsage, Registration] = {}
-        self._home: tuple[tuple[str, int], str] | None = None
+        self.tls: int | None = None
+        self._face: tuple[tuple[str, int], str, bool] | None = None
+        self._home: tuple[tuple[str, int], str, bool] | None = None
         self._routes = (_proxy_uri(config.outbound_proxy),) if config.outbound_proxy else ()
         self.core = UserAgentCore(
             self._identity("0.0.0.0", 5060),  # noqa: S104  replaced on entry, before any message
@@ -109,9 +120,10 @@ class Endpoint:
             entered.callback(stack.detach, self)
             self.core.dialog_limit = stack.config.limits.dialogs
             self._incoming = asyncio.Queue()
-            local = stack.transport.listening()
-            self.core.identity = self._identity(*local)
-            self._home = (local, "udp")
+            if self.transport in SECURE or config_has_tls(self.config):
+                self.tls = stack.transport.tls_number(self.config.tls)
+            self.face(stack.transport.listening_anywhere(), "UDP")
+            self._home = self._face
             entered.push_async_callback(self._hang_up_all)
             self._exit = entered.pop_all()
         return self
@@ -217,17 +229,24 @@ class Endpoint:
         uri = self._target(target)
         settings = media or self.config.media
         check_media(settings)
-        await self._face_target(uri)
-        session_media = MediaSession(
-            stack.media, settings, self.contact.host, entropy=secrets.token_bytes
-        )
         try:
-            call = Call(self, session_media, remote=str(uri))
-            self._start(call, uri, session_media.create_offer(), headers)
+            hop = await self._face_target(uri)
+            address = stack.transport.address_towards(hop)
+        except TransportError as error:
+            call = Call(self, self._media(settings, UNSPECIFIED), remote=str(uri))
+            call.abandon(error, stack.now)
+            raise
+        media_session = self._media(settings, address)
+        try:
+            call = Call(self, media_session, remote=str(uri))
+            self._start(call, uri, media_session.create_offer(), headers)
         except BaseException:
-            session_media.close()
+            media_session.close()
             raise
         return call
+
+    def _media(self, settings: MediaConfig, address: str) -> MediaSession:
+        return MediaSession(self.stack.media, settings, address, entropy=secrets.token_bytes)
 
     def _start(self, call: Call, uri: SipUri, offer: bytes, headers: dict[str, str] | None) -> None:
         stack = self.stack
@@ -307,6 +326,8 @@ class Endpoint:
                 call = self._calls.get(getattr(event, "session", None))
                 if call is not None:
                     call.on_event(event, now)
+                elif isinstance(event, Ended | Failed | Cancelled):
+                    self.stack.forget_dialog(event.session.call_id)
 
     def _on_invite(self, session: ServerInviteSession, now: float) -> None:
         stack = self.stack
@@ -314,58 +335,91 @@ class Endpoint:
             status = 486 if self._exit is not None else 480
             stack.run(self, session.reject(status, now))
             return
-        media = MediaSession(
-            stack.media, self.config.media, self.contact.host, entropy=secrets.token_bytes
-        )
+        stack.follow_dialog(session.request)
+        media = self._media(self.config.media, self._address_towards_source())
         call = IncomingCall(self, media, remote=str(session.remote.uri))
         self._calls[session] = call
         call.begin(session, now)
         self._incoming.put_nowait(call)
 
+    def _address_towards_source(self) -> str:
+        source = self.stack.source
+        if source is None:
+            return self.contact.host
+        try:
+            return self.stack.transport.address_towards(source)
+        except TransportError:
+            return self.contact.host
+
     def forget(self, session: InviteSession) -> None:
         """The call of `session` is over."""
         self._calls.pop(session, None)
         if self._stack is not None:
-            self._stack.forget_flow(session.call_id)
+            self._stack.forget_dialog(session.call_id)
 
-    def face(self, local: tuple[str, int], transport: str) -> None:
-        """Messages now leave from `local` by `transport`: the Contact follows."""
-        contact = self.core.identity.contact
-        if (contact.host, contact.port, contact.transport or "udp") != (*local, transport.lower()):
-            self.core.identity = self._identity(*local, transport)
+    def on_located(self, call_id: str, location: Location) -> None:
+        """Where the DNS sent the request of this Call-ID."""
+        for call in self._calls.values():
+            if call.call_id == call_id:
+                call.note_location(location)
+
+    def face(self, local: tuple[str, int], transport: str, *, secure: bool = False) -> None:
+        """Messages now leave from `local` by `transport`: the Contact follows.
+
+        Args:
+            local: Own host and port; port 0 writes none.
+            transport: `"UDP"`, `"TLS"` ...
+            secure: The request goes to a sips URI, so the Contact is one (RFC 3261 8.1.1.8).
+        """
+        face = (local, transport.upper(), secure)
+        if face != self._face:
+            self._face = face
+            self.core.identity = self._identity(*local, transport, secure=secure)
 
     def face_home(self) -> None:
         """Take the Contact that is registered: refreshes have to name the same one."""
         if self._home is not None:
-            self.face(*self._home)
+            local, transport, secure = self._home
+            self.face(local, transport, secure=secure)
 
     async def face_registrar(self, registrar: SipUri) -> None:
-        """Take the own address that reaches the registrar or the outbound proxy."""
-        await self._face_target(registrar)
-        contact = self.core.identity.contact
-        self._home = ((contact.host, contact.port or 0), contact.transport or "udp")
+        """Take the own address that reaches the registrar or the outbound proxy.
 
-    async def _face_target(self, uri: SipUri) -> None:
+        Raises:
+            TransportError: Neither can be reached: `TlsError`, `ResolutionFailed` ...
+        """
+        await self._face_target(registrar)
+        self._home = self._face
+
+    async def _face_target(self, uri: SipUri) -> Hop:
+        """Have a connection towards `uri`, and the Contact that is right for it.
+
+        Raises:
+            TransportError: There is no way.
+        """
         stack = self.stack
         target = self._routes[0] if self._routes else uri
-        try:
-            hops = await stack.transport.resolve(target, self.transport)
-            await stack.transport.connect(hops[0])
-            self.face(stack.transport.local_towards(hops[0]), hops[0].transport)
-        except TransportError:
-            # The request itself will meet the same error and report it in its own words.
-            return
+        route = Route(target, transport_of(target, self.transport), self.tls)
+        found = stack.transport.known(route) or await stack.transport.locate(route)
+        hop = await stack.transport.first_open(found.hops)
+        self.face(stack.transport.local_towards(hop), hop.transport, secure=uri.scheme == "sips")
+        return hop
 
     # who this is
 
-    def _identity(self, host: str, port: int, transport: str = "UDP") -> Identity:
+    def _identity(
+        self, host: str, port: int, transport: str = "UDP", *, secure: bool = False
+    ) -> Identity:
         config = self.config
-        params = () if transport.upper() == "UDP" else (("transport", transport.lower()),)
+        # RFC 7118 section 5.5: `ws` stands for WebSocket, secure or not.
+        word = "ws" if transport.upper() == "WSS" else transport.lower()
+        params = () if word == "udp" else (("transport", word),)
+        scheme = "sips" if secure or self._aor_uri.scheme == "sips" else "sip"
         hosts = {self._aor_uri.host.lower(), self._registrar().host.lower()}
         hosts.update(route.host.lower() for route in self._routes)
         return Identity(
             aor=NameAddr(self._aor_uri, config.display_name),
-            contact=SipUri("sip", host, port, self.contact_user or None, params=params),
+            contact=SipUri(scheme, host, port or None, self.contact_user or None, params=params),
             credentials=config.credentials,
             trusted_realm_hosts=frozenset(hosts),
             routes=self._routes,
@@ -389,6 +443,11 @@ class Endpoint:
         if not isinstance(uri, SipUri):
             raise ConfigurationError(f"{target!r} is not a SIP URI")
         return uri
+
+
+def config_has_tls(config: EndpointConfig) -> bool:
+    """Whether TLS settings were given."""
+    return config.tls != TlsConfig()
 
 
 def _setting(name: str, text: str) -> SipUri:

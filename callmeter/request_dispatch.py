@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from callmeter.config import Transport
 from callmeter.errors import SipSyntaxError, TransportError
+from callmeter.sip.headers import parse_delta_seconds
 from callmeter.sip.transaction.effects import Hop, Send
 from callmeter.sip.transaction.key import response_key
 from callmeter.sip.uri import SipUri
+from callmeter.transport.layer import Route
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
     from typing import Any
 
     from callmeter.sip.message import Request, Response
+    from callmeter.sip.server_location import Location
     from callmeter.sip.transaction.key import Key
     from callmeter.sip.transaction.layer import TransactionLayer
     from callmeter.sip.user_agent import UserAgentCore
@@ -42,6 +45,10 @@ class StackUser(Protocol):
     contact_user: str
     aor_user: str
     transport: Transport
+    tls: int | None
+
+    def on_located(self, call_id: str, location: Location) -> None:
+        """Where the DNS sent the request of this Call-ID."""
 
     def face(self, local: tuple[str, int], transport: str) -> None:
         """Messages of this endpoint now leave from `local` by `transport`."""
@@ -95,6 +102,22 @@ class Attempt:
 
 
 @dataclass(slots=True)
+class DialogPath:
+    """How the messages of one dialog travel.
+
+    Attributes:
+        hop: Where its INVITE went, or came from.
+        flow: The connection the peer opened, if it did.
+        advertised: Host and port the proxy at the other end of `flow` says it has; None when
+            the peer itself is there.
+    """
+
+    hop: Hop
+    flow: Hop | None = None
+    advertised: tuple[str, int] | None = None
+
+
+@dataclass(slots=True)
 class Owner:
     """Whose transaction a key names; `attempt` is None for server transactions and CANCELs."""
 
@@ -119,17 +142,17 @@ class RequestDispatch:
         self._tokens: dict[tuple[int, int], Key] = {}
         self._cancelled: set[tuple[int, int]] = set()
         self._by_hop: dict[Hop, set[Key]] = {}
-        self._flows: dict[str, tuple[Hop, tuple[str, int] | None]] = {}
+        self._paths: dict[str, DialogPath] = {}
         self.unreachable = 0
 
     @property
     def idle(self) -> bool:
         """Whether nothing is kept of any request or dialog."""
-        return not (self._owners or self._tokens or self._by_hop or self._cancelled or self._flows)
+        return not (self._owners or self._tokens or self._by_hop or self._cancelled or self._paths)
 
     def clear(self) -> None:
         """Forget everything."""
-        for table in (self._owners, self._tokens, self._by_hop, self._flows):
+        for table in (self._owners, self._tokens, self._by_hop, self._paths):
             table.clear()
         self._cancelled.clear()
 
@@ -180,40 +203,52 @@ class RequestDispatch:
             self.forget(key)
         self._cancelled = {pair for pair in self._cancelled if pair[0] != id(user)}
 
-    # flows
+    # the paths of dialogs
 
-    def note_flow(self, request: Request, source: Hop) -> None:
-        """Remember the connection a dialog came by, for requests in the other direction."""
+    def note_path(self, request: Request, source: Hop) -> None:
+        """Learn from a request that arrives by which way its sender can be reached."""
         try:
-            vias, call_id = request.vias, request.call_id
+            via, call_id = request.via, request.call_id
         except SipSyntaxError:
             return
-        via = vias[0]
         if source.connection is not None and via.param("alias") is not None and via.port:
+            # RFC 5923 section 4: requests to that port may use the connection it opened.
             self._shell.transport.pool.alias(source.connection, via.port)
+        if call_id in self._paths:
+            self.follow(request, source)
+
+    def follow(self, request: Request, source: Hop) -> None:
+        """Remember how a dialog of ours came here, until `forget_dialog`."""
+        if source.connection is None:
+            self._paths[request.call_id] = DialogPath(source)
+            return
+        vias = request.vias
+        via = vias[0]
         # With one Via the peer itself is at the other end, with more it is a proxy that has to
         # be the next hop anyway.
         advertised = None if len(vias) == 1 else (via.host, via.port or 5060)
-        self._flows[call_id] = (source, advertised)
+        self._paths[request.call_id] = DialogPath(source, source, advertised)
 
-    def forget_flow(self, call_id: str) -> None:
+    def hop_of(self, call_id: str) -> Hop | None:
+        """Where the dialog's INVITE went, or came from."""
+        path = self._paths.get(call_id)
+        return None if path is None else path.hop
+
+    def forget_dialog(self, call_id: str) -> None:
         """The dialog of this Call-ID is over."""
-        self._flows.pop(call_id, None)
+        self._paths.pop(call_id, None)
 
-    def _flow_of(self, request: Request, target: SipUri) -> Hop | None:
+    def _flow_of(self, path: DialogPath | None, target: SipUri) -> Hop | None:
         """The connection of a request in a dialog, when the next hop is at its other end.
 
         A peer behind address translation, or one that only connects out, is reached no other
         way (RFC 5923 section 5, RFC 5626 section 5.3).
         """
-        if request.to.tag is None:
+        if path is None or path.flow is None or not self._shell.transport.alive(path.flow):
             return None
-        flow, advertised = self._flows.get(request.call_id, (None, None))
-        if flow is None or not self._shell.transport.alive(flow):
+        if path.advertised is not None and path.advertised != (target.host, target.port or 5060):
             return None
-        if advertised is not None and advertised != (target.host, target.port or 5060):
-            return None
-        return flow
+        return path.flow
 
     # requests
 
@@ -223,33 +258,42 @@ class RequestDispatch:
         if target is None:
             self._fail(user, token, f"{request.uri} has no address to send to")
             return
-        flow = self._flow_of(request, target)
+        path = self._paths.get(request.call_id) if request.to.tag is not None else None
+        flow = self._flow_of(path, target)
         if flow is not None:
             self._send(user, token, request, [flow])
             return
-        transport = _transport_of(target, user.transport)
-        hop = self._shell.transport.numeric_hop(target, transport)
-        if hop is not None:
-            self._send(user, token, request, [hop])
+        route = self._route(user, target, path)
+        found = self._shell.transport.known(route)
+        if found is not None:
+            self._send(user, token, request, found.hops)
         else:
-            self._shell.start_task(self._resolve(user, token, request, target, transport))
+            self._shell.start_task(self._resolve(user, token, request, route))
+
+    @staticmethod
+    def _route(user: StackUser, target: SipUri, path: DialogPath | None) -> Route:
+        if path is None:
+            return Route(target, transport_of(target, user.transport), user.tls)
+        default = user.transport
+        if default is Transport.AUTO:
+            default = Transport[path.hop.transport]
+        # The peer's Contact is an address; whom its certificate has to name is settled since
+        # the first request.
+        transport = transport_of(target, default)
+        return Route(target, transport, user.tls, name=path.hop.name, strict=True)
 
     async def _resolve(
-        self,
-        user: StackUser,
-        token: int | None,
-        request: Request,
-        target: SipUri,
-        transport: Transport,
+        self, user: StackUser, token: int | None, request: Request, route: Route
     ) -> None:
         try:
-            hops = await self._shell.transport.resolve(target, transport)
+            found = await self._shell.transport.locate(route)
         except TransportError as error:
             if not self._is_void(user, token):
                 self._fail(user, token, str(error))
         else:
             if not self._is_void(user, token):
-                self._send(user, token, request, hops)
+                user.on_located(request.call_id, found.location)
+                self._send(user, token, request, found.hops)
         self._shell.settle()
 
     def _is_void(self, user: StackUser, token: int | None) -> bool:
@@ -343,7 +387,10 @@ class RequestDispatch:
         except TransportError as error:
             self._next_target(attempt, str(error))
             return
-        key, effects = shell.transactions.request(attempt.request, hop, host_port(local), shell.now)
+        request = attempt.request
+        if request.method == "INVITE" and request.to.tag is None:
+            self._paths[request.call_id] = DialogPath(hop)
+        key, effects = shell.transactions.request(request, hop, host_port(local), shell.now)
         self._owners[key] = Owner(user, attempt, hop)
         self._tokens[id(user), attempt.token] = key
         self._by_hop.setdefault(hop, set()).add(key)
@@ -363,10 +410,17 @@ class RequestDispatch:
         if owner is None or owner.attempt is None:
             return
         attempt = owner.attempt
-        if response.status == SERVICE_UNAVAILABLE and attempt.hops and not attempt.answered:
+        if response.status == SERVICE_UNAVAILABLE and not attempt.answered:
             # RFC 3263 section 4.3: this server wants to be left alone, the next may not.
-            self._launch(attempt)
-            return
+            if owner.hop is not None:
+                wait = response.headers.get("Retry-After")
+                seconds = None if wait is None else parse_delta_seconds(wait)
+                self._shell.transport.resolver.mark_unavailable(_destination(owner.hop), seconds)
+            if attempt.hops:
+                self._launch(attempt)
+                return
+        elif owner.hop is not None and not attempt.answered:
+            self._shell.transport.resolver.mark_good(_destination(owner.hop))
         attempt.answered = True
         effects = owner.user.core.on_response(attempt.token, response, self._shell.now)
         self._shell.push(owner.user, effects)
@@ -384,7 +438,10 @@ class RequestDispatch:
                 self._shell.push(user, user.core.on_server_transport_error(key, error, now))
             else:
                 self._shell.push(user, user.core.on_server_timeout(key, timer, now))
-        elif attempt.hops and not attempt.answered:
+            return
+        if owner.hop is not None and not attempt.answered:
+            self._shell.transport.resolver.mark_failed(_destination(owner.hop))
+        if attempt.hops and not attempt.answered:
             self._launch(attempt)
         elif error is not None:
             self._shell.push(user, user.core.on_transport_error(attempt.token, error, now))
@@ -420,16 +477,24 @@ def next_hop_uri(request: Request) -> SipUri | None:
 
 
 def host_port(address: tuple[str, int]) -> str:
-    """Host and port as in a Via."""
+    """Host and port as in a Via; port 0 is none."""
     host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    host = f"[{host}]" if ":" in host else host
+    return f"{host}:{port}" if port else host
 
 
-def _transport_of(uri: SipUri, default: Transport) -> Transport:
+def transport_of(uri: SipUri, default: Transport) -> Transport:
+    """The transport a URI asks for; a sips URI is never reached without TLS (RFC 3261 26.2.2)."""
     name = uri.transport
-    if name is None:
-        return default
-    try:
-        return Transport(name)
-    except ValueError:
-        return default
+    # RFC 7118 section 5.5: `ws` stands for both, and plain WebSocket is not offered here.
+    wanted = Transport.WSS if name in {"ws", "wss"} else _TRANSPORTS.get(name or "", default)
+    if uri.scheme == "sips" and wanted in {Transport.UDP, Transport.TCP}:
+        return Transport.TLS
+    return wanted
+
+
+_TRANSPORTS: Final = {item.value: item for item in Transport if item is not Transport.AUTO}
+
+
+def _destination(hop: Hop) -> tuple[str, str, int]:
+    return hop.transport, hop.host, hop.port

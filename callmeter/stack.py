@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
     from types import TracebackType
 
+    from callmeter.metrics.report import TlsReport
     from callmeter.request_dispatch import StackUser
     from callmeter.sip.transaction.key import Key
 
@@ -144,11 +145,11 @@ class Stack:
         loop = asyncio.get_running_loop()
         self._loop = loop
         async with AsyncExitStack() as entered:
-            self.transport = TransportLayer(loop, self, self.config)
+            self._tasks = await entered.enter_async_context(asyncio.TaskGroup())
+            self.transport = TransportLayer(loop, self, self.config, self._tasks)
             entered.callback(self.transport.close)
             self.transport.start()
             await entered.enter_async_context(self.media)
-            self._tasks = await entered.enter_async_context(asyncio.TaskGroup())
             entered.callback(self._stop)
             self._exit = entered.pop_all()
         return self
@@ -243,8 +244,7 @@ class Stack:
         self._source = source
         if isinstance(message, Request):
             user = self._route(message)
-            if source.connection is not None:
-                self._dispatch.note_flow(message, source)
+            self._dispatch.note_path(message, source)
         else:
             owner = self._dispatch.owner_of_response(message)
             user = owner.user if owner else None
@@ -269,9 +269,24 @@ class Stack:
         self._dispatch.on_unreachable(destination, error)
         self.settle()
 
-    def forget_flow(self, call_id: str) -> None:
+    def follow_dialog(self, request: Request) -> None:
+        """Requests in the dialog of this INVITE go back the way it came, until it is forgotten."""
+        if self._source is not None:
+            self._dispatch.follow(request, self._source)
+
+    def forget_dialog(self, call_id: str) -> None:
         """The dialog of this Call-ID is over."""
-        self._dispatch.forget_flow(call_id)
+        self._dispatch.forget_dialog(call_id)
+
+    def tls_of_dialog(self, call_id: str) -> TlsReport | None:
+        """What TLS says of the connection of a dialog, if there is one."""
+        hop = self._dispatch.hop_of(call_id)
+        return None if hop is None else self.transport.tls_of(hop)
+
+    @property
+    def source(self) -> Hop | None:
+        """Where the message came from that is being dealt with."""
+        return self._source
 
     def _refuse(self, error: SipSyntaxError, source: Hop) -> None:
         self.counters.malformed += 1

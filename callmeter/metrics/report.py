@@ -126,12 +126,15 @@ class SignalingReport:
         transport: `"UDP"`, `"TCP"`, `"TLS"`, `"WSS"`.
         local, remote: `"host:port"`.
         tls: None without TLS.
+        resolution: What the DNS was asked and answered, as `callmeter resolve --json` prints it;
+            None when nothing was asked.
     """
 
     transport: str = ""
     local: str = ""
     remote: str = ""
     tls: TlsReport | None = None
+    resolution: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -140,6 +143,7 @@ class SignalingReport:
             "local": self.local,
             "remote": self.remote,
             "tls": None if self.tls is None else self.tls.to_dict(),
+            "resolution": None if self.resolution is None else dict(self.resolution),
         }
 
 

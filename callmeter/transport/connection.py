@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from callmeter.errors import ConnectionFailed, FlowLost, SipSyntaxError, TransportError
 from callmeter.sip.framing import KeepAlive, StreamFramer
@@ -26,6 +26,7 @@ __all__ = ["Connection", "ConnectionState"]
 READ_OCTETS: Final = 65_536
 READS_A_TURN: Final = 4
 """So that one busy peer cannot starve the others."""
+LayerT = TypeVar("LayerT")
 PING: Final = b"\r\n\r\n"
 PONG: Final = b"\r\n"
 
@@ -166,6 +167,10 @@ class Connection:
         queued, self._queued = self._queued, []
         for data in queued:
             self._write_message(data)
+
+    def layer(self, kind: type[LayerT]) -> LayerT | None:
+        """Its byte layer of that kind, or None."""
+        return next((layer for layer in self._layers if isinstance(layer, kind)), None)
 
     # sending
 

@@ -2,36 +2,67 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import secrets
-import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from callmeter.config import StackConfig, Transport
-from callmeter.errors import ConfigurationError, ConnectionFailed, ResolutionFailed
+from callmeter.config import StackConfig, TlsConfig, Transport
+from callmeter.errors import ConnectionFailed, TransportError
+from callmeter.metrics.report import TlsReport
 from callmeter.sip.parser import ParserLimits
 from callmeter.sip.transaction.effects import Hop
 from callmeter.transport.base import DatagramUser, StreamUser
 from callmeter.transport.connection import ConnectionState
 from callmeter.transport.connection_pool import ConnectionPool
+from callmeter.transport.resolver import Resolver
 from callmeter.transport.stream import StreamTransport
+from callmeter.transport.tls import TlsLayer
+from callmeter.transport.tls_settings import TlsSettings
 from callmeter.transport.udp import UdpTransport, local_address_towards
+from callmeter.transport.websocket import client_layers, invalid_contact_host, server_layers
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Sequence
 
+    from callmeter.sip.server_location import Location
     from callmeter.sip.uri import SipUri
-    from callmeter.transport.base import SipTransport
+    from callmeter.transport.base import ByteLayer, SipTransport
 
-__all__ = ["TransportLayer", "TransportUser"]
+__all__ = ["Located", "Route", "TransportLayer", "TransportUser"]
 
-MAX_TARGETS: Final = 32
-"""A request is tried at no more addresses than this (RFC 3263 section 4.3, bounded)."""
 SAME_PORT_ATTEMPTS: Final = 32
 ROUTE_S: Final = 5.0
 """How long the routing table's word is taken for granted."""
 ROUTES: Final = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a request is to go.
+
+    Attributes:
+        uri: Its next hop.
+        transport: How; `AUTO` asks the DNS.
+        tls: Number of the TLS settings to use.
+        name: Whom a certificate has to name; None takes the host of `uri`.
+        strict: The URI is a peer's: its port counts under AUTO too.
+    """
+
+    uri: SipUri
+    transport: Transport
+    tls: int | None = None
+    name: str | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """What the DNS said of a route, and the hops it gives, best first."""
+
+    location: Location
+    hops: tuple[Hop, ...]
 
 
 class TransportUser(DatagramUser, StreamUser, Protocol):
@@ -45,15 +76,31 @@ class TransportLayer:
         loop: The running event loop.
         user: Who takes what arrives.
         config: Addresses and transports.
+        tasks: Where DNS queries run.
+
+    Attributes:
+        pool: The connections.
+        resolver: Where URIs lead.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, user: TransportUser, config: StackConfig
+        self,
+        loop: asyncio.AbstractEventLoop,
+        user: TransportUser,
+        config: StackConfig,
+        tasks: asyncio.TaskGroup,
     ) -> None:
         self._loop = loop
         self._user = user
         self._config = config
         self._transports: dict[str, SipTransport] = {}
+        self._tls: list[TlsSettings] = []
+        self._tls_numbers: dict[TlsConfig, int] = {}
+        self._families = ("AAAA",) if ":" in config.bind else ("A",)
+        self._invalid_host = invalid_contact_host(secrets.token_bytes)
+        self.resolver = Resolver(
+            tasks, name_servers=config.name_servers, entropy=secrets.token_bytes
+        )
         self._routes: dict[str, tuple[float, str]] = {}
         self.pool = ConnectionPool(
             loop,
@@ -68,17 +115,12 @@ class TransportLayer:
 
         Raises:
             ConnectionFailed: An address or port cannot be bound.
-            ConfigurationError: A transport that this version does not have.
+            ConfigurationError: TLS or WSS is to listen and has no certificate.
         """
-        wanted = set(self._config.transports)
-        missing = wanted - {Transport.UDP, Transport.TCP}
-        if missing:
-            names = ", ".join(sorted(missing))
-            raise ConfigurationError(f"this version of callmeter has no SIP over {names}")
         attempts = 1 if self._config.port else SAME_PORT_ATTEMPTS
         for attempt in range(1, attempts + 1):
             try:
-                self._listen(wanted, self._config.port)
+                self._listen(self._config.port)
             except ConnectionFailed:
                 self._close_transports()
                 if attempt == attempts:
@@ -86,22 +128,31 @@ class TransportLayer:
             else:
                 return
 
-    def _listen(self, wanted: set[Transport], port: int) -> None:
-        """Open UDP and TCP on one port (RFC 3261 section 18.2.1 asks for both)."""
+    def _listen(self, port: int) -> None:
+        """Open UDP and TCP on one port (RFC 3261 section 18.2.1 asks for both), then the rest."""
+        wanted, config = set(self._config.transports), self._config
         if Transport.UDP in wanted:
-            udp = UdpTransport(self._loop, self._user, self._config.bind, port)
+            udp = UdpTransport(self._loop, self._user, config.bind, port)
             self._transports["UDP"] = udp
             port = udp.local[1]
-        listening = Transport.TCP in wanted
-        self._transports["TCP"] = StreamTransport(
-            self._loop,
-            self.pool,
-            "TCP",
-            client_layers=_no_layers,
-            server_layers=_none if listening else None,
-            bind=self._config.bind,
-            port=port if listening else 0,
-        )
+        if not wanted.isdisjoint({Transport.TLS, Transport.WSS}):
+            # Fails now, in words, and not in the first handshake.
+            _ = self._own_tls().server
+        for transport, own_port, client, server in (
+            (Transport.TCP, port, _no_layers, _none),
+            (Transport.TLS, config.tls_port, self._tls_client, self._tls_server),
+            (Transport.WSS, config.wss_port, self._wss_client, self._wss_server),
+        ):
+            listening = transport in wanted
+            self._transports[transport.name] = StreamTransport(
+                self._loop,
+                self.pool,
+                transport.name,
+                client_layers=client,
+                server_layers=server if listening else None,
+                bind=config.bind,
+                port=own_port if listening else 0,
+            )
 
     def _close_transports(self) -> None:
         while self._transports:
@@ -109,6 +160,7 @@ class TransportLayer:
 
     def close(self) -> None:
         """Close every transport and connection; a second call does nothing."""
+        self.resolver.close()
         self._close_transports()
         self.pool.close()
 
@@ -127,6 +179,8 @@ class TransportLayer:
         """Whether `local_towards` knows what a message to `hop` will leave from."""
         transport = self._transports.get(hop.transport)
         if not isinstance(transport, StreamTransport) or transport.listens:
+            return True
+        if transport.name in {"WS", "WSS"}:
             return True
         connection = self.pool.find(hop)
         return connection is not None and connection.state is ConnectionState.OPEN
@@ -156,6 +210,8 @@ class TransportLayer:
         transport = self._transport(hop)
         host, port = transport.local
         if isinstance(transport, StreamTransport) and not transport.listens:
+            if transport.name in {"WS", "WSS"}:
+                return self._invalid_host, 0  # RFC 7118 section 5: it has no address to call
             connection = self.pool.find(hop)
             if connection is None or connection.state is not ConnectionState.OPEN:
                 raise ConnectionFailed(f"{hop} is not connected", destination=str(hop))
@@ -175,6 +231,25 @@ class TransportLayer:
         self._routes[hop.host] = (now + ROUTE_S, address)
         return address
 
+    def address_towards(self, hop: Hop) -> str:
+        """Own IP address as `hop` sees it: where media for its side of the world is received.
+
+        Raises:
+            ConnectionFailed: There is no route.
+        """
+        connection = self.pool.find(hop)
+        if connection is not None and connection.local[0]:
+            return connection.local[0]
+        host = self._config.bind
+        return self._own_address(hop) if ipaddress.ip_address(host).is_unspecified else host
+
+    def listening_anywhere(self) -> tuple[str, int]:
+        """Address and port of the first transport that listens; port 0 when none does."""
+        for transport in self._transports.values():
+            if transport.local[1]:
+                return transport.local
+        return self._config.bind, 0
+
     def listening(self, name: str = "UDP") -> tuple[str, int]:
         """Address and port a transport is bound to."""
         return self._transports[name].local
@@ -187,49 +262,91 @@ class TransportLayer:
 
     # where a URI leads
 
-    def numeric_hop(self, uri: SipUri, transport: Transport) -> Hop | None:
-        """The hop of a URI whose host is an IP address, without asking anybody; else None."""
-        with contextlib.suppress(ValueError):
-            address = ipaddress.ip_address(uri.host)
-            return Hop(transport.name, str(address), uri.port or transport.default_port)
-        return None
+    def known(self, route: Route) -> Located | None:
+        """Where a route leads, from memory and at once; None when the DNS has to be asked."""
+        location = self.resolver.known(
+            route.uri, route.transport, families=self._families, strict=route.strict
+        )
+        return None if location is None else self._located(route, location)
 
-    async def resolve(self, uri: SipUri, transport: Transport) -> list[Hop]:
-        """The hops a request to `uri` may take, in order of preference.
+    async def locate(self, route: Route) -> Located:
+        """Where a route leads (RFC 3263).
 
         Raises:
-            ResolutionFailed: The name has no address.
-            ConnectionFailed: No such transport is open.
+            ResolutionFailed: Nowhere; `.attempts` says what was asked and answered.
         """
-        hop = self.numeric_hop(uri, transport)
-        if hop is not None:
-            return [hop]
-        port = uri.port or transport.default_port
-        own = self._transport(Hop(transport.name, uri.host, port)).local[0]
-        try:
-            found = await self._loop.getaddrinfo(
-                uri.host, port, type=socket.SOCK_DGRAM, proto=socket.IPPROTO_UDP
-            )
-        except (OSError, UnicodeError) as error:
-            # UnicodeError: a label that no DNS name has, which a peer may well send.
-            reason = getattr(error, "strerror", None) or str(error)
-            raise ResolutionFailed(
-                f"no address for {uri.host}: {reason}",
-                destination=f"{transport.name} {uri.host}",
-                attempts=(f"A/AAAA {uri.host}: {reason}",),
-            ) from error
-        hops = [
-            Hop(transport.name, str(address[0]), port)
-            for _, _, _, _, address in found
-            if (":" in str(address[0])) == (":" in own)
-        ]
-        if not hops:
-            raise ResolutionFailed(
-                f"no address for {uri.host} in the family of {own}",
-                destination=f"{transport.name} {uri.host}",
-                attempts=(f"A/AAAA {uri.host}: {len(found)} of the other family",),
-            )
-        return list(dict.fromkeys(hops))[:MAX_TARGETS]
+        location = await self.resolver.locate(
+            route.uri, route.transport, families=self._families, strict=route.strict
+        )
+        return self._located(route, location)
+
+    def _located(self, route: Route, location: Location) -> Located:
+        hops = []
+        for target in location.targets:
+            secure = target.transport in {Transport.TLS, Transport.WSS}
+            name = (route.name or target.name) if secure else None
+            tls = route.tls if secure else None
+            hops.append(Hop(target.transport.name, target.address, target.port, name=name, tls=tls))
+        return Located(location, tuple(hops))
+
+    async def first_open(self, hops: Sequence[Hop]) -> Hop:
+        """The first hop a connection to which can be had; a datagram hop always can.
+
+        Raises:
+            TransportError: That of the last one, when none can.
+        """
+        for hop in hops[:-1]:
+            try:
+                await self.connect(hop)
+            except TransportError:
+                self.resolver.mark_failed((hop.transport, hop.host, hop.port))
+            else:
+                return hop
+        await self.connect(hops[-1])
+        return hops[-1]
+
+    def tls_number(self, config: TlsConfig) -> int:
+        """The number by which hops name these TLS settings; equal ones share it.
+
+        Raises:
+            ConfigurationError: They cannot be used.
+        """
+        number = self._tls_numbers.get(config)
+        if number is None:
+            self._tls.append(TlsSettings.of(config))
+            number = self._tls_numbers[config] = len(self._tls) - 1
+        return number
+
+    def tls_of(self, hop: Hop) -> TlsReport | None:
+        """Version, cipher and verification of the connection to `hop`; None without TLS."""
+        connection = self.pool.find(hop)
+        layer = None if connection is None else connection.layer(TlsLayer)
+        if layer is None or layer.version is None:
+            return None
+        return TlsReport(version=layer.version, cipher=layer.cipher or "", verified=layer.verified)
+
+    # layers
+
+    def _settings(self, hop: Hop) -> TlsSettings:
+        if hop.tls is None:
+            return self._tls[self.tls_number(TlsConfig())]
+        return self._tls[hop.tls]
+
+    def _tls_client(self, hop: Hop) -> tuple[ByteLayer, ...]:
+        name = hop.name or hop.host
+        return (TlsLayer.client(self._settings(hop), name, destination=str(hop)),)
+
+    def _wss_client(self, hop: Hop) -> tuple[ByteLayer, ...]:
+        return client_layers(hop, self._settings(hop))
+
+    def _tls_server(self) -> tuple[ByteLayer, ...]:
+        return (TlsLayer.server(self._own_tls()),)
+
+    def _wss_server(self) -> tuple[ByteLayer, ...]:
+        return server_layers(self._own_tls())
+
+    def _own_tls(self) -> TlsSettings:
+        return self._tls[self.tls_number(self._config.tls)]
 
 
 def _no_layers(hop: Hop) -> tuple[()]:
