@@ -447,7 +447,11 @@ async def test_a_name_server_may_be_named_by_a_host_name(rig):
         assert (await by_name.ask(address(name))).outcome == "ok"
 
 
-async def test_a_name_server_whose_name_has_no_address_is_none(rig):
+async def test_a_name_server_whose_name_has_no_address_is_none(rig, monkeypatch):
+    async def getaddrinfo(*_, **__):
+        raise OSError("no such host")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
     lost = Resolver(rig.tasks, name_servers=["nobody.invalid:53"], times=QUICK)
     rig.made.append(lost)
     answer = await lost.ask(address("one"))
