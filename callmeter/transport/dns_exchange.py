@@ -45,8 +45,8 @@ __all__ = ["Alias", "NameServerFailed", "NameServerSilent", "ask_server"]
 
 PAYLOAD = 1232
 """UDP payload asked for by EDNS: what passes every path unfragmented."""
-MAX_ANSWER = 16_384
-"""Octets of an answer over TCP; reading 64 KiB of records would hold up the event loop."""
+MAX_ANSWER = 8192
+"""Octets of an answer over TCP; reading more records would hold up the event loop."""
 MAX_STRAYS = 16
 """Datagrams on our socket that are no answer, before the server is given up."""
 MAX_ALIASES = 8
