@@ -22,7 +22,7 @@ from callmeter.media.sinks import Echo, WavRecorder
 from callmeter.media.sources import Tone
 from callmeter.sdp.attributes import Direction
 from callmeter.sdp.codecs import formats_for, select_formats
-from callmeter.sdp.offer_answer import OfferAnswer, answer_direction
+from callmeter.sdp.offer_answer import NegotiationState, OfferAnswer, answer_direction
 from callmeter.sdp.parser import parse_description
 from callmeter.sdp.profiles import Keying, profile_for
 from callmeter.sdp.tracks import TrackAnswer, TrackOffer
@@ -171,6 +171,11 @@ class MediaSession:
         return self._remote is not None and self._direction is not Direction.SENDRECV
 
     # offer and answer
+
+    @property
+    def offering(self) -> bool:
+        """Whether an offer of ours waits for its answer."""
+        return self._offer_answer.state is NegotiationState.LOCAL_OFFER
 
     def create_offer(self, direction: Direction = Direction.SENDRECV) -> bytes:
         """The session description of an INVITE or re-INVITE.
