@@ -257,13 +257,11 @@ class TlsLayer:
         """Decrypt what there is; whether the peer has said goodbye."""
         while True:
             try:
-                read.append(self._object.read(SLICE))
+                octets = self._object.read(SLICE)
             except ssl.SSLWantReadError:
                 return False
             except ssl.SSLZeroReturnError:
-                if not self._confirmed:
-                    raise self._fail(self._refused()) from None
-                return True
+                octets = b""
             except ssl.SSLError as error:
                 if read:
                     # What came before the failure is still a message, maybe the reason.
@@ -272,6 +270,12 @@ class TlsLayer:
                 raise (
                     self._lost(error) if self._confirmed else self._fail(self._explain(error))
                 ) from None
+            if not octets:
+                # close_notify: `ssl` tells of it by an error or, the first time, by no octets.
+                if not self._confirmed:
+                    raise self._fail(self._refused())
+                return True
+            read.append(octets)
             self._confirmed = True
 
     def _ended(self) -> Received:
