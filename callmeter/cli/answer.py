@@ -45,8 +45,9 @@ async def serve(options: CallOptions, calls: int, *, register: bool) -> int:
         endpoint = await entered.enter_async_context(Endpoint(config, stack))
         if register:
             await entered.enter_async_context(endpoint.registered())
-        host, port = stack.transport.listening()
-        progress(f"listening on {host} port {port} as {config.aor}")
+        for transport in stack.config.transports:
+            host, port = stack.transport.listening(transport.name)
+            progress(f"listening on {transport.name} {host} port {port} as {config.aor}")
         done = 0
         async for incoming in endpoint.incoming():
             error: CallmeterError | None = None

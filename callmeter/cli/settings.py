@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003  read at run time by typer
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
@@ -23,6 +23,8 @@ from callmeter.config import (
     SrtpPolicy,
     SrtpSuite,
     StackConfig,
+    TlsConfig,
+    TlsVerify,
     Transport,
 )
 from callmeter.errors import ConfigurationError, SipSyntaxError
@@ -37,6 +39,7 @@ __all__ = ["CallOptions", "CommonOptions", "Srtp", "check_folder", "target_of", 
 
 ACCOUNT = "Account"
 NETWORK = "Network"
+TLS = "TLS"
 MEDIA = "Media"
 OUTPUT = "Output"
 
@@ -48,6 +51,14 @@ class Srtp(StrEnum):
     SDES = "sdes"
     DTLS = "dtls"
     DUAL = "dual"
+
+
+class Verify(StrEnum):
+    """Values of `--tls-verify`."""
+
+    SYSTEM = "system"
+    CUSTOM = "custom"
+    SKIP = "skip"
 
 
 class Policy(StrEnum):
@@ -100,6 +111,31 @@ class CommonOptions:
         str | None,
         typer.Option(help="host[:port] that every request goes to.", rich_help_panel=NETWORK),
     ] = None
+    nameserver: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Name server to ask instead of the system's; may be repeated.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = None
+    tls_verify: Annotated[
+        Verify | None,
+        typer.Option(
+            help="Whom to trust; default: the CA of --tls-ca if given, else the system.",
+            rich_help_panel=TLS,
+        ),
+    ] = None
+    tls_ca: Annotated[
+        Path | None, typer.Option(help="PEM file of the CA to trust.", rich_help_panel=TLS)
+    ] = None
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(help="PEM file of the own certificate.", rich_help_panel=TLS),
+    ] = None
+    tls_key: Annotated[
+        Path | None, typer.Option(help="PEM file of its key.", rich_help_panel=TLS)
+    ] = None
     trace: Annotated[
         Path | None,
         typer.Option(
@@ -113,10 +149,34 @@ class CommonOptions:
 
     def stack_config(self) -> StackConfig:
         """What the options say about the stack."""
-        if self.bind is None:
-            return StackConfig()
-        host, port = _split_bind(self.bind)
-        return StackConfig(bind=host, port=port)
+        given = StackConfig(name_servers=tuple(self.nameserver or ()))
+        if self.bind is not None:
+            host, port = _split_bind(self.bind)
+            given = replace(given, bind=host, port=port)
+        secure = self.transport in {Transport.TLS, Transport.WSS}
+        if secure and self.tls_cert is not None:
+            # With a certificate of our own, others can call in by TLS as well.
+            given = replace(
+                given,
+                transports=(*given.transports, self.transport),
+                tls=self.tls_config(),
+                tls_port=given.port if self.transport is Transport.TLS else 0,
+                wss_port=given.port if self.transport is Transport.WSS else 0,
+                port=0,
+            )
+        return given
+
+    def tls_config(self) -> TlsConfig:
+        """What the options say about TLS."""
+        verify = self.tls_verify
+        if verify is None:
+            verify = Verify.SYSTEM if self.tls_ca is None else Verify.CUSTOM
+        return TlsConfig(
+            verify=TlsVerify(verify.value),
+            ca=_pem("--tls-ca", self.tls_ca),
+            certificate=_pem("--tls-cert", self.tls_cert),
+            private_key=_pem("--tls-key", self.tls_key),
+        )
 
     def endpoint_config(
         self, *, peer_host: str = "callmeter.invalid", media: MediaConfig | None = None
@@ -135,6 +195,7 @@ class CommonOptions:
             self.transport,
             outbound_proxy=self.outbound_proxy,
             media=media or MediaConfig(),
+            tls=self.tls_config(),
         )
 
 
@@ -230,6 +291,15 @@ def check_folder(option: str, path: Path | None) -> None:
     """
     if path is not None and (path.is_dir() or not path.parent.is_dir()):
         raise ConfigurationError(f"{option} {str(path)!r}: no file can be written there")
+
+
+def _pem(option: str, path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError as error:
+        raise ConfigurationError(f"{option} {path}: {error.strerror}") from None
 
 
 def _suites(text: str | None) -> tuple[SrtpSuite, ...]:
