@@ -508,7 +508,7 @@ class MediaSession:
                     context.close()
 
     def _running(self) -> MediaStream:
-        if self._stream is None:
+        if self._stream is None or not self._begun:
             raise LocalProtocolError("the call has no media: not answered yet, or ended")
         return self._stream
 
