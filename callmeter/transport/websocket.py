@@ -19,17 +19,22 @@ from websockets.uri import WebSocketURI
 
 from callmeter.errors import ConfigurationError, ConnectionFailed, FlowLost, TransportError
 from callmeter.transport.base import Received
+from callmeter.transport.tls import TlsLayer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from callmeter.sip.transaction.effects import Hop
+    from callmeter.transport.base import ByteLayer
+    from callmeter.transport.tls_settings import TlsSettings
 
 __all__ = [
     "ClientWebSocket",
     "ServerWebSocket",
     "WebSocketLayer",
+    "client_layers",
     "invalid_contact_host",
+    "server_layers",
 ]
 
 SIP: Final = Subprotocol("sip")
@@ -57,6 +62,56 @@ def invalid_contact_host(entropy: Callable[[int], bytes]) -> str:
         A random name under `.invalid`, which never resolves (RFC 2606 section 2).
     """
     return f"{entropy(HOST_OCTETS).hex()}.invalid"
+
+
+def client_layers(
+    hop: Hop,
+    tls: TlsSettings | None = None,
+    *,
+    resource: str = "/",
+    origin: str | None = None,
+    max_message: int = MAX_MESSAGE,
+) -> tuple[ByteLayer, ...]:
+    """The layers of a connection to a `WS` or `WSS` hop, the lowest first.
+
+    Args:
+        hop: The server.
+        tls: Trust and own certificate; for WSS.
+        resource: See `ClientWebSocket`.
+        origin: See `ClientWebSocket`.
+        max_message: See `ClientWebSocket`.
+
+    Raises:
+        ConfigurationError: WSS without TLS settings, or the resource is no path.
+    """
+    web = ClientWebSocket(hop, resource=resource, origin=origin, max_message=max_message)
+    if hop.transport != "WSS":
+        return (web,)
+    if tls is None:
+        raise ConfigurationError("WSS needs TLS settings")
+    return TlsLayer.client(tls, hop.name or hop.host, destination=str(hop)), web
+
+
+def server_layers(
+    tls: TlsSettings | None,
+    *,
+    resource: str | None = "/",
+    origins: Sequence[str | None] | None = None,
+    max_message: int = MAX_MESSAGE,
+) -> tuple[ByteLayer, ...]:
+    """The layers of an accepted connection, the lowest first.
+
+    Args:
+        tls: Own certificate, for WSS; None for WS.
+        resource: See `ServerWebSocket`.
+        origins: See `ServerWebSocket`.
+        max_message: See `ServerWebSocket`.
+
+    Raises:
+        ConfigurationError: The TLS settings hold no certificate, or the resource is no path.
+    """
+    web = ServerWebSocket(resource=resource, origins=origins, max_message=max_message)
+    return (web,) if tls is None else (TlsLayer.server(tls), web)
 
 
 class WebSocketLayer(ABC):

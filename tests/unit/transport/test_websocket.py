@@ -9,9 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callmeter.config import TlsConfig
 from callmeter.errors import ConfigurationError, ConnectionFailed, FlowLost
 from callmeter.sip.transaction.effects import Hop
-from callmeter.transport.websocket import ClientWebSocket, ServerWebSocket, invalid_contact_host
+from callmeter.transport.tls import TlsLayer
+from callmeter.transport.tls_settings import TlsSettings
+from callmeter.transport.websocket import (
+    ClientWebSocket,
+    ServerWebSocket,
+    client_layers,
+    invalid_contact_host,
+    server_layers,
+)
 
 HOP = Hop("WS", "192.0.2.1", 8080)
 MESSAGE = b"OPTIONS sip:example.com SIP/2.0\r\nCSeq: 1 OPTIONS\r\n\r\n"
@@ -539,3 +548,32 @@ def test_a_contact_host_is_random_and_never_resolves():
     first = invalid_contact_host(lambda count: bytes(range(count)))
     assert first == "000102030405060708090a0b.invalid"
     assert invalid_contact_host(lambda count: b"\xff" * count) != first
+
+
+# stacked on TLS
+
+
+def test_plain_websocket_has_no_tls_under_it():
+    [client] = client_layers(HOP, resource="/ws")
+    assert isinstance(client, ClientWebSocket)
+    assert client.start().startswith(b"GET /ws ")
+    [server] = server_layers(None)
+    assert isinstance(server, ServerWebSocket)
+
+
+def test_secure_websocket_stands_on_tls_that_asks_for_the_domain():
+    hop = Hop("WSS", "192.0.2.1", 443, name="sip.example.com")
+    tls, web = client_layers(hop, TlsSettings.of(TlsConfig()))
+    assert isinstance(tls, TlsLayer)
+    assert b"sip.example.com" in tls.start()
+    assert b"Host: sip.example.com\r\n" in web.start()
+
+
+def test_secure_websocket_without_tls_settings_is_refused():
+    with pytest.raises(ConfigurationError, match="WSS needs TLS settings"):
+        client_layers(Hop("WSS", "192.0.2.1", 443))
+
+
+def test_a_secure_server_without_a_certificate_is_refused():
+    with pytest.raises(ConfigurationError):
+        server_layers(TlsSettings.of(TlsConfig()))
