@@ -5,24 +5,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import ssl
 from dataclasses import replace
 
 import pytest
+import trustme
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from callmeter.config import ConnectionLimits
-from callmeter.errors import ConnectionFailed
+from callmeter.config import ClientCertificates, ConnectionLimits, TlsConfig, TlsVerify
+from callmeter.errors import ConnectionFailed, TlsError
 from callmeter.sip.parser import ParserLimits
 from callmeter.sip.transaction.effects import Hop
 from callmeter.transport.connection_pool import ConnectionPool
 from callmeter.transport.stream import StreamTransport
-from callmeter.transport.websocket import ClientWebSocket, ServerWebSocket
+from callmeter.transport.tls_settings import TlsSettings
+from callmeter.transport.websocket import (
+    ClientWebSocket,
+    ServerWebSocket,
+    client_layers,
+    server_layers,
+)
 
 LOOPBACK = "127.0.0.1"
 PATIENCE = 20
 SIP = ["sip"]
+DOMAIN = "example.test"
 
 
 def options(number=1, body=b""):
@@ -85,8 +94,9 @@ class Side:
     def port(self):
         return self.transport.local[1]
 
-    def hop(self, port=None):
-        return Hop(self.transport.name, LOOPBACK, self.port if port is None else port)
+    def hop(self, port=None, name=None):
+        port = self.port if port is None else port
+        return Hop(self.transport.name, LOOPBACK, port, name=name)
 
     async def opened(self, hop):
         connection = self.transport.connection(hop)
@@ -99,7 +109,7 @@ class Side:
 def make_side():
     sides = []
 
-    def make(*, server=None, client=ClientWebSocket, **limits):
+    def make(*, server=None, client=client_layers, name="WS", **limits):
         loop = asyncio.get_running_loop()
         user = User()
         pool = ConnectionPool(
@@ -112,8 +122,8 @@ def make_side():
         transport = StreamTransport(
             loop,
             pool,
-            "WS",
-            client_layers=lambda hop: (client(hop),),
+            name,
+            client_layers=client,
             server_layers=server,
             bind=LOOPBACK,
             port=0,
@@ -134,14 +144,14 @@ async def happens(condition):
             await asyncio.sleep(0.02)
 
 
-def server_layers():
-    return (ServerWebSocket(),)
+def plain():
+    return server_layers(None)
 
 
 @pytest.fixture
 async def bob(make_side):
     """A server that sends every message back."""
-    side = make_side(server=server_layers)
+    side = make_side(server=plain)
     side.user.answer = side.transport.send
     return side
 
@@ -165,7 +175,7 @@ async def echo(websocket):
 
 
 @contextlib.asynccontextmanager
-async def raw_server(handle):
+async def raw_server(handle, **settings):
     """A server of streams, for what no library does; ended with what it still runs."""
     tasks = set()
 
@@ -176,7 +186,7 @@ async def raw_server(handle):
         finally:
             writer.close()
 
-    server = await asyncio.start_server(run, LOOPBACK, 0)
+    server = await asyncio.start_server(run, LOOPBACK, 0, **settings)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
@@ -277,7 +287,7 @@ async def test_a_peer_that_answers_no_ping_is_lost(make_side):
 
 
 async def test_a_message_that_is_never_finished_ends_the_connection(make_side, alice):
-    bob = make_side(server=server_layers, message=0.2)
+    bob = make_side(server=plain, message=0.2)
     reader, writer = await asyncio.open_connection(LOOPBACK, bob.port)
     client = ClientWebSocket(bob.hop())
     writer.write(client.start())
@@ -289,7 +299,7 @@ async def test_a_message_that_is_never_finished_ends_the_connection(make_side, a
 
 
 async def test_a_peer_that_pings_and_never_reads_is_cut_off(make_side):
-    bob = make_side(server=server_layers, write_queue=10_000)
+    bob = make_side(server=plain, write_queue=10_000)
     reader, writer = await asyncio.open_connection(LOOPBACK, bob.port, limit=4096)
     client = ClientWebSocket(bob.hop())
     writer.write(client.start())
@@ -306,14 +316,14 @@ async def test_a_peer_that_pings_and_never_reads_is_cut_off(make_side):
 
 
 async def test_a_request_for_another_path_is_told_at_both_ends(make_side, bob):
-    alice = make_side(client=lambda hop: ClientWebSocket(hop, resource="/other"))
+    alice = make_side(client=lambda hop: client_layers(hop, resource="/other"))
     with pytest.raises(ConnectionFailed, match="does not support WebSocket at /other: 404"):
         await alice.opened(bob.hop())
     assert len(bob.pool) == len(alice.pool) == 0
 
 
 async def test_an_unfinished_handshake_is_closed_in_time(make_side):
-    bob = make_side(server=server_layers, accept_handshake=0.2)
+    bob = make_side(server=plain, accept_handshake=0.2)
     reader, writer = await asyncio.open_connection(LOOPBACK, bob.port)
     writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
     async with asyncio.timeout(PATIENCE):
@@ -463,10 +473,118 @@ async def test_the_librarys_client_is_told_what_was_too_big(bob):
 
 
 async def test_an_origin_that_is_not_welcome_is_forbidden(make_side):
-    side = make_side(server=lambda: (ServerWebSocket(origins=["https://example.com"]),))
+    side = make_side(server=lambda: server_layers(None, origins=["https://example.com"]))
     where = f"ws://{LOOPBACK}:{side.port}/"
     async with connect(where, subprotocols=SIP, origin="https://example.com"):
         pass
     with pytest.raises(InvalidStatus) as caught:
         await connect(where, subprotocols=SIP, origin="https://evil.example")
     assert caught.value.response.status_code == 403
+
+
+# over TLS
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def server_config(authority):
+    own = authority.issue_cert(DOMAIN)
+    return TlsConfig(
+        ca=authority.cert_pem.bytes().decode(),
+        certificate=b"".join(pem.bytes() for pem in own.cert_chain_pems).decode(),
+        private_key=own.private_key_pem.bytes().decode(),
+    )
+
+
+@pytest.fixture(scope="module")
+def trusting(authority):
+    config = TlsConfig(verify=TlsVerify.CUSTOM, ca=authority.cert_pem.bytes().decode())
+    return TlsSettings.of(config)
+
+
+@pytest.fixture
+async def secure_bob(make_side, server_config):
+    settings = TlsSettings.of(server_config)
+    side = make_side(name="WSS", server=lambda: server_layers(settings))
+    side.user.answer = side.transport.send
+    return side
+
+
+@pytest.fixture
+async def secure_alice(make_side, trusting):
+    return make_side(name="WSS", client=lambda hop: client_layers(hop, trusting))
+
+
+async def test_messages_go_both_ways_over_tls(secure_alice, secure_bob):
+    large = options(2, b"x" * 60_000)
+    for message in (options(1), large):
+        secure_alice.transport.send(message, secure_bob.hop(name=DOMAIN))
+    await secure_alice.user.until(lambda: len(secure_alice.user.messages) == 2)
+    assert secure_alice.user.messages == [options(1), large]
+    secure_alice.pool.close()
+    await secure_bob.user.until(lambda: secure_bob.user.lost)
+    assert "closed by the peer: 1000" in secure_bob.user.lost[0][1]
+
+
+async def test_a_server_of_another_name_is_refused_before_the_websocket(secure_alice, secure_bob):
+    with pytest.raises(TlsError) as caught:
+        await secure_alice.opened(secure_bob.hop(name="other.test"))
+    assert caught.value.kind == "name_mismatch"
+
+
+async def test_a_server_without_tls_is_told_from_one_without_websocket(secure_alice, bob):
+    with pytest.raises(TlsError, match="peer does not speak TLS"):
+        await secure_alice.opened(secure_alice.hop(bob.port, DOMAIN))
+
+
+async def test_a_tls_server_without_websocket_is_told_from_one_without_tls(
+    secure_alice, server_context
+):
+    async def other(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+
+    # In TLS 1.3 this cannot be told from a late refusal of the client's certificate.
+    server_context.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with raw_server(other, ssl=server_context) as port:
+        with pytest.raises(ConnectionFailed, match="server does not support WebSocket: it closed"):
+            await secure_alice.opened(secure_alice.hop(port, DOMAIN))
+
+
+async def test_a_missing_client_certificate_is_told_as_such(make_side, secure_alice, server_config):
+    strict = replace(server_config, client_certificates=ClientCertificates.REQUIRED)
+    settings = TlsSettings.of(strict)
+    bob = make_side(name="WSS", server=lambda: server_layers(settings))
+    with pytest.raises(TlsError) as caught:
+        await secure_alice.opened(bob.hop(name=DOMAIN))
+    assert caught.value.kind == "client_cert_rejected"
+
+
+@pytest.fixture
+def server_context(server_config, tmp_path):
+    """The standard library's own TLS server."""
+    pem = tmp_path / "server.pem"
+    pem.write_text(server_config.certificate + server_config.private_key, encoding="ascii")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pem)
+    return context
+
+
+async def test_the_librarys_server_over_tls_takes_and_sends_messages(secure_alice, server_context):
+    async with library_server(echo, ssl=server_context) as port:
+        hop = secure_alice.hop(port, DOMAIN)
+        secure_alice.transport.send(options(), hop)
+        await secure_alice.user.until(lambda: secure_alice.user.messages)
+    assert secure_alice.user.messages == [options()]
+
+
+async def test_the_librarys_client_over_tls_speaks_with_our_server(secure_bob, authority):
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    where = f"wss://{LOOPBACK}:{secure_bob.port}/"
+    async with connect(where, subprotocols=SIP, ssl=context, server_hostname=DOMAIN) as websocket:
+        await websocket.send(options().decode())
+        assert await websocket.recv() == options().decode()
