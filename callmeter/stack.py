@@ -144,14 +144,19 @@ class Stack:
             raise LocalProtocolError("this stack is already running")
         loop = asyncio.get_running_loop()
         self._loop = loop
-        async with AsyncExitStack() as entered:
+        entered = AsyncExitStack()
+        try:
             self._tasks = await entered.enter_async_context(asyncio.TaskGroup())
             self.transport = TransportLayer(loop, self, self.config, self._tasks)
             entered.callback(self.transport.close)
             self.transport.start()
             await entered.enter_async_context(self.media)
             entered.callback(self._stop)
-            self._exit = entered.pop_all()
+        except BaseException:
+            # As below: the task group is not to wrap it.
+            await entered.aclose()
+            raise
+        self._exit = entered
         return self
 
     async def __aexit__(
@@ -244,7 +249,7 @@ class Stack:
         self._source = source
         if isinstance(message, Request):
             user = self._route(message)
-            self._dispatch.note_path(message, source)
+            self._dispatch.note_path(message, source, user)
         else:
             owner = self._dispatch.owner_of_response(message)
             user = owner.user if owner else None
@@ -378,6 +383,7 @@ class Stack:
             case CancelRequest(token):
                 self._dispatch.cancel(user, token)
             case Respond(key, response):
+                response = self._dispatch.facing_response(key, response)
                 self.push(None, self.transactions.respond(key, response, self.now))
             case _:
                 user.on_event(effect, self.now)
@@ -401,7 +407,7 @@ class Stack:
         if key is None:
             self.push(user, user.core.on_ack(request, now))
             return
-        self._dispatch.own(key, user)
+        self._dispatch.own(key, user, self._source)
         self._face_source(user)
         merged = self.transactions.is_merged(request, key)
         invite_key = (
@@ -428,6 +434,8 @@ class Stack:
         try:
             self.transport.send(data, hop)
             self.counters.sent += 1
+            if key is not None and hop.reliable:
+                self._dispatch.note_sent(key, hop)
         except TransportError as error:
             self.counters.unreachable += 1
             if key is not None:

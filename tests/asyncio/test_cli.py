@@ -266,8 +266,8 @@ def test_a_port_that_is_taken_exits_1_with_an_object_for_json(silent_port):
 async def read_port(process) -> str:
     async with asyncio.timeout(PATIENCE):
         line = (await process.stderr.readline()).decode()
-    assert line.startswith("listening on 127.0.0.1 port ")
-    return line.split()[4]
+    assert line.startswith("listening on UDP 127.0.0.1 port ")
+    return line.split()[5]
 
 
 @pytest.mark.parametrize("json_option", [[], ["--json"]])

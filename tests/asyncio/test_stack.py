@@ -11,24 +11,23 @@ from callmeter.config import (
     EndpointConfig,
     LimitConfig,
     StackConfig,
+    TlsConfig,
     Transport,
 )
 from callmeter.endpoint import Endpoint
 from callmeter.errors import (
     CallCancelled,
-    CallFailed,
-    CallmeterError,
     CallTimedOut,
     ConfigurationError,
     ConnectionFailed,
     LocalProtocolError,
-    ResolutionFailed,
     TransportError,
 )
 from callmeter.sip.parser import parse_message
 from callmeter.sip.transaction.effects import Hop
 from callmeter.sip.uri import parse_uri
 from callmeter.stack import Stack
+from callmeter.transport.layer import Located, Route
 
 LOOPBACK = "127.0.0.1"
 PATIENCE = 20
@@ -91,16 +90,17 @@ def resolves(stack, monkeypatch):
     """Let names lead where the test says; a future keeps a request waiting."""
 
     def arrange(hops, on=stack):
-        async def resolve(uri, transport):
-            known = on.transport.numeric_hop(uri, transport)
-            if known is not None:
-                return [known]
-            found = await hops if isinstance(hops, asyncio.Future) else hops
-            if isinstance(found, Exception):
-                raise found
-            return list(found)
+        known = on.transport.known
+        address = Route(parse_uri(f"sip:{LOOPBACK}"), Transport.UDP, TlsConfig())
+        location = known(address).location
 
-        monkeypatch.setattr(on.transport, "resolve", resolve)
+        async def locate(route):
+            found = await hops if isinstance(hops, asyncio.Future) else hops
+            return Located(location, tuple(found))
+
+        monkeypatch.setattr(on.transport, "locate", locate)
+        numeric = lambda route: known(route) if route.uri.host == LOOPBACK else None
+        monkeypatch.setattr(on.transport, "known", numeric)
 
     return arrange
 
@@ -238,36 +238,15 @@ async def test_a_name_is_looked_up(make_endpoint, stack):
     assert len(bob.messages.requests("OPTIONS").received()) == 1
 
 
-@pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 64 + ".example", "x..y"])
-async def test_a_name_without_an_address_fails_with_what_was_asked(stack, host):
-    try:
-        uri = parse_uri(f"sip:bob@{host}")
-    except CallmeterError:
-        return  # no host at all
-    with pytest.raises(ResolutionFailed) as caught:
-        await stack.transport.resolve(uri, Transport.UDP)
-    assert caught.value.attempts[0].startswith(f"A/AAAA {host}: ")
-    assert caught.value.destination == f"UDP {host}"
-
-
-async def test_a_name_without_an_address_of_our_family_says_so(stack, monkeypatch):
-    async def getaddrinfo(*_, **__):
-        return [(socket.AF_INET6, socket.SOCK_DGRAM, 17, "", ("2001:db8::1", 5060, 0, 0))]
-
-    monkeypatch.setattr(stack._loop, "getaddrinfo", getaddrinfo)
-    with pytest.raises(ResolutionFailed, match=r"family of 127\.0\.0\.1") as caught:
-        await stack.transport.resolve(parse_uri("sip:bob@v6.example"), Transport.UDP)
-    assert caught.value.attempts == ("A/AAAA v6.example: 1 of the other family",)
-
-
 @pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 64 + ".example"])
 @pytest.mark.parametrize("transport", ["", ";transport=tcp", ";transport=wss"])
 async def test_a_call_to_nowhere_fails_and_the_stack_goes_on(make_endpoint, stack, host, transport):
     alice, bob = await make_endpoint("alice"), await make_endpoint("bob")
-    with pytest.raises(CallFailed):
+    with pytest.raises(TransportError, match=host) as caught:
         async with asyncio.timeout(PATIENCE), alice.call(f"sip:bob@{host}{transport}"):
             pytest.fail("the call was answered")
-    with pytest.raises(TransportError):
+    assert caught.value.attempts
+    with pytest.raises(TransportError, match=host):
         await alice.options(f"sip:bob@{host}{transport}")
     assert (await alice.options(str(bob.contact))).status == 200
     assert alice.calls == []
@@ -326,7 +305,7 @@ async def test_a_call_given_up_while_its_target_is_looked_up_is_never_sent(
     make_endpoint, resolves, stack, peer
 ):
     alice = await make_endpoint("alice")
-    alice._face_target = lambda uri: asyncio.sleep(0)
+    alice._face_target = lambda uri: asyncio.sleep(0, Hop("UDP", LOOPBACK, 5060))
     late = asyncio.get_running_loop().create_future()
     resolves(late)
     call = await alice.invite("sip:bob@late.example")
@@ -343,7 +322,7 @@ async def test_a_call_given_up_while_its_target_is_looked_up_is_never_sent(
 async def test_a_request_of_an_endpoint_that_left_meanwhile_is_never_sent(stack, resolves, peer):
     late = asyncio.get_running_loop().create_future()
     async with Endpoint(EndpointConfig(f"sip:alice@{LOOPBACK}"), stack) as alice:
-        alice._face_target = lambda uri: asyncio.sleep(0)
+        alice._face_target = lambda uri: asyncio.sleep(0, Hop("UDP", LOOPBACK, 5060))
         resolves(late)
         asking = asyncio.get_running_loop().create_task(alice.options("sip:bob@late.example"))
         await asyncio.sleep(0)

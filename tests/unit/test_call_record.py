@@ -9,6 +9,7 @@ import pytest
 from callmeter.call_record import CallRecord
 from callmeter.errors import CallRejected
 from callmeter.metrics.phases import Outcome, Phase
+from callmeter.sip.server_location import Location
 from callmeter.trace.message_log import LoggedMessage
 
 
@@ -16,6 +17,8 @@ class Media:
     """A media session that says what it is told to."""
 
     codec = "PCMU"
+    ptime_ms = 20
+    warnings: tuple[str, ...] = ()
     profile = "RTP/SAVP"
     keying = "sdes"
     suite = "AES_CM_128_HMAC_SHA1_80"
@@ -30,7 +33,16 @@ class Media:
             send=SimpleNamespace(metrics=lambda: {"packets_sent": 50}),
             receive=SimpleNamespace(metrics=lambda: {"packets_received": 49}),
             rtt_ms=12.5,
+            reported_packets_lost=1,
+            reported_fraction_lost=2.0,
+            reported_jitter_ms=0.5,
+            rtcp_packets_sent=4,
+            rtcp_packets_received=5,
+            srtp_protect_failures=0,
             srtp_decrypt_failures=3,
+            srtp_replayed=6,
+            srtp_old_key_packets=0,
+            socket_overflows=0,
             rtcp_sr_rr_interval_ms=5000.0,
             dtmf_digits_sent=sent,
             dtmf_digits_received=received,
@@ -106,6 +118,11 @@ def test_the_stream_says_what_the_media_session_says(record):
     assert stream["rtcp_mux"] is True
     assert stream["send"]["packets_sent"] == 50
     assert stream["send"]["rtt_ms"] == 12.5
+    assert stream["send"]["packets_lost"] == 1
+    assert stream["send"]["jitter_ms"] == 0.5
+    assert stream["send"]["rtcp_packets_sent"] == 4
+    assert stream["receive"]["audio_packetization_ms"] == 20
+    assert stream["receive"]["srtp_replayed"] == 6
     assert stream["receive"]["packets_received"] == 49
     assert stream["receive"]["srtp_decrypt_failures"] == 3
     assert stream["receive"]["rtcp_sr_rr_interval_ms"] == 5000.0
@@ -157,4 +174,26 @@ def test_the_path_is_that_of_the_first_message(record):
         "local": "192.0.2.1:5060",
         "remote": "192.0.2.2:5060",
         "tls": None,
+        "resolution": None,
     }
+
+
+def test_where_the_dns_sent_the_call_is_kept_from_the_first_time(record):
+    assert not record.fell_back
+    record.note_location(Location("example.com", (), fell_back=True))
+    record.note_location(Location("example.net", ()))
+    assert record.fell_back
+    report = record.report(101.0, NoMedia(), ()).to_dict()
+    assert report["signaling"]["resolution"]["domain"] == "example.com"
+    (finding,) = report["diagnosis"]
+    assert (finding["check"], finding["status"]) == ("auto_fell_back", "warn")
+    assert "example.com" in finding["detail"]
+
+
+def test_what_was_given_up_is_a_finding(record):
+    media = NoMedia()
+    media.warnings = ("the media is not encrypted",)
+    (finding,) = record.report(101.0, media, ()).to_dict()["diagnosis"]
+    assert finding["check"] == "srtp_fallback"
+    assert finding["detail"] == "the media is not encrypted"
+    assert finding["remedy"]
