@@ -15,6 +15,7 @@ from callmeter.errors import (
     CallRejected,
     CallTimedOut,
     ConfigurationError,
+    ConnectionFailed,
     LocalProtocolError,
     MediaSecurityError,
     NegotiationError,
@@ -337,7 +338,9 @@ class Call:
             self._tell(call_events.EarlyMedia(self._at(now), response.status))
 
     def _on_answered(self, response: Response, now: float) -> None:
-        self._record.times.answer_at = now
+        times = self._record.times
+        times.trying_at = times.trying_at or now
+        times.answer_at = now
         self._record.final_status = response.status
         self._record.life.enter(Phase.NEGOTIATING)
         try:
@@ -370,7 +373,8 @@ class Call:
     def _on_failed(
         self, status: int, reason: str, response: Response | None, cause: str, now: float
     ) -> None:
-        self._record.final_status = status
+        # A timer counts as 408 (RFC 3261 section 8.1.3.1); a network that refuses is no response.
+        self._record.final_status = None if cause == "transport" else status
         error: CallmeterError
         outcome = Outcome.CALL_FAILED
         match cause:
@@ -378,7 +382,7 @@ class Call:
                 error = CallTimedOut("no final response to the INVITE", timer="B")
                 outcome = Outcome.TIMEOUT
             case "transport":
-                error = CallFailed(f"the call could not be sent: {reason}")
+                error = ConnectionFailed(reason)
                 outcome = Outcome.OSERROR
             case "cancelled":
                 error = CallCancelled("the call was cancelled")

@@ -13,10 +13,10 @@ from callmeter.config import EndpointConfig, MediaConfig, SrtpConfig, SrtpPolicy
 from callmeter.endpoint import Endpoint
 from callmeter.errors import (
     CallCancelled,
-    CallFailed,
     CallRejected,
     CallTimedOut,
     ConfigurationError,
+    ConnectionFailed,
     LocalProtocolError,
     NegotiationError,
     NoCommonSuite,
@@ -161,7 +161,7 @@ async def test_a_silent_peer_times_out_by_timer_b(make_endpoint, hasty_stack, si
 async def test_a_closed_port_fails_at_once_and_names_the_cause(make_endpoint, closed_port):
     alice = await make_endpoint("alice")
     async with asyncio.timeout(PATIENCE):
-        with pytest.raises(CallFailed, match="refused") as caught:
+        with pytest.raises(ConnectionFailed, match="refused") as caught:
             async with alice.call(f"sip:bob@127.0.0.1:{closed_port}"):
                 pytest.fail("the call was answered")
     assert caught.value.report.to_dict()["outcome"] == "OSERROR"
