@@ -156,9 +156,8 @@ class UdpTransport:
             for _, _, payload in ancillary:
                 if len(payload) >= _EXTENDED_ERROR.size and address:
                     number = _EXTENDED_ERROR.unpack_from(payload)[0]
-                    self._user.on_unreachable(
-                        Hop("UDP", address[0], address[1]), os.strerror(number)
-                    )
+                    hop = Hop("UDP", address[0], address[1])
+                    self._user.on_unreachable(hop, f"{hop}: {os.strerror(number)}")
                     break
         return count
 

@@ -250,7 +250,8 @@ def test_a_mistake_in_the_command_line_exits_2(arguments, words):
 def test_a_closed_port_exits_1_and_names_it(closed_port):
     result = command("call", f"sip:bob@127.0.0.1:{closed_port}", "--bind", "127.0.0.1")
     assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1].startswith("callmeter: CallFailed: ")
+    last = result.stderr.splitlines()[-1]
+    assert last == f"callmeter: ConnectionFailed: UDP 127.0.0.1:{closed_port}: Connection refused"
 
 
 def test_a_port_that_is_taken_exits_1_with_an_object_for_json(silent_port):

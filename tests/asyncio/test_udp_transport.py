@@ -127,7 +127,9 @@ async def test_a_flood_does_not_starve_the_loop(transport, user, client):
 async def test_a_closed_port_is_told_by_its_address(transport, user, closed_port):
     transport.send(b"x", Hop("UDP", LOOPBACK, closed_port))
     await user.has(1)
-    assert user.unreachable == [(Hop("UDP", LOOPBACK, closed_port), "Connection refused")]
+    assert user.unreachable == [
+        (Hop("UDP", LOOPBACK, closed_port), f"UDP {LOOPBACK}:{closed_port}: Connection refused")
+    ]
 
 
 async def test_a_closed_port_on_ipv6_is_told_by_its_address(make_transport, user):
@@ -136,7 +138,7 @@ async def test_a_closed_port_on_ipv6_is_told_by_its_address(make_transport, user
         port = bound.getsockname()[1]
     make_transport(user, "::1").send(b"x", Hop("UDP", "::1", port))
     await user.has(1)
-    assert user.unreachable == [(Hop("UDP", "::1", port), "Connection refused")]
+    assert user.unreachable == [(Hop("UDP", "::1", port), f"UDP [::1]:{port}: Connection refused")]
 
 
 async def test_an_error_of_one_destination_does_not_fail_the_next(
