@@ -19,10 +19,10 @@ from callmeter.errors import (
 from callmeter.incoming_call import IncomingCall
 from callmeter.media_session import MediaSession, check_media
 from callmeter.registration import Registration
-from callmeter.request_dispatch import transport_of
 from callmeter.sip.headers import NameAddr
 from callmeter.sip.identity import Identity
 from callmeter.sip.message import Headers
+from callmeter.sip.next_hop import transport_of
 from callmeter.sip.session_events import (
     Cancelled,
     Ended,

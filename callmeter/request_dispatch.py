@@ -1,21 +1,22 @@
 """RequestDispatch: the way of each request of ours from its user agent to a transaction.
 
 It finds the targets (RFC 3263), keeps requests of a dialog on the connection the peer opened
-(RFC 5923), tries the next target when one fails, and knows whose transaction is whose.
+(RFC 5923), tries the next target when one fails, says in each message where we are reached by
+the way it takes, and knows whose transaction is whose.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from callmeter.config import Transport
 from callmeter.errors import SipSyntaxError, TransportError
 from callmeter.sip.headers import parse_delta_seconds
+from callmeter.sip.next_hop import default_port, facing, host_port, next_hop_uri, transport_of
 from callmeter.sip.transaction.effects import Hop, Send
 from callmeter.sip.transaction.key import response_key
-from callmeter.sip.uri import SipUri
 from callmeter.transport.layer import Route
 
 if TYPE_CHECKING:
@@ -26,14 +27,23 @@ if TYPE_CHECKING:
     from callmeter.sip.server_location import Location
     from callmeter.sip.transaction.key import Key
     from callmeter.sip.transaction.layer import TransactionLayer
+    from callmeter.sip.uri import SipUri
     from callmeter.sip.user_agent import UserAgentCore
     from callmeter.trace.message_log import MessageLog
     from callmeter.transport.layer import TransportLayer
 
-__all__ = ["DispatchShell", "Owner", "RequestDispatch", "StackUser", "host_port", "next_hop_uri"]
+__all__ = [
+    "DispatchShell",
+    "Owner",
+    "RequestDispatch",
+    "StackUser",
+]
 
 STREAM_ABOVE: Final = 1_300
 """Octets of a request that still goes by UDP when the path MTU is not known (RFC 3261 18.1.1)."""
+VIA_OCTETS: Final = 90
+"""What the Via takes that a request gets last: `sent-by`, branch and `rport`."""
+TRYING: Final = 100
 SERVICE_UNAVAILABLE: Final = 503
 
 
@@ -92,12 +102,22 @@ class DispatchShell(Protocol):
 
 @dataclass(slots=True)
 class Attempt:
-    """A request on its way through its targets (RFC 3263 section 4.3)."""
+    """A request on its way through its targets (RFC 3263 section 4.3).
+
+    Attributes:
+        user: Whose request.
+        token: What its core calls it.
+        request: As the core made it.
+        hops: The targets that are left.
+        for_size: Hops that stand in for datagrams which cannot hold the request.
+        answered: Somebody has answered more than 100: no other target is asked.
+    """
 
     user: StackUser
     token: int
     request: Request
     hops: deque[Hop]
+    for_size: frozenset[Hop] = frozenset()
     answered: bool = False
 
 
@@ -119,11 +139,21 @@ class DialogPath:
 
 @dataclass(slots=True)
 class Owner:
-    """Whose transaction a key names; `attempt` is None for server transactions and CANCELs."""
+    """Whose transaction a key names.
+
+    Attributes:
+        user: The endpoint.
+        attempt: None for server transactions and CANCELs.
+        hop: Where the request goes, or came from.
+        ways: What its loss means the loss of: targets without, connections with a number.
+        resent: It has gone by a second connection, as its first was lost.
+    """
 
     user: StackUser
     attempt: Attempt | None = None
     hop: Hop | None = None
+    ways: set[Hop] = field(default_factory=set)
+    resent: bool = False
 
 
 class RequestDispatch:
@@ -158,9 +188,9 @@ class RequestDispatch:
 
     # owners
 
-    def own(self, key: Key, user: StackUser) -> None:
-        """A server transaction belongs to `user`."""
-        self._owners[key] = Owner(user)
+    def own(self, key: Key, user: StackUser, source: Hop | None = None) -> None:
+        """A server transaction belongs to `user`; its request came from `source`."""
+        self._owners[key] = Owner(user, hop=source)
 
     def owner(self, key: Key | None) -> Owner | None:
         """Whose transaction this is."""
@@ -186,12 +216,11 @@ class RequestDispatch:
         owner = self._owners.pop(key, None)
         if owner is None:
             return
-        if owner.hop is not None:
-            keys = self._by_hop.get(owner.hop)
-            if keys is not None:
-                keys.discard(key)
-                if not keys:
-                    del self._by_hop[owner.hop]
+        for way in owner.ways:
+            keys = self._by_hop[way]
+            keys.discard(key)
+            if not keys:
+                del self._by_hop[way]
         if owner.attempt is not None:
             token = (id(owner.user), owner.attempt.token)
             if self._tokens.get(token) == key:
@@ -205,29 +234,36 @@ class RequestDispatch:
 
     # the paths of dialogs
 
-    def note_path(self, request: Request, source: Hop) -> None:
+    def note_path(self, request: Request, source: Hop, user: StackUser | None) -> None:
         """Learn from a request that arrives by which way its sender can be reached."""
+        if source.connection is None:
+            return
         try:
-            via, call_id = request.via, request.call_id
+            via = request.via
+            if via.param("alias") is not None:
+                # RFC 5923 section 4: requests to that port may use the connection it opened.
+                port = via.port or default_port(source)
+                self._shell.transport.pool.alias(source.connection, port)
+            # Whoever merely knows the Call-ID does not draw a dialog to himself.
+            if request.call_id in self._paths and user is not None and user.core.owns(request):
+                self.follow(request, source)
         except SipSyntaxError:
             return
-        if source.connection is not None and via.param("alias") is not None and via.port:
-            # RFC 5923 section 4: requests to that port may use the connection it opened.
-            self._shell.transport.pool.alias(source.connection, via.port)
-        if call_id in self._paths:
-            self.follow(request, source)
 
     def follow(self, request: Request, source: Hop) -> None:
         """Remember how a dialog of ours came here, until `forget_dialog`."""
         if source.connection is None:
             self._paths[request.call_id] = DialogPath(source)
             return
+        known = self._paths.get(request.call_id)
+        name = source.name if known is None else known.hop.name
         vias = request.vias
         via = vias[0]
         # With one Via the peer itself is at the other end, with more it is a proxy that has to
         # be the next hop anyway.
-        advertised = None if len(vias) == 1 else (via.host, via.port or 5060)
-        self._paths[request.call_id] = DialogPath(source, source, advertised)
+        advertised = None if len(vias) == 1 else (via.host, via.port or default_port(source))
+        path = DialogPath(replace(source, name=name), source, advertised)
+        self._paths[request.call_id] = path
 
     def hop_of(self, call_id: str) -> Hop | None:
         """Where the dialog's INVITE went, or came from."""
@@ -246,7 +282,8 @@ class RequestDispatch:
         """
         if path is None or path.flow is None or not self._shell.transport.alive(path.flow):
             return None
-        if path.advertised is not None and path.advertised != (target.host, target.port or 5060):
+        here = (target.host, target.port or default_port(path.flow))
+        if path.advertised is not None and path.advertised != here:
             return None
         return path.flow
 
@@ -322,16 +359,19 @@ class RequestDispatch:
     ) -> None:
         if token is None:
             self._send_ack(user, request, next(iter(hops)))
-        else:
-            self._launch(Attempt(user, token, request, deque(self._by_size(request, hops))))
+            return
+        targets = list(hops)
+        for_size = self._by_size(request, targets)
+        attempt = Attempt(user, token, request, deque(for_size + targets), frozenset(for_size))
+        self._launch(attempt)
 
-    def _by_size(self, request: Request, hops: Iterable[Hop]) -> list[Hop]:
-        """A request too large for a datagram goes by TCP first (RFC 3261 section 18.1.1)."""
-        chosen = list(hops)
-        datagrams = [hop for hop in chosen if hop.transport == "UDP"]
-        if not datagrams or len(request.to_bytes()) <= STREAM_ABOVE:
-            return chosen
-        return [replace(hop, transport="TCP") for hop in datagrams] + chosen
+    @staticmethod
+    def _by_size(request: Request, hops: list[Hop]) -> list[Hop]:
+        """What a request too large for a datagram is tried by first (RFC 3261 section 18.1.1)."""
+        datagrams = [hop for hop in hops if hop.transport == "UDP"]
+        if not datagrams or len(request.to_bytes()) + VIA_OCTETS <= STREAM_ABOVE:
+            return []
+        return [replace(hop, transport="TCP") for hop in datagrams]
 
     def _send_ack(self, user: StackUser, request: Request, hop: Hop) -> None:
         shell = self._shell
@@ -358,6 +398,8 @@ class RequestDispatch:
     def _launch(self, attempt: Attempt) -> None:
         """Try the next target: a new transaction with a new branch (RFC 3263 section 4.3)."""
         hop = attempt.hops.popleft()
+        # What is left of the target before is over for the core: a CANCEL is not for that.
+        self._tokens.pop((id(attempt.user), attempt.token), None)
         if self._shell.transport.ready(hop):
             self._start(attempt, hop)
         else:
@@ -388,13 +430,41 @@ class RequestDispatch:
             self._next_target(attempt, str(error))
             return
         request = attempt.request
+        if request.method != "REGISTER" and hop not in attempt.for_size:
+            # A binding has the Contact it has; what else we send is answered by the same way.
+            request = facing(request, local, hop)
         if request.method == "INVITE" and request.to.tag is None:
             self._paths[request.call_id] = DialogPath(hop)
         key, effects = shell.transactions.request(request, hop, host_port(local), shell.now)
-        self._owners[key] = Owner(user, attempt, hop)
+        self._owners[key] = owner = Owner(user, attempt, hop)
         self._tokens[id(user), attempt.token] = key
-        self._by_hop.setdefault(hop, set()).add(key)
+        self._note_way(key, owner, hop)
         shell.push(None, effects)
+
+    def _note_way(self, key: Key, owner: Owner, way: Hop) -> None:
+        owner.ways.add(way)
+        self._by_hop.setdefault(way, set()).add(key)
+
+    def note_sent(self, key: Key, hop: Hop) -> None:
+        """A message of this transaction has gone, or waits to go, by a connection to `hop`."""
+        owner = self._owners.get(key)
+        if owner is None or hop.connection is not None:
+            return
+        connection = self._shell.transport.pool.find(hop)
+        if connection is not None:
+            # Its own number too: it may be one the peer opened, and has another port then.
+            self._note_way(key, owner, hop)
+            self._note_way(key, owner, connection.hop)
+
+    def facing_response(self, key: Key, response: Response) -> Response:
+        """The response with the Contact that is right for where its request came from."""
+        owner = self._owners.get(key)
+        if owner is None or owner.hop is None:
+            return response
+        try:
+            return facing(response, self._shell.transport.local_towards(owner.hop), owner.hop)
+        except TransportError:
+            return response
 
     def _fail(self, user: StackUser, token: int | None, error: str) -> None:
         self.unreachable += 1
@@ -421,7 +491,8 @@ class RequestDispatch:
                 return
         elif owner.hop is not None and not attempt.answered:
             self._shell.transport.resolver.mark_good(_destination(owner.hop))
-        attempt.answered = True
+        # A 100 is the word of the next server only, which may have to give up yet.
+        attempt.answered = attempt.answered or response.status > TRYING
         effects = owner.user.core.on_response(attempt.token, response, self._shell.now)
         self._shell.push(owner.user, effects)
 
@@ -455,45 +526,44 @@ class RequestDispatch:
 
     def on_flow_lost(self, flow: Hop, error: str) -> None:
         """A connection has ended: what waited for an answer on it goes another way or fails."""
-        self.on_unreachable(replace(flow, connection=None), error)
-        for key in [key for hop in (flow,) for key in self._by_hop.get(hop, ())]:
-            self._fail_unanswered(key, error)
+        for key in list(self._by_hop.get(flow, ())):
+            if not self._resend(key):
+                self._fail_unanswered(key, error)
+
+    def _resend(self, key: Key) -> bool:
+        """Send an unanswered request once more, by a new connection; False if it cannot be.
+
+        The peer may have had it, or may have closed the connection just before: the branch
+        stays, so that it is served once.
+        """
+        owner = self._owners.get(key)
+        if owner is None or owner.attempt is None or owner.attempt.answered or owner.resent:
+            return False
+        owner.resent = True
+        hop = owner.hop
+        if hop is not None and hop.connection is not None:
+            hop = self._way_back(owner.user, owner.attempt.request)
+        if hop is None:
+            return False
+        self._shell.push(None, self._shell.transactions.resend(key, hop))
+        return True
+
+    def _way_back(self, user: StackUser, request: Request) -> Hop | None:
+        """Where a request in a dialog goes without the connection the peer opened."""
+        target, path = next_hop_uri(request), self._paths.get(request.call_id)
+        if target is None or path is None:
+            return None
+        found = self._shell.transport.known(self._route(user, target, path))
+        return None if found is None else next(iter(found.hops), None)
 
     def _fail_unanswered(self, key: Key, error: str) -> None:
         owner = self._owners.get(key)
-        if owner is not None and owner.attempt is not None and not owner.attempt.answered:
-            shell = self._shell
-            shell.push(None, shell.transactions.on_transport_error(key, error, shell.now))
-
-
-def next_hop_uri(request: Request) -> SipUri | None:
-    """Where a request goes: a topmost Route with `lr`, else the Request-URI (RFC 3261 8.1.2)."""
-    if request.next_hop is not None:
-        return request.next_hop if isinstance(request.next_hop, SipUri) else None
-    routes = request.routes
-    if routes and isinstance(routes[0].uri, SipUri) and routes[0].uri.lr:
-        return routes[0].uri
-    return request.uri if isinstance(request.uri, SipUri) else None
-
-
-def host_port(address: tuple[str, int]) -> str:
-    """Host and port as in a Via; port 0 is none."""
-    host, port = address
-    host = f"[{host}]" if ":" in host else host
-    return f"{host}:{port}" if port else host
-
-
-def transport_of(uri: SipUri, default: Transport) -> Transport:
-    """The transport a URI asks for; a sips URI is never reached without TLS (RFC 3261 26.2.2)."""
-    name = uri.transport
-    # RFC 7118 section 5.5: `ws` stands for both, and plain WebSocket is not offered here.
-    wanted = Transport.WSS if name in {"ws", "wss"} else _TRANSPORTS.get(name or "", default)
-    if uri.scheme == "sips" and wanted in {Transport.UDP, Transport.TCP}:
-        return Transport.TLS
-    return wanted
-
-
-_TRANSPORTS: Final = {item.value: item for item in Transport if item is not Transport.AUTO}
+        if owner is None or (owner.attempt is not None and owner.attempt.answered):
+            return
+        if owner.attempt is None and key[0] == "c":
+            return  # a CANCEL: its INVITE has timers of its own
+        shell = self._shell
+        shell.push(None, shell.transactions.on_transport_error(key, error, shell.now))
 
 
 def _destination(hop: Hop) -> tuple[str, str, int]:

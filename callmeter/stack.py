@@ -25,8 +25,9 @@ from callmeter.errors import (
     TransportError,
 )
 from callmeter.media.engine import MediaEngine
-from callmeter.request_dispatch import RequestDispatch, host_port
+from callmeter.request_dispatch import RequestDispatch
 from callmeter.sip.message import Request, Response
+from callmeter.sip.next_hop import host_port
 from callmeter.sip.parser import ParserLimits, is_keepalive, parse_message
 from callmeter.sip.session_events import CancelRequest, Respond, SendAck, SendRequest
 from callmeter.sip.transaction.effects import (

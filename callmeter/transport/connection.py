@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from callmeter.sip.message import Request, Response
     from callmeter.sip.transaction.effects import Hop
     from callmeter.transport.base import ByteLayer
-    from callmeter.transport.connection_pool import ConnectionPool
+    from callmeter.transport.connection_pool import Address, ConnectionPool
 
 __all__ = ["Connection", "ConnectionState"]
 
@@ -53,25 +54,32 @@ class Connection:
         local: Own address and port, known once connected.
         opened_at: Loop time at which it opened.
         last_received: Loop time of the last octets.
+        last_sent: Loop time of the last message of ours.
         failure: What ended it, or None.
+        deadline: When its patience ends, and the words for it; None without one.
+        addresses: What the pool finds it by, besides its number.
     """
 
     __slots__ = (
         "_framer",
+        "_keep_alive",
         "_layers",
         "_loop",
         "_outgoing",
+        "_pong_expected",
         "_pool",
         "_queued",
         "_reading",
         "_socket",
         "_started",
         "_writing",
+        "addresses",
         "deadline",
         "failure",
         "hop",
         "inbound",
         "last_received",
+        "last_sent",
         "local",
         "opened_at",
         "ping_at",
@@ -105,10 +113,13 @@ class Connection:
         self.local = ("", 0)
         self.state = ConnectionState.CONNECTING
         self.opened_at: float | None = None
-        self.last_received = loop.time()
+        self.last_received = self.last_sent = loop.time()
         self.ping_at: float | None = None
         self.pong_due: float | None = None
+        self._keep_alive: float | None = None
+        self._pong_expected = True
         self.failure: TransportError | None = None
+        self.addresses: list[Address] = []
         limits = pool.limits
         wait = limits.accept_handshake if inbound else limits.connect
         self.deadline: tuple[float, str] | None = (
@@ -122,7 +133,10 @@ class Connection:
 
     def connect(self) -> None:
         """Begin to connect to the hop."""
-        code = self._socket.connect_ex((self.hop.host, self.hop.port))
+        try:
+            code = self._socket.connect_ex((self.hop.host, self.hop.port))
+        except OSError as error:
+            code = error.errno or errno.EADDRNOTAVAIL
         if code in {0, errno.EISCONN}:
             self._on_connected()
         elif code in {errno.EINPROGRESS, errno.EWOULDBLOCK}:
@@ -136,6 +150,11 @@ class Connection:
     def _on_connected(self) -> None:
         name = self._socket.getsockname()
         self.local = (name[0], name[1])
+        if not self.inbound and self.local == (self.hop.host, self.hop.port):
+            # Nobody listens, and the system picked that very port for us: a TCP simultaneous
+            # open with oneself.
+            self._refused(errno.ECONNREFUSED)
+            return
         self.state = ConnectionState.HANDSHAKING
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._loop.add_reader(self._socket.fileno(), self._on_readable)
@@ -163,6 +182,9 @@ class Connection:
         self.state = ConnectionState.OPEN
         self.opened_at = self._loop.time()
         self.deadline = None
+        if self.inbound:
+            # Whoever opens a connection has something to say; silence only costs a place.
+            self._expect("no message came")
         self._pool.on_open(self)
         queued, self._queued = self._queued, []
         for data in queued:
@@ -171,6 +193,11 @@ class Connection:
     def layer(self, kind: type[LayerT]) -> LayerT | None:
         """Its byte layer of that kind, or None."""
         return next((layer for layer in self._layers if isinstance(layer, kind)), None)
+
+    @property
+    def vouched_for(self) -> bool:
+        """Whether each layer that can tell has verified who the peer is."""
+        return all(getattr(layer, "verified", True) for layer in self._layers)
 
     # sending
 
@@ -183,15 +210,19 @@ class Connection:
         """
         if self.state is ConnectionState.CLOSED:
             raise FlowLost(f"{self.hop}: the connection has ended", destination=str(self.hop))
+        self.last_sent = self._loop.time()
         waiting = len(self._outgoing) + sum(map(len, self._queued)) + len(data)
         if waiting > self._pool.limits.write_queue:
             error = self._stuffed(waiting)
             self.fail(error)
             raise error
-        if self.state is ConnectionState.OPEN:
-            self._write_message(data)
-        else:
+        if self.state is not ConnectionState.OPEN:
             self._queued.append(data)
+            return
+        self._write_message(data)
+        if self.failure is not None:
+            # It ended while this was written: what was to be sent has not been.
+            raise self.failure
 
     def _write_message(self, data: bytes) -> None:
         self._put_below(len(self._layers), data)
@@ -305,6 +336,8 @@ class Connection:
         if received.pong:
             self.pong_due = None
         if self._layers[index].keeps_messages and self.state is ConnectionState.OPEN:
+            if received.data:
+                self.deadline = None
             self._expect_whole(pending=received.pending)
         if received.error is not None:
             self.fail(received.error)
@@ -339,6 +372,8 @@ class Connection:
                     return
                 data = b""
                 continue
+            if items:
+                self.deadline = None
             for item in items:
                 self._deliver(item)
             if framer.error is None:
@@ -350,8 +385,11 @@ class Connection:
         if not pending:
             self.deadline = None
         elif self.deadline is None:
-            wait = self._pool.limits.message
-            self.deadline = (self._loop.time() + wait, f"a message was not whole in {wait:g} s")
+            self._expect("a message was not whole")
+
+    def _expect(self, text: str) -> None:
+        wait = self._pool.limits.message
+        self.deadline = (self._loop.time() + wait, f"{text} in {wait:g} s")
 
     def _take_whole(self, data: bytes) -> None:
         if is_keepalive(data):
@@ -370,24 +408,39 @@ class Connection:
         if item is KeepAlive.PING:
             self._answer(len(self._layers), PONG)
         elif item is KeepAlive.PONG:
+            self._pong_expected = True
             self.pong_due = None
         elif not isinstance(item, KeepAlive):
             self._pool.user.on_message(item, item.to_bytes(), self.hop)
 
     # time
 
-    def on_sweep(self, now: float) -> None:
-        """Look at the deadlines; the pool calls this about once a second."""
+    def on_sweep(self, now: float) -> bool:
+        """Look at the deadlines, as the pool does twice a second; returns whether it ended."""
+        if self.state is ConnectionState.CLOSED:
+            return False
         limits = self._pool.limits
         if self.deadline is not None and now >= self.deadline[0]:
             self._time_out(self.deadline[1])
         elif self.pong_due is not None and now >= self.pong_due:
             # RFC 5626 section 4.4.1: a flow whose pong stays out is dead.
             self.fail(FlowLost(f"{self.hop}: no pong came", destination=str(self.hop)))
-        elif self.inbound and now - self.last_received > limits.idle:
+        elif self._idle_since() < now - limits.idle:
             self.fail(FlowLost(f"{self.hop}: idle", destination=str(self.hop)))
         elif self.ping_at is not None and now >= self.ping_at:
             self._ping(now)
+            return False
+        else:
+            return False
+        return True
+
+    def _idle_since(self) -> float:
+        if self.inbound:
+            return self.last_received
+        # One of ours is of use as long as anything goes by it, or is to.
+        if self.ping_at is not None:
+            return self._loop.time()
+        return max(self.last_received, self.last_sent)
 
     def _time_out(self, text: str) -> None:
         for layer in self._layers[: self._started]:
@@ -398,16 +451,28 @@ class Connection:
                     return
         self.fail(ConnectionFailed(f"{self.hop}: {text}", destination=str(self.hop)))
 
-    def keep_alive(self, at: float) -> None:
-        """Ping the peer from `at` on (RFC 5626 section 4.4.1)."""
+    def keep_alive(
+        self, at: float, *, interval: float | None = None, pong_expected: bool = True
+    ) -> None:
+        """Ping the peer from `at` on (RFC 5626 section 4.4.1).
+
+        Args:
+            at: Loop time of the first ping.
+            interval: Seconds between pings at most; None takes the limit's.
+            pong_expected: Whether the flow is dead when no pong comes. A peer that has not said
+                so need not know the CRLF ping; the first pong tells that it does.
+        """
         self.ping_at = at
+        self._keep_alive = interval
+        self._pong_expected = pong_expected
 
     def _ping(self, now: float) -> None:
         if self.state is not ConnectionState.OPEN:
             return
-        self.ping_at = now + self._pool.ping_interval(self.hop.transport)
-        self.pong_due = now + self._pool.limits.pong
+        self.ping_at = now + self._pool.ping_interval(self.hop.transport, self._keep_alive)
         own = self._layers[-1].ping() if self._layers else None
+        if own is not None or self._pong_expected:
+            self.pong_due = now + self._pool.limits.pong
         if own is None:
             self._write_message(PING)
         else:
@@ -443,11 +508,12 @@ class Connection:
             except TransportError:
                 continue
             farewell += data
-        if farewell:
-            try:
+        with contextlib.suppress(OSError):
+            if farewell:
                 self._socket.send(farewell)
-            except OSError:
-                return
+            # A close with octets unread would be a reset, and take the last words along.
+            self._socket.shutdown(socket.SHUT_WR)
+            self._socket.recv(READ_OCTETS)
 
     def _free(self) -> None:
         if self.state is ConnectionState.CLOSED:

@@ -5,13 +5,14 @@ RFC 5923 for reuse, RFC 5626 section 4.4.1 for keep-alives. One timer serves all
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
-from callmeter.errors import ConnectionFailed, FlowLost
+from callmeter.errors import CallmeterError, ConnectionFailed, FlowLost
 from callmeter.sip.transaction.effects import Hop
 from callmeter.transport.connection import Connection, ConnectionState
 
@@ -24,15 +25,20 @@ if TYPE_CHECKING:
     from callmeter.sip.parser import ParserLimits
     from callmeter.transport.base import ByteLayer, StreamUser
 
-__all__ = ["ConnectionPool"]
+__all__ = ["Address", "ConnectionPool"]
 
 SWEEP_S: Final = 0.5
 PING_FROM, PING_TO = 0.8, 1.0
 """Share of the keep-alive interval after which a ping goes out (RFC 5626 section 4.4.1)."""
 WEB_SOCKET_PING_S: Final = 30.0
 """HTTP proxies forget a silent WebSocket sooner than others forget a TCP connection."""
+ENDINGS_A_TURN: Final = 100
+"""Connections a sweep may end before others get their turn."""
+IP_BIND_ADDRESS_NO_PORT: Final = 24
+"""Linux; not named by the socket module of Python 3.11."""
 
 Address = tuple[str, str, int, str | None, int | None]
+"""Transport, host, port, name to be certified and TLS settings: all but the number of a hop."""
 
 
 class ConnectionPool:
@@ -85,11 +91,20 @@ class ConnectionPool:
         return self.get(self._by_address.get(_address(hop)))
 
     def alias(self, number: int, port: int) -> None:
-        """Requests to `port` of this connection's peer may use it (RFC 5923 section 4)."""
+        """Requests to `port` of this connection's peer may use it (RFC 5923 section 4).
+
+        Over TLS only when the peer has shown a certificate (section 9).
+        """
         connection = self._live.get(number)
-        if connection is not None:
-            hop = replace(connection.hop, port=port)
-            self._by_address.setdefault(_address(hop), number)
+        if connection is not None and connection.vouched_for:
+            self._name(connection, _address(replace(connection.hop, port=port)))
+
+    def _name(self, connection: Connection, address: Address) -> None:
+        """Let `find` give this connection for `address`, unless another one is given already."""
+        number = connection.hop.connection or 0
+        known = self._by_address.setdefault(address, number)
+        if known == number and address not in connection.addresses:
+            connection.addresses.append(address)
 
     # opening
 
@@ -101,10 +116,7 @@ class ConnectionPool:
         """
         family = socket.AF_INET6 if ":" in hop.host else socket.AF_INET
         try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.setblocking(False)  # noqa: FBT003  the socket module's own signature
-            if bind is not None and not ipaddress.ip_address(bind).is_unspecified:
-                sock.bind((bind, 0))
+            sock = _client_socket(family, bind)
         except OSError as error:
             raise ConnectionFailed(
                 f"{hop}: {error.strerror or error}", destination=str(hop)
@@ -113,7 +125,7 @@ class ConnectionPool:
         own = replace(hop, connection=number)
         connection = Connection(self, self._loop, sock, own, layers, inbound=False)
         self._live[number] = connection
-        self._by_address[_address(hop)] = number
+        self._name(connection, _address(hop))
         self._sweep_later()
         connection.connect()
         if connection.failure is not None:
@@ -145,7 +157,7 @@ class ConnectionPool:
         hop = Hop(transport, host, peer[1], number)
         try:
             connection = Connection(self, self._loop, sock, hop, make_layers(), inbound=True)
-        except OSError:
+        except (OSError, CallmeterError):
             self._forget_inbound(host, finished=False)
             sock.close()
             return
@@ -192,7 +204,7 @@ class ConnectionPool:
     def _drop(self, connection: Connection, *, finished: bool) -> None:
         number = connection.hop.connection or 0
         self._live.pop(number, None)
-        for address in [a for a, n in self._by_address.items() if n == number]:
+        for address in connection.addresses:
             del self._by_address[address]
         if connection.inbound:
             self._forget_inbound(connection.hop.host, finished=finished)
@@ -214,9 +226,9 @@ class ConnectionPool:
 
     # time
 
-    def ping_interval(self, transport: str = "TCP") -> float:
+    def ping_interval(self, transport: str = "TCP", longest: float | None = None) -> float:
         """Seconds until the next keep-alive: spread, so that pings do not come in waves."""
-        longest = self.limits.keep_alive
+        longest = min(longest or self.limits.keep_alive, self.limits.keep_alive)
         if transport in {"WS", "WSS"}:
             longest = min(longest, WEB_SOCKET_PING_S)
         share = int.from_bytes(self._entropy(2), "big") / 65_536
@@ -228,9 +240,19 @@ class ConnectionPool:
 
     def _sweep(self) -> None:
         self._timer = None
+        self._sweep_on(list(self._live.values()))
+
+    def _sweep_on(self, connections: list[Connection]) -> None:
+        """Look at each; many endings at once would keep everybody else waiting."""
         now = self._loop.time()
-        for connection in list(self._live.values()):
-            connection.on_sweep(now)
+        ended = 0
+        while connections:
+            connection = connections.pop()
+            ended += connection.on_sweep(now)
+            if ended >= ENDINGS_A_TURN:
+                self._timer = self._loop.call_later(0, self._sweep_on, connections)
+                return
+        self._timer = None
         self._sweep_later()
 
     def close(self) -> None:
@@ -245,6 +267,21 @@ class ConnectionPool:
         self._by_address.clear()
         self._inbound_by_host.clear()
         self._inbound = self._unfinished = 0
+
+
+def _client_socket(family: socket.AddressFamily, bind: str | None) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)  # noqa: FBT003  the socket module's own signature
+        if bind is not None and not ipaddress.ip_address(bind).is_unspecified:
+            with contextlib.suppress(OSError):
+                # Else each connection takes a port of its own, whatever its destination.
+                sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            sock.bind((bind, 0))
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _address(hop: Hop) -> Address:

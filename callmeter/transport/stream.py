@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import socket
 from typing import TYPE_CHECKING, Final
@@ -61,6 +60,7 @@ class StreamTransport:
         self._server_layers = server_layers
         self._bind = bind
         self._listener: socket.socket | None = None
+        self._paused: asyncio.TimerHandle | None = None
         if server_layers is not None:
             self._listen(bind, port)
 
@@ -117,32 +117,35 @@ class StreamTransport:
 
     def close(self) -> None:
         """Stop listening; the pool closes the connections."""
+        if self._paused is not None:
+            self._paused.cancel()
+            self._paused = None
         if self._listener is not None:
             self._loop.remove_reader(self._listener.fileno())
             self._listener.close()
             self._listener = None
 
     def _on_acceptable(self) -> None:
+        listener, make_layers = self._listener, self._server_layers
+        if listener is None or make_layers is None:
+            return
         for _ in range(ACCEPTS_A_TURN):
-            if self._listener is None or self._server_layers is None:
-                return
             try:
-                accepted, peer = self._listener.accept()
+                accepted, peer = listener.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
                 if error.errno in NO_ROOM:
-                    self._pause()
+                    self._pause(listener)
                     return
+                # This peer has gone again (ECONNABORTED and the like); the next has not.
                 continue
-            self._pool.accept(accepted, (peer[0], peer[1]), self.name, self._server_layers)
+            self._pool.accept(accepted, (peer[0], peer[1]), self.name, make_layers)
 
-    def _pause(self) -> None:
-        if self._listener is not None:
-            self._loop.remove_reader(self._listener.fileno())
-            self._loop.call_later(PAUSE_S, self._resume)
+    def _pause(self, listener: socket.socket) -> None:
+        self._loop.remove_reader(listener.fileno())
+        self._paused = self._loop.call_later(PAUSE_S, self._resume, listener)
 
-    def _resume(self) -> None:
-        with contextlib.suppress(ValueError):
-            if self._listener is not None:
-                self._loop.add_reader(self._listener.fileno(), self._on_acceptable)
+    def _resume(self, listener: socket.socket) -> None:
+        self._paused = None
+        self._loop.add_reader(listener.fileno(), self._on_acceptable)

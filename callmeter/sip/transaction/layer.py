@@ -147,6 +147,18 @@ class TransactionLayer:
         sent = _with_via(message, hop, sent_by, new_branch(self._entropy))
         return [Send(None, sent, hop)]
 
+    def resend(self, key: Key, hop: Hop) -> list[Effect]:
+        """Send a request once more, to `hop`: its connection was lost before any answer came.
+
+        It is the same request with the same branch, so that a peer that has it already takes
+        this for a retransmission and repeats its answer.
+        """
+        transaction = self._clients.get(key)
+        if transaction is None:
+            return []
+        transaction.hop = hop
+        return [Send(key, transaction.request, hop)]
+
     def cancel(
         self, key: Key, now: float, *, headers: Iterable[tuple[str, str]] = ()
     ) -> tuple[Key | None, list[Effect]]:
@@ -298,6 +310,9 @@ class TransactionLayer:
         transaction = self._servers.get(key)
         if transaction is not None:
             self.counters.retransmissions_absorbed += 1
+            if source.reliable and source.connection != transaction.hop.connection:
+                # Its connection was lost, and the request came by another: so may the answer.
+                transaction.fallback = source
             return transaction.on_request(now)
         merge = None if request.to.tag is not None else merge_key(request)
         hop, fallback = response_hops(request.via, source)

@@ -352,6 +352,33 @@ def test_a_request_with_a_header_that_cannot_be_read_leaves_nothing(layer, invit
     assert (len(layer), layer.counters.malformed) == (0, 1)
 
 
+def test_a_request_whose_connection_was_lost_goes_by_another_with_the_same_branch(layer, outgoing):
+    key, (first,) = layer.request(outgoing("OPTIONS"), BOB_TCP, "192.0.2.1", 0.0)
+    again = Hop("TCP", "192.0.2.2", 5060)
+    (second,) = layer.resend(key, again)
+    assert second == Send(key, first.message, again)
+    # What follows from it goes there too.
+    assert layer.resend(("c", "z9hG4bKnone", "OPTIONS"), again) == []
+    answer = first.message.create_response(200, to_tag="x")
+    assert layer.on_message(answer, BOB_TCP, 0.1)[0] == Deliver(key, answer)
+
+
+def test_a_request_that_came_again_by_another_connection_is_answered_by_that_one(
+    layer, make_request
+):
+    via = "SIP/2.0/TCP 192.0.2.1;branch=z9hG4bKtcp"
+    first = Hop("TCP", "192.0.2.1", 40_001, 1)
+    second = Hop("TCP", "192.0.2.1", 40_002, 2)
+    (delivered,) = layer.on_message(make_request(via=via), first, 0.0)
+    key = delivered.key
+    assert layer.on_message(make_request(via=via), second, 0.1) == []
+    layer.respond(key, delivered.message.create_response(180, to_tag="b"), 0.2)
+    (sent,) = layer.on_transport_error(key, "connection lost", 0.2)
+    assert sent.hop == second
+    (failed,) = layer.on_transport_error(key, "connection lost", 0.3)
+    assert failed == TransportFailed(key, "connection lost")
+
+
 def test_a_lost_connection_does_not_forget_the_invite(layer, make_request):
     request = make_request(via="SIP/2.0/TCP pc.example.com:5080;branch=z9hG4bKa")
     (delivered,) = layer.on_message(request, Hop("TCP", "192.0.2.1", 40000, 9), 0.0)
