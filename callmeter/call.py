@@ -25,6 +25,7 @@ from callmeter.errors import (
     TransportError,
 )
 from callmeter.media import events as media_events
+from callmeter.media.events import EventLog
 from callmeter.metrics.phases import Outcome, Phase
 from callmeter.rtp.telephone_event import DIGITS
 from callmeter.sdp.attributes import Direction
@@ -92,8 +93,9 @@ class Call:
         self._answered = asyncio.Event()
         self._over = asyncio.Event()
         self._error: CallmeterError | None = None
-        self._events: list[asyncio.Queue[call_events.CallEvent | None]] = []
-        self._history: list[call_events.CallEvent] = []
+        self._log: EventLog[call_events.CallEvent] = EventLog(
+            asyncio.get_running_loop().create_future
+        )
         self._reinvite: asyncio.Future[Response] | None = None
         self._held_by_peer = False
         self._report: CallReport | None = None
@@ -179,19 +181,9 @@ class Call:
         """Wait until the call is over, whoever ends it."""
         await self._over.wait()
 
-    async def events(self) -> AsyncIterator[call_events.CallEvent]:
-        """What happened and happens, from the beginning to `call_events.Ended`."""
-        queue: asyncio.Queue[call_events.CallEvent | None] = asyncio.Queue()
-        for past in self._history:
-            queue.put_nowait(past)
-        if self.over:
-            queue.put_nowait(None)
-        self._events.append(queue)
-        try:
-            while (event := await queue.get()) is not None:
-                yield event
-        finally:
-            self._events.remove(queue)
+    def events(self) -> AsyncIterator[call_events.CallEvent]:
+        """What happened (the last 256 events) and happens, until `events.Ended`."""
+        return self._log.read()
 
     def report(self) -> CallReport:
         """What happened, as one picklable value; complete once the call is over."""
@@ -489,8 +481,7 @@ class Call:
         self._answered.set()
         self._report = self._make_report(now)
         self._tell(call_events.Ended(self._at(now), cause))
-        for queue in self._events:
-            queue.put_nowait(None)
+        self._log.close()
 
     def _note_tls(self) -> None:
         self._record.tls = self._record.tls or self._endpoint.stack.tls_of_dialog(self.call_id)
@@ -532,9 +523,7 @@ class Call:
                 )
 
     def _tell(self, event: call_events.CallEvent) -> None:
-        self._history.append(event)
-        for queue in self._events:
-            queue.put_nowait(event)
+        self._log.append(event)
 
     def _at(self, now: float | None = None) -> float:
         begun = self._record.times.invite_sent_at

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,6 +28,8 @@ __all__ = [
 ]
 
 MAX_KEPT = 256
+
+EventT = TypeVar("EventT")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +115,8 @@ class PeerLeft(MediaEvent):
     ssrc: int
 
 
-class EventLog:
-    """The last 256 events of a stream; readers never hold one up and start with the oldest.
+class EventLog(Generic[EventT]):
+    """The last 256 events of something; readers never hold one up and start with the oldest.
 
     Args:
         future: Makes the futures readers wait on, usually `loop.create_future`.
@@ -123,13 +125,13 @@ class EventLog:
     __slots__ = ("_closed", "_count", "_events", "_future", "_waiters")
 
     def __init__(self, future: Callable[[], asyncio.Future[None]]) -> None:
-        self._events: deque[MediaEvent] = deque(maxlen=MAX_KEPT)
+        self._events: deque[EventT] = deque(maxlen=MAX_KEPT)
         self._count = 0
         self._closed = False
         self._future = future
         self._waiters: list[asyncio.Future[None]] = []
 
-    def append(self, event: MediaEvent) -> None:
+    def append(self, event: EventT) -> None:
         """Keep an event and wake the readers."""
         self._events.append(event)
         self._count += 1
@@ -140,7 +142,7 @@ class EventLog:
         self._closed = True
         self._wake()
 
-    async def read(self) -> AsyncIterator[MediaEvent]:
+    async def read(self) -> AsyncIterator[EventT]:
         """Yield the kept events, then each new one, until the log is closed."""
         position = 0
         while True:

@@ -60,7 +60,7 @@ class MediaStream:
         self.rtcp_port = self.port if self._rtcp is None else int(self._rtcp.getsockname()[1])
         self.ssrc = int(engine.send_table.ssrc[row])
         self.cname = cname
-        self._log = EventLog(engine.future)
+        self._log: EventLog[MediaEvent] = EventLog(engine.future)
         self._receiver = StreamReceiver(
             row, engine.lanes, engine.reception, engine.backend, self._log.append
         )
