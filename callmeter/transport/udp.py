@@ -32,6 +32,8 @@ IP_RECVERR = 11
 IPV6_RECVERR = 25
 MSG_ERRQUEUE = 0x2000
 _EXTENDED_ERROR = struct.Struct("=IBBBBII")
+FROM_NETWORK = frozenset({2, 3})
+"""SO_EE_ORIGIN_ICMP and SO_EE_ORIGIN_ICMP6."""
 
 
 class UdpTransport:
@@ -155,7 +157,9 @@ class UdpTransport:
             count += 1
             for _, _, payload in ancillary:
                 if len(payload) >= _EXTENDED_ERROR.size and address:
-                    number = _EXTENDED_ERROR.unpack_from(payload)[0]
+                    number, origin, *_ = _EXTENDED_ERROR.unpack_from(payload)
+                    if origin not in FROM_NETWORK:
+                        break  # a word of the own kernel about one datagram, such as its size
                     hop = Hop("UDP", address[0], address[1])
                     self._user.on_unreachable(hop, f"{hop}: {os.strerror(number)}")
                     break
