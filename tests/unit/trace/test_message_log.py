@@ -177,3 +177,15 @@ def test_the_text_says_when_and_where_before_each_message(log):
     text = log.of_call("two").to_text()
     assert text.startswith("--- 1.000000 received UDP 192.0.2.2:5060 -> 192.0.2.1:5060\nOPTIONS ")
     assert "\r" not in text
+
+
+def test_a_call_keeps_those_of_its_messages_that_the_log_keeps():
+    log = MessageLog(entries=3)
+    for raw in (INVITE, OTHER, TRYING, OK, BYE):
+        add(log, raw)
+    assert [entry.start_line for entry in log.of_call("one@example.com")] == [
+        entry.start_line for entry in log
+    ]
+    assert log.of_call("two") == ()
+    log.clear()
+    assert log.of_call("one@example.com") == ()
