@@ -218,7 +218,12 @@ class Section:
 
     def attributes_named(self, *names: str) -> tuple[str, ...]:
         """The values of all attributes of these names, empty for a property attribute."""
-        return tuple(item.value or "" for item in self.attributes if item.key in names)
+        return tuple(value for key, value in self._attribute_values if key in names)
+
+    @cached_property
+    def _attribute_values(self) -> tuple[tuple[str, str], ...]:
+        # A track is read by some twenty names: each is folded once, not twenty times.
+        return tuple((item.key, item.value or "") for item in self.attributes)
 
     def has_attribute(self, name: str) -> bool:
         """Whether an attribute of that name is there."""
