@@ -36,6 +36,7 @@ SAME_PORT_ATTEMPTS: Final = 32
 ROUTE_S: Final = 5.0
 """How long the routing table's word is taken for granted."""
 ROUTES: Final = 1_024
+UNSPECIFIED: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  compared, nothing is bound to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +217,7 @@ class TransportLayer:
             if connection is None or connection.state is not ConnectionState.OPEN:
                 raise ConnectionFailed(f"{hop} is not connected", destination=str(hop))
             return connection.local
-        if ipaddress.ip_address(host).is_unspecified:
+        if host in UNSPECIFIED:
             host = self._own_address(hop)
         return host, port
 
