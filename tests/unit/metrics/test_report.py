@@ -26,7 +26,13 @@ def test_the_keys_of_a_report_are_stable(secure_call):
         "counters",
         "diagnosis",
     ]
-    assert list(report["signaling"]) == ["transport", "local", "remote", "tls"]
+    assert list(report["signaling"]) == [
+        "transport",
+        "local",
+        "remote",
+        "tls",
+        "resolution",
+    ]
     assert list(report["signaling"]["tls"]) == ["version", "cipher", "verified"]
     assert list(report["timing"]) == [
         "time_to_trying_ms",
