@@ -410,7 +410,8 @@ class Stack:
             return
         self._dispatch.own(key, user, self._source)
         self._face_source(user)
-        merged = self.transactions.is_merged(request, key)
+        first = self._dispatch.owner(self.transactions.merged_with(request, key))
+        merged = first is not None and first.user is user
         invite_key = (
             self.transactions.invite_key_of(request) if request.method == "CANCEL" else None
         )

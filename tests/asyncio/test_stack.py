@@ -505,3 +505,21 @@ async def test_nobody_calls_in_time(make_endpoint):
     alice = await make_endpoint("alice")
     with pytest.raises(CallTimedOut, match=r"0\.01 s"):
         await alice.next_call(0.01)
+
+
+async def test_one_invite_forked_to_two_endpoints_of_a_stack_reaches_both(make_endpoint, stack):
+    bob, carol = [await make_endpoint(user) for user in ("bob", "carol")]
+    host, port = stack.transport.listening()
+    invite = (
+        "INVITE sip:{user}@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {host}:{own};branch=z9hG4bK{user}"
+        "\r\nMax-Forwards: 70\r\nFrom: <sip:x@y>;tag=1\r\nTo: <sip:bob@127.0.0.1>\r\nCall-ID: f\r\n"
+        "CSeq: 1 INVITE\r\nContact: <sip:x@{host}:{own}>\r\nContent-Length: 0\r\n\r\n"
+    )
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as proxy:
+        proxy.bind((host, 0))
+        own = proxy.getsockname()[1]
+        for user in ("bob", "carol"):
+            proxy.sendto(invite.format(user=user, host=host, own=own).encode(), (host, port))
+        for endpoint in (bob, carol):
+            incoming = await endpoint.next_call(20)
+            incoming.reject(486)

@@ -220,9 +220,20 @@ class TransactionLayer:
         key = server_key(cancel, "INVITE")
         return key if key in self._servers else None
 
+    def merged_with(self, request: Request, key: Key) -> Key | None:
+        """The transaction of an earlier copy of this request that is being served, or None.
+
+        When both are for one user agent, the later copy gets 482 (8.2.2.2). A proxy that forks
+        to two of them that share this layer is in its right.
+        """
+        if request.to.tag is not None:
+            return None
+        first = self._merges.get(merge_key(request), key)
+        return None if first == key else first
+
     def is_merged(self, request: Request, key: Key) -> bool:
-        """Whether this is another copy of a request that is being served (8.2.2.2): 482."""
-        return request.to.tag is None and self._merges.get(merge_key(request), key) != key
+        """Whether there is such an earlier copy, where one user agent has the layer to itself."""
+        return self.merged_with(request, key) is not None
 
     # -- From the network and the clock ------------------------------------------------------
 
