@@ -27,6 +27,9 @@ SLICE: Final = 16_384
 """Octets given to OpenSSL at once: its memory buffers grow with them, and never shrink."""
 ALERT, HANDSHAKE = 21, 22
 """Content types a conversation may begin with (RFC 8446 section 5.1)."""
+HEAD: Final = 3
+"""Octets of a record's content type and version."""
+TLS_1_2: Final = b"\x03\x03"
 UNVERIFIED: Final = "the server certificate was not verified (TlsVerify.SKIP)"
 
 
@@ -48,13 +51,13 @@ class TlsLayer:
         "_broken",
         "_confirmed",
         "_destination",
+        "_head",
         "_incoming",
         "_name",
         "_object",
         "_outgoing",
         "_peer_certificate",
         "_settings",
-        "_spoke",
         "established",
         "keeps_messages",
         "match",
@@ -76,7 +79,8 @@ class TlsLayer:
             server_side=name is None,
             server_hostname=None if name is None else server_name(name),
         )
-        self._broken = self._confirmed = self._spoke = False
+        self._broken = self._confirmed = False
+        self._head = b""
         self._peer_certificate: bytes | None = None
         self.established = False
         self.keeps_messages = False
@@ -158,9 +162,9 @@ class TlsLayer:
         """
         if not data:
             return self._ended()
-        if not self._spoke:
-            self._spoke = True
-            if data[0] not in {ALERT, HANDSHAKE}:
+        if len(self._head) < HEAD:
+            self._head += data[: HEAD - len(self._head)]
+            if self._head[0] not in {ALERT, HANDSHAKE}:
                 raise self._fail(tls_error("not_tls", "peer does not speak TLS", self._destination))
         read: list[bytes] = []
         closed = False
@@ -300,7 +304,8 @@ class TlsLayer:
         return client_failure(
             error,
             answered=self._answered,
-            has_certificate=self._has_certificate,
+            old=self._head[1:] < TLS_1_2,
+            has_certificate=self._settings.config.certificate is not None,
             destination=self._destination,
         )
 
@@ -308,10 +313,6 @@ class TlsLayer:
         """The server went away before it said a word: it did not like our certificate."""
         text = "server closed the connection before its first answer"
         return tls_error("client_cert_rejected", f"bad certificate: {text}", self._destination)
-
-    @property
-    def _has_certificate(self) -> bool:
-        return self._settings.config.certificate is not None
 
     def _fail(self, error: TlsError) -> TlsError:
         self._broken = True

@@ -73,7 +73,12 @@ def tls_error(kind: str, text: str, destination: str = "") -> TlsError:
 
 
 def client_failure(
-    error: ssl.SSLError, *, answered: bool, has_certificate: bool, destination: str = ""
+    error: ssl.SSLError,
+    *,
+    answered: bool,
+    has_certificate: bool,
+    old: bool = False,
+    destination: str = "",
 ) -> TlsError:
     """Why a handshake with a server failed.
 
@@ -81,6 +86,7 @@ def client_failure(
         error: What `ssl` raised.
         answered: Whether a ServerHello had come.
         has_certificate: Whether there was a certificate of our own to show.
+        old: Whether its first record was of a version before TLS 1.2.
         destination: The server.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -98,6 +104,9 @@ def client_failure(
     if wrong is not None:
         text = REJECTIONS[wrong] if has_certificate else WANTED
         return tls_error("client_cert_rejected", f"bad certificate: {text}", destination)
+    if old and not answered and reason == "SSLV3_ALERT_HANDSHAKE_FAILURE":
+        # It took an old version first, and then found no suite for it among ours.
+        reason = "UNSUPPORTED_PROTOCOL"
     kind, text = _library(reason, peer="server", answered=answered)
     return tls_error(kind, text, destination)
 

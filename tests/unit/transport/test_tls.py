@@ -462,6 +462,20 @@ def test_a_server_without_tls_1_2_is_refused_by_name():
     assert caught.value.kind == "version"
 
 
+@pytest.mark.parametrize(
+    ("version", "kind"),
+    [(b"\x03\x01", "version"), (b"\x03\x02", "version"), (b"\x03\x03", "handshake")],
+)
+def test_a_server_that_finds_no_suite_for_its_old_version_has_an_old_version(version, kind):
+    client, _ = pair()
+    client.start()
+    for octet in b"\x15" + version + b"\x00\x02\x02":
+        client.receive(bytes([octet]))
+    with pytest.raises(TlsError) as caught:
+        client.receive(b"\x28")
+    assert caught.value.kind == kind
+
+
 def test_a_client_without_tls_1_3_is_refused_by_a_server_that_wants_it():
     client, server = pair(TLS13)
     client._settings.client.maximum_version = TLS12
