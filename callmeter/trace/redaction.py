@@ -23,10 +23,13 @@ _CREDENTIALS: Final = re.compile(
     rb"((?:[^\r\n]++|\r?\n[ \t]|\r[ \t])*+)",
     re.IGNORECASE,
 )
+_DONE: Final = rb"\[redacted(?: [0-9]{1,9} characters)?\]"
 _CREDENTIAL_PART: Final = re.compile(
-    rb'([A-Za-z0-9_-]++)[ \t\r\n]*+=[ \t\r\n]*+("(?:[^"\\]++|\\.)*+"?|[^\s,"]*+)|[^\s,]++',
+    rb'([A-Za-z0-9_-]++)[ \t\r\n]*+=[ \t\r\n]*+("(?:[^"\\]++|\\.)*+"?|%b|(?:(?!%b)[^\s,"])*+)'
+    rb"|(%b)|(?:(?!%b)[^\s,])++" % (_DONE, _DONE, _DONE, _DONE),
     re.DOTALL,
 )
+"""What was redacted before is a part of its own, so that a second pass changes nothing."""
 _HARMLESS: Final = frozenset(
     {b"username", b"realm", b"uri", b"algorithm", b"qop", b"nc", b"opaque", b"userhash"}
 )
@@ -36,7 +39,6 @@ _SECRET: Final = frozenset(
 _SCHEME: Final = re.compile(rb"([ \t\r\n]*+)(digest|basic|bearer)(?![^ \t\r\n])", re.IGNORECASE)
 
 _CRYPTO: Final = re.compile(rb"(a[ \t]*+=[ \t]*+crypto[ \t]*+:)([^\r\n]*+)", re.IGNORECASE)
-_DONE: Final = rb"\[redacted(?: [0-9]{1,9} characters)?\]"
 _REDACTED_BEFORE: Final = re.compile(_DONE)
 _CRYPTO_WORD: Final = re.compile(rb"(?:" + _DONE + rb"|[^ \t])++")
 _TAG: Final = re.compile(rb"[0-9]{1,9}")
@@ -74,8 +76,6 @@ def redact(message: bytes) -> bytes:
     """
     # most messages hold no secret: look for the words first, it is many times cheaper
     lower = message.lower()
-    if b"authorization" in lower or b"authentication-info" in lower:
-        message = _CREDENTIALS.sub(_without_credentials, message)
     if b"crypto" in lower:
         message = _CRYPTO.sub(_without_crypto_keys, message)
     if b"inline:" in lower:
@@ -84,6 +84,9 @@ def redact(message: bytes) -> bytes:
         message = _OTHER_KEYS.sub(rb"\1" + REDACTED, message)
     if _may_hold_password(message):
         message = _BEFORE_AT.sub(_without_password, message)
+    # last: a quotation mark that one of the others took shall not change what is read here
+    if b"authorization" in lower or b"authentication-info" in lower:
+        message = _CREDENTIALS.sub(_without_credentials, message)
     return message
 
 
@@ -113,13 +116,14 @@ def _without_credentials(header: re.Match[bytes]) -> bytes:
 
 def _without_secret_part(part: re.Match[bytes]) -> bytes:
     if part[1] is None:
-        return REDACTED
+        return part[3] or REDACTED
     name, value = part[1].lower(), part[2]
+    if name not in _HARMLESS | _SECRET:
+        return REDACTED
     quoted = value.startswith(b'"')
     if name in _HARMLESS and not (quoted and (len(value) == 1 or not value.endswith(b'"'))):
         return part[0]
-    shown = part[1] if name in _HARMLESS | _SECRET else REDACTED
-    return shown + (b'="' + REDACTED + b'"' if quoted else b"=" + REDACTED)
+    return part[1] + (b'="' + REDACTED + b'"' if quoted else b"=" + REDACTED)
 
 
 def _without_crypto_keys(line: re.Match[bytes]) -> bytes:

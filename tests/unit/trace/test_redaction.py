@@ -172,6 +172,10 @@ PIECES += [b"response", b"username", b"[redacted 4 characters]", b"Basic", b"\n"
 
 @given(st.binary() | st.lists(st.sampled_from(PIECES), max_size=60).map(b"".join))
 @example(b"Authorization:Basic AA")
+@example(b"Authorization:0=")
+@example(b'Authorization:0="x"username=y')
+@example(b'Authorization:response=x"y')
+@example(b"Authorization:username=inline:x")
 def test_any_octets_are_taken_and_a_second_pass_changes_nothing(message):
     once = redact(message)
     assert redact(once) == once
