@@ -384,12 +384,14 @@ class Connection:
     def _expect_whole(self, *, pending: bool) -> None:
         if not pending:
             self.deadline = None
-        elif self.deadline is None:
+        else:
             self._expect("a message was not whole")
 
     def _expect(self, text: str) -> None:
+        """Begin to wait, unless a wait has begun already."""
         wait = self._pool.limits.message
-        self.deadline = (self._loop.time() + wait, f"{text} in {wait:g} s")
+        at = self._loop.time() + wait if self.deadline is None else self.deadline[0]
+        self.deadline = (at, f"{text} in {wait:g} s")
 
     def _take_whole(self, data: bytes) -> None:
         if is_keepalive(data):
