@@ -17,8 +17,9 @@ LINES_MAX = 600
 
 UNPAIRED = {
     "cli": "the commands are run as programs in tests/asyncio and by the demo session",
+    "transport/base.py": "protocols, which mypy checks, and one value without behaviour",
 }
-"""Packages whose modules need no test file of their own, each with the reason."""
+"""Packages and modules that need no test file of their own, each with the reason."""
 
 
 def module_paths() -> list[Path]:
@@ -41,7 +42,7 @@ def untested(modules: list[Path]) -> list[str]:
     """Modules without a test file: tests/unit mirrors the package, shells may use tests/asyncio."""
     breaches = []
     for module in modules:
-        if module.parts[0] in UNPAIRED:
+        if not UNPAIRED.keys().isdisjoint({module.parts[0], module.as_posix()}):
             continue
         mirrored = UNIT / module.parent / f"test_{module.stem}.py"
         if not mirrored.exists() and not _in_asyncio(module):
