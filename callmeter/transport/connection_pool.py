@@ -5,6 +5,7 @@ RFC 5923 for reuse, RFC 5626 section 4.4.1 for keep-alives. One timer serves all
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import socket
@@ -17,7 +18,6 @@ from callmeter.sip.transaction.effects import Hop
 from callmeter.transport.connection import Connection, ConnectionState
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Sequence
 
     from callmeter.config import ConnectionLimits
@@ -159,6 +159,7 @@ class ConnectionPool:
             connection = Connection(self, self._loop, sock, hop, make_layers(), inbound=True)
         except (OSError, CallmeterError):
             self._forget_inbound(host, finished=False)
+            self._loop.remove_reader(sock.fileno())
             sock.close()
             return
         if connection.state is not ConnectionState.CLOSED:
@@ -178,7 +179,8 @@ class ConnectionPool:
             waiter = self._waiting.get(number)
             if waiter is None:
                 waiter = self._waiting[number] = self._loop.create_future()
-            await waiter
+            # Shielded: one that gives up must not take the others along.
+            await asyncio.shield(waiter)
         if connection.failure is not None:
             raise connection.failure
         if connection.state is ConnectionState.CLOSED:
