@@ -382,6 +382,12 @@ class Endpoint:
             local, transport, secure = self._home
             self.face(local, transport, secure=secure)
 
+    def move_home(self, local: tuple[str, int], transport: str) -> None:
+        """A REGISTER now binds this Contact: a new connection has a port of its own."""
+        secure = self._home is not None and self._home[2]
+        self.face(local, transport, secure=secure)
+        self._home = self._face
+
     async def face_registrar(self, registrar: SipUri) -> None:
         """Take the own address that reaches the registrar or the outbound proxy.
 

@@ -99,6 +99,7 @@ class Registration:
 
     async def _unbind(self, usage: RegisterUsage) -> None:
         self._leaving = True
+        self._endpoint.face_home()
         # What the registrar says now changes nothing for the body of the block.
         with contextlib.suppress(RegistrationFailed):
             await self._carry_out(usage.unregister(self._endpoint.stack.now))
@@ -116,6 +117,7 @@ class Registration:
         """
         if self._usage is None:
             raise LocalProtocolError("enter the registration first: async with registered()")
+        self._endpoint.face_home()
         await self._carry_out(self._usage.refresh(self._endpoint.stack.now))
 
     async def _carry_out(self, effects: Iterable[object]) -> None:

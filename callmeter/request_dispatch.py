@@ -63,6 +63,9 @@ class StackUser(Protocol):
     def face(self, local: tuple[str, int], transport: str) -> None:
         """Messages of this endpoint now leave from `local` by `transport`."""
 
+    def move_home(self, local: tuple[str, int], transport: str) -> None:
+        """A REGISTER now binds this Contact."""
+
     def face_home(self) -> None:
         """Messages that nobody asked for, such as refreshes, are about to leave."""
 
@@ -430,9 +433,11 @@ class RequestDispatch:
             self._next_target(attempt, str(error))
             return
         request = attempt.request
-        if request.method != "REGISTER" and hop not in attempt.for_size:
-            # A binding has the Contact it has; what else we send is answered by the same way.
+        if hop not in attempt.for_size and not _is_unbinding(request):
             request = facing(request, local, hop)
+            if request.method == "REGISTER":
+                # The connection of the last one may have ended: this one binds its own way.
+                user.move_home(local, hop.transport)
         if request.method == "INVITE" and request.to.tag is None:
             self._paths[request.call_id] = DialogPath(hop)
         key, effects = shell.transactions.request(request, hop, host_port(local), shell.now)
@@ -564,6 +569,11 @@ class RequestDispatch:
             return  # a CANCEL: its INVITE has timers of its own
         shell = self._shell
         shell.push(None, shell.transactions.on_transport_error(key, error, shell.now))
+
+
+def _is_unbinding(request: Request) -> bool:
+    """Whether this REGISTER takes a binding away: it has to name the Contact that was bound."""
+    return request.method == "REGISTER" and request.expires == 0
 
 
 def _destination(hop: Hop) -> tuple[str, str, int]:

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
-from callmeter import Credentials, Endpoint, EndpointConfig, MediaConfig, SrtpConfig, Transport
+from callmeter import (
+    Credentials,
+    Endpoint,
+    EndpointConfig,
+    MediaConfig,
+    SrtpConfig,
+    TlsConfig,
+    TlsVerify,
+    Transport,
+)
 from peers.baresip import Baresip
 from peers.kamailio import DOMAIN, PASSWORD, Kamailio
 from peers.program import HOST, Program
@@ -24,6 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from callmeter import Stack
+    from peers.certificates import Certificates
+
 P = TypeVar("P", bound=Program)
 
 EXECUTABLES = {
@@ -31,6 +43,7 @@ EXECUTABLES = {
     "bind": ("named",),
     "kamailio": ("kamailio",),
     "knot": ("knotd",),
+    "linphone": ("linphonec", "linphonecsh"),
     "sipp": ("sipp",),
     "tshark": ("tshark", "dumpcap"),
 }
@@ -120,7 +133,10 @@ def sipp(run: Callable, tmp_path: Path) -> Callable[..., Sipp]:
 
 @pytest.fixture
 def phone() -> Callable[..., Endpoint]:
-    """An endpoint on 127.0.0.1: `phone("alice", proxy=proxy.address)`, to be entered."""
+    """An endpoint: `phone("alice", proxy=proxy.address)`, to be entered.
+
+    With certificates it trusts their authority; `identity` is its own certificate and key.
+    """
 
     def build(
         user: str = "alice",
@@ -129,16 +145,34 @@ def phone() -> Callable[..., Endpoint]:
         password: str = PASSWORD,
         transport: str = "udp",
         srtp: SrtpConfig | None = None,
+        certificates: Certificates | None = None,
+        identity: tuple[str, str] | None = None,
+        stack: Stack | None = None,
+        domain: str | None = None,
+        registrar: str | None = None,
+        expires: int = 600,
         **media: object,
     ) -> Endpoint:
+        tls = TlsConfig()
+        if certificates is not None:
+            certificate, key = identity or (None, None)
+            tls = TlsConfig(
+                verify=TlsVerify.CUSTOM,
+                ca=certificates.ca,
+                certificate=certificate,
+                private_key=key,
+            )
         config = EndpointConfig(
-            f"sip:{user}@{DOMAIN if proxy else HOST}",
-            credentials=Credentials(user, password) if proxy else None,
+            f"sip:{user}@{domain or (DOMAIN if proxy else HOST)}",
+            credentials=Credentials(user, password) if proxy or registrar else None,
             transport=Transport(transport),
             outbound_proxy=proxy,
+            registrar=registrar,
             media=MediaConfig(srtp=srtp or SrtpConfig(), **media),
+            tls=tls,
+            expires=expires,
         )
-        return Endpoint(config)
+        return Endpoint(config, stack)
 
     return build
 

@@ -11,7 +11,7 @@ import trustme
 if TYPE_CHECKING:
     from pathlib import Path
 
-NAMES = ("example.test", "localhost", "127.0.0.1")
+NAMES = ("example.test", "localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,11 @@ class Certificates:
 
     def client(self, *, trusted: bool = True) -> tuple[str, str]:
         """PEM of a client certificate and of its key."""
-        issuer = self.authority if trusted else self.stranger
-        issued = issuer.issue_cert("client.invalid")
-        chain = b"".join(part.bytes() for part in issued.cert_chain_pems)
-        return chain.decode("ascii"), issued.private_key_pem.bytes().decode("ascii")
+        return _pem((self.authority if trusted else self.stranger).issue_cert("client.invalid"))
+
+    def server(self, *names: str) -> tuple[str, str]:
+        """PEM of a server certificate and of its key."""
+        return _pem(self.authority.issue_cert(*(names or NAMES)))
 
     def write(self, folder: Path) -> None:
         """The servers' files: ca.pem, and good, expired, wrong-name, untrusted as .pem and .key."""
@@ -46,3 +47,8 @@ class Certificates:
             chain = b"".join(part.bytes() for part in issued.cert_chain_pems)
             (folder / f"{name}.pem").write_bytes(chain)
             issued.private_key_pem.write_to_path(str(folder / f"{name}.key"))
+
+
+def _pem(issued: trustme.LeafCert) -> tuple[str, str]:
+    chain = b"".join(part.bytes() for part in issued.cert_chain_pems)
+    return chain.decode("ascii"), issued.private_key_pem.bytes().decode("ascii")

@@ -20,7 +20,7 @@ USERS = ("alice", "bob", "carol", *(f"u{number}" for number in range(1, 10)))
 
 CONFIGURATION = Template("""\
 #!KAMAILIO
-# Registrar and record-routing proxy on $host:$port, UDP and TCP, and TLS where asked for.
+# Registrar and record-routing proxy on $host:$port, and TLS and WSS where asked for.
 debug=2
 log_stderror=yes
 fork=yes
@@ -28,9 +28,7 @@ children=2
 tcp_children=2
 auto_aliases=no
 mpath="$modules"
-listen=udp:$host:$port
-listen=tcp:$host:$port
-$tls_listeners
+$listeners
 alias="$domain"
 
 loadmodule "jsonrpcs.so"
@@ -47,6 +45,7 @@ loadmodule "siputils.so"
 loadmodule "sanity.so"
 loadmodule "auth.so"
 loadmodule "htable.so"
+loadmodule "nathelper.so"
 $tls_module
 
 modparam("jsonrpcs", "transport", 4)
@@ -58,6 +57,7 @@ modparam("auth", "nonce_expire", $nonce_expire)
 modparam("registrar", "min_expires", 5)
 modparam("registrar", "max_expires", 3600)
 modparam("usrloc", "db_mode", 0)
+modparam("nathelper|registrar", "received_avp", "$$avp(received)")
 modparam("tm", "fr_timer", 5000)
 modparam("tm", "fr_inv_timer", 30000)
 modparam("rr", "append_fromtag", 1)
@@ -74,6 +74,7 @@ request_route {
     }
     if (!sanity_check()) { exit; }
     force_rport();
+    if ($$proto =~ "^wss?$$") { route(WEB_SOCKET); }
 
     if (is_method("CANCEL")) {
         if (t_check_trans()) { t_relay(); }
@@ -101,12 +102,29 @@ request_route {
         sl_send_reply("404", "Not Found");
         exit;
     }
+    t_on_reply("ANSWER");
     if (!t_relay()) { sl_reply_error(); }
     exit;
 }
 
+# A WebSocket phone has no address to call (RFC 7118 section 5): its Contact is replaced by
+# the connection it came from.
+route[WEB_SOCKET] {
+    if (is_method("REGISTER")) {
+        fix_nated_register();
+    } else if (is_method("INVITE|SUBSCRIBE|UPDATE|REFER")) {
+        add_contact_alias();
+    }
+}
+
+onreply_route[ANSWER] {
+    if ($$proto =~ "^wss?$$") { add_contact_alias(); }
+}
+
 route[IN_DIALOG] {
     if (loose_route()) {
+        if (!isdsturiset()) { handle_ruri_alias(); }
+        t_on_reply("ANSWER");
         if (is_method("INVITE|SUBSCRIBE|NOTIFY|REFER")) { record_route(); }
         t_relay();
         exit;
@@ -144,6 +162,7 @@ route[CALLER] {
     }
     consume_credentials();
 }
+$web_socket
 """)
 
 # Listener: its certificate, and what it asks of the client.
@@ -155,6 +174,7 @@ TLS_LISTENERS = {
     "wrong-name": ("wrong-name", "TLSv1.2+", "no"),
     "untrusted": ("untrusted", "TLSv1.2+", "no"),
 }
+TRANSPORTS = ("udp", "tcp", "tls", "wss", "ws")
 TLS_SECTION = Template("""\
 [$name]
 method = $method
@@ -167,9 +187,21 @@ ca_list = $folder/ca.pem
 """)
 TLS_MODULE = Template("""\
 enable_tls=yes
+# The HTTP request for a WebSocket has no Content-Length.
+tcp_accept_no_cl=yes
 loadmodule "tls.so"
 modparam("tls", "config", "$folder/tls.cfg")
+loadmodule "xhttp.so"
+loadmodule "websocket.so"
 """)
+WEB_SOCKET = """
+event_route[xhttp:request] {
+    if ($hdr(Upgrade) =~ "websocket" && $rm =~ "GET") {
+        if (ws_handle_handshake()) { exit; }
+    }
+    xhttp_reply("404", "Not Found", "", "");
+}
+"""
 
 
 class Kamailio(Program):
@@ -181,7 +213,10 @@ class Kamailio(Program):
 
     With certificates it listens for TLS too, on one port for each of `TLS_LISTENERS`: `good`,
     `mutual` (wants a client certificate), `tls12` (no TLS 1.3), and the ones that must fail:
-    `expired`, `wrong-name`, `untrusted`.
+    `expired`, `wrong-name`, `untrusted`; and for WSS and WS.
+
+    Attributes:
+        transports: Those of `TRANSPORTS` it listens on from its next start.
     """
 
     name = "kamailio"
@@ -193,27 +228,50 @@ class Kamailio(Program):
         digest: str = "MD5",
         nonce_expire: int = 300,
         certificates: Certificates | None = None,
+        host: str = HOST,
+        transports: tuple[str, ...] = TRANSPORTS,
     ) -> None:
         super().__init__(folder)
+        self.host = f"[{host}]" if ":" in host else host
+        self.transports = transports
         self.digest = digest
         self.nonce_expire = nonce_expire
         self.certificates = certificates
-        self.port = free_ports(1 + len(TLS_LISTENERS))
+        self.port = free_ports(3 + len(TLS_LISTENERS))
 
     @property
     def address(self) -> str:
         """Where it listens, UDP and TCP."""
-        return f"{HOST}:{self.port}"
+        return f"{self.host}:{self.port}"
+
+    def reached_by(self, transport: str) -> str:
+        """Where it listens for this transport."""
+        if transport == "ws":
+            return f"{self.host}:{self.port + 2 + len(TLS_LISTENERS)}"
+        if transport == "wss":
+            return f"{self.host}:{self.port + 1 + len(TLS_LISTENERS)}"
+        return self.tls_address() if transport == "tls" else self.address
 
     def tls_address(self, listener: str = "good") -> str:
         """Where it listens for TLS with this certificate."""
-        return f"{HOST}:{self._tls_port(listener)}"
+        return f"{self.host}:{self._tls_port(listener)}"
 
     def _tls_port(self, listener: str) -> int:
         return self.port + 1 + list(TLS_LISTENERS).index(listener)
 
-    def _write_tls(self, certificates: Certificates) -> str:
-        """The certificates and the TLS configuration; returns the lines to listen there."""
+    def _listeners(self) -> list[str]:
+        found = [f"{name}:{self.address}" for name in ("udp", "tcp") if name in self.transports]
+        if self.certificates is not None:
+            if "tls" in self.transports:
+                found += [f"tls:{self.tls_address(name)}" for name in TLS_LISTENERS]
+            if "wss" in self.transports:
+                found.append(f"tls:{self.reached_by('wss')}")
+            if "ws" in self.transports:
+                found.append(f"tcp:{self.reached_by('ws')}")
+        return found
+
+    def _write_tls(self, certificates: Certificates) -> None:
+        """Write the certificates and the TLS configuration."""
         certificates.write(self.folder)
         sections = {"client:default": ("good", "TLSv1.2+", "yes")}
         sections |= {
@@ -228,22 +286,25 @@ class Kamailio(Program):
             for name, (certificate, method, asks) in sections.items()
         )
         (self.folder / "tls.cfg").write_text(text, encoding="utf-8")
-        return "\n".join(f"listen=tls:{self.tls_address(name)}" for name in TLS_LISTENERS)
 
     def start(self) -> None:
         modules = next(Path("/usr/lib").glob("*/kamailio/modules/tm.so")).parent
         lines = (f'    $sht(passwords=>{user}) = "{PASSWORD}";' for user in USERS)
-        listeners = self._write_tls(self.certificates) if self.certificates else ""
+        listeners = self._listeners()
+        secure = self.certificates is not None
+        if self.certificates is not None:
+            self._write_tls(self.certificates)
         configuration = self.folder / "kamailio.cfg"
         configuration.write_text(
             CONFIGURATION.substitute(
-                host=HOST,
+                host=self.host,
                 port=self.port,
                 modules=f"{modules}/",
                 domain=DOMAIN,
                 folder=self.folder,
-                tls_listeners=listeners,
-                tls_module=TLS_MODULE.substitute(folder=self.folder) if listeners else "",
+                listeners="\n".join(f"listen={one}" for one in listeners),
+                tls_module=TLS_MODULE.substitute(folder=self.folder) if secure else "",
+                web_socket=WEB_SOCKET if secure else "",
                 digest=self.digest,
                 nonce_expire=self.nonce_expire,
                 passwords="\n".join(lines),
@@ -253,7 +314,8 @@ class Kamailio(Program):
         memory = ["-m", "32", "-M", "8"]
         self.spawn(["kamailio", "-DD", "-E", *memory, "-Y", self.folder, "-f", configuration])
         rpc = self.folder / "rpc"
-        self.wait_until(lambda: udp_bound(self.port) and rpc.exists() and tcp_listening(self.port))
+        rpc.unlink(missing_ok=True)
+        self.wait_until(lambda: rpc.exists() and all(map(_listens, listeners)))
 
     def call(self, method: str, *parameters: str) -> object:
         """One JSON-RPC request to the running server; its result, None for an error answer."""
@@ -281,3 +343,11 @@ class Kamailio(Program):
             for user in users:
                 while not self.contacts(user):  # noqa: ASYNC110  another process
                     await asyncio.sleep(0.05)
+
+
+def _listens(listener: str) -> bool:
+    transport, _, address = listener.partition(":")
+    host, _, port = address.rpartition(":")
+    return (
+        udp_bound(int(port)) if transport == "udp" else tcp_listening(int(port), host.strip("[]"))
+    )

@@ -52,13 +52,17 @@ def _is_free(port: int) -> bool:
 
 def udp_bound(port: int) -> bool:
     """Whether somebody has this UDP port, without touching it."""
-    table = Path("/proc/net/udp").read_text(encoding="ascii").splitlines()[1:]
+    table = [
+        line
+        for name in ("udp", "udp6")
+        for line in Path(f"/proc/net/{name}").read_text(encoding="ascii").splitlines()[1:]
+    ]
     return any(int(line.split()[1].rpartition(":")[2], 16) == port for line in table)
 
 
-def tcp_listening(port: int) -> bool:
+def tcp_listening(port: int, host: str = HOST) -> bool:
     """Whether somebody accepts connections on this TCP port."""
-    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
         return True
     return False
 
@@ -80,7 +84,7 @@ class Program:
 
     def spawn(self, command: Sequence[str | os.PathLike[str]]) -> None:
         """Start the process; output goes to the log."""
-        with self.log.open("wb") as output:
+        with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
                 cwd=self.folder,

@@ -1,0 +1,174 @@
+"""kamailio again, by every transport: registrations and calls over UDP, TCP, TLS and WSS."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import pytest
+
+from callmeter import SrtpConfig, SrtpMethod, SrtpPolicy, Tone
+from peers.certificates import Certificates
+from peers.tone import loudest
+
+pytestmark = pytest.mark.interop("kamailio")
+
+SDES = SrtpConfig(method=SrtpMethod.SDES, policy=SrtpPolicy.REQUIRED)
+TRANSPORTS = ["udp", "tcp", "tls", "wss"]
+SECURE = {"tls", "wss"}
+SECONDS = 1.0
+
+
+@pytest.fixture(scope="module")
+def certificates():
+    return Certificates()
+
+
+@pytest.fixture
+def proxy(kamailio, certificates):
+    return kamailio(certificates=certificates)
+
+
+@pytest.fixture
+def user(phone, proxy, certificates):
+    """An endpoint that reaches the proxy by one transport: `user("alice", "tls")`."""
+
+    def build(name, transport, **options):
+        return phone(
+            name,
+            proxy=proxy.reached_by(transport),
+            transport=transport,
+            certificates=certificates,
+            srtp=SDES,
+            **options,
+        )
+
+    return build
+
+
+def assert_heard(recording, hertz):
+    found, share = loudest(recording)
+    assert found == pytest.approx(hertz, abs=5)
+    assert share > 0.9
+
+
+def assert_told(report, transport, remote):
+    assert report["outcome"] == "SUCCESS"
+    assert report["media"][0]["keying"] == "sdes"
+    assert report["media"][0]["receive"]["srtp_decrypt_failures"] == 0
+    signaling = report["signaling"]
+    assert signaling["transport"] == transport.upper()
+    assert signaling["remote"] in remote
+    if transport in SECURE:
+        assert signaling["tls"]["version"] == "TLSv1.3"
+        assert signaling["tls"]["cipher"].startswith("TLS_")
+        assert signaling["tls"]["verified"] is True
+    else:
+        assert signaling["tls"] is None
+
+
+PAIRS = [(one, one) for one in TRANSPORTS] + [
+    ("wss", "udp"),
+    ("udp", "wss"),
+    ("tls", "wss"),
+    ("tls", "udp"),
+    ("tcp", "tls"),
+]
+
+
+@pytest.mark.parametrize("hanging_up", ["caller", "callee"])
+@pytest.mark.parametrize(("callers", "callees"), PAIRS)
+async def test_a_call_is_held_resumed_and_ended_through_the_proxy(
+    user, proxy, tmp_path, callers, callees, hanging_up
+):
+    heard = {name: tmp_path / f"{name}.wav" for name in ("alice", "bob")}
+    held = asyncio.Event()
+
+    async def answer(bob):
+        incoming = await bob.next_call(5)
+        async with await incoming.answer() as call:
+            await held.wait()
+            if hanging_up == "callee":
+                await call.hold()
+                await call.resume()
+            call.media.record(heard["bob"])
+            await call.media.play(Tone(880), seconds=SECONDS + 0.3)
+            if hanging_up == "caller":
+                async with asyncio.timeout(10):
+                    await call.ended()
+        return call
+
+    async with (
+        user("alice", callers) as alice,
+        user("bob", callees) as bob,
+        bob.registered(),
+        asyncio.TaskGroup() as tasks,
+    ):
+        answering = tasks.create_task(answer(bob))
+        async with alice.call("sip:bob@example.test") as call:
+            if hanging_up == "caller":
+                await call.hold()
+                assert call.media.on_hold
+                await call.resume()
+            held.set()
+            call.media.record(heard["alice"])
+            await call.media.play(Tone(440), seconds=SECONDS + 0.3)
+            if hanging_up == "callee":
+                async with asyncio.timeout(10):
+                    await call.ended()
+    assert_told(call.report().to_dict(), callers, {proxy.reached_by(callers)})
+    # To a listening TCP port the proxy opens a connection of its own.
+    peers = {entry.peer for entry in bob.messages}
+    assert len(peers) == (2 if callees == "tcp" else 1)
+    assert_told(answering.result().report().to_dict(), callees, peers)
+    assert_heard(heard["alice"], 880)
+    assert_heard(heard["bob"], 440)
+    for endpoint, transport in ((alice, callers), (bob, callees)):
+        log = list(endpoint.messages)
+        assert {entry.transport for entry in log} == {transport.upper()}
+        answers = {entry.text[8:11] for entry in log if entry.text.startswith("SIP/2.0 ")}
+        assert answers <= {"100", "200", "401", "407"}
+        if transport in SECURE:
+            # All of it on one connection.
+            assert {(entry.local, entry.peer) for entry in log} == {
+                (log[0].local, proxy.reached_by(transport))
+            }
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_registration_is_refreshed_in_time_and_removed(user, proxy, transport):
+    async with user("alice", transport) as alice:
+        async with alice.registered(expires=5) as binding:
+            [contact] = proxy.contacts("alice")
+            word = "ws" if transport == "wss" else transport
+            assert (f";transport={word}" in contact) is (transport != "udp")
+            async with asyncio.timeout(8):
+                while binding.refreshes < 1:  # noqa: ASYNC110  another process
+                    await asyncio.sleep(0.1)
+            assert len(proxy.contacts("alice")) == 1
+        assert proxy.contacts("alice") == []
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_registrar_that_was_killed_and_comes_back_is_registered_at_again(
+    user, proxy, transport
+):
+    async with (
+        user("alice", transport) as alice,
+        user("bob", transport) as bob,
+        bob.registered(expires=5),
+    ):
+        assert len(proxy.contacts("bob")) == 1
+        proxy.stop(signal.SIGKILL)
+        proxy.start()
+        assert proxy.contacts("bob") == []
+        await proxy.bound("bob", seconds=12)
+        # And it is reached there.
+        async with asyncio.TaskGroup() as tasks:
+            ringing = tasks.create_task(bob.next_call(5))
+            call = await alice.invite("sip:bob@example.test")
+            async with call:
+                incoming = await ringing
+                async with await incoming.answer():
+                    await call.answered(5)
+    assert call.report().to_dict()["final_status_code"] == 200
