@@ -373,7 +373,8 @@ class ConnectionLimits:
 
     Attributes:
         connect: Seconds until an outgoing connection is open, TLS included.
-        accept_handshake: Seconds until an accepted one is open.
+        accept_handshake: Seconds until an accepted one is open. It is looked at every half second,
+            so by default no stalled handshake lives for 5 s, even when a thousand come at once.
         message: Seconds until a message is whole after its first octet.
         idle: Seconds of silence after which an accepted connection is closed.
         keep_alive: Seconds between keep-alives at most (RFC 5626 section 4.4.1).
@@ -385,7 +386,7 @@ class ConnectionLimits:
     """
 
     connect: float = 10.0
-    accept_handshake: float = 5.0
+    accept_handshake: float = 4.0
     message: float = 10.0
     idle: float = 600.0
     keep_alive: float = 120.0
