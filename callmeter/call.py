@@ -57,10 +57,12 @@ if TYPE_CHECKING:
     from callmeter.sip.message import Request, Response
     from callmeter.sip.server_location import Location
     from callmeter.sip.transaction.key import Key
+    from callmeter.trace.message_log import LoggedMessage
 
 __all__ = ["BAD_DESCRIPTION", "Call", "as_negotiation_error", "dtmf_of", "session_description"]
 
 SDP = "application/sdp"
+REFUSES_MEDIA = frozenset({415, 488, 606})
 TRYING = 100
 # What a peer's description may make us raise: the call fails, the stack does not.
 BAD_DESCRIPTION = (
@@ -87,6 +89,7 @@ class Call:
         self.media = media
         self.remote = remote
         self.call_id = ""
+        self._call_ids: list[str] = []
         self._endpoint = endpoint
         self._session: InviteSession | None = None
         self._record = CallRecord(remote)
@@ -125,7 +128,9 @@ class Call:
         """The INVITE of `session` is on its way (called by the endpoint)."""
         self._session = session
         self.call_id = session.call_id
-        self._record.times.invite_sent_at = now
+        self._call_ids.append(session.call_id)
+        if self._record.times.invite_sent_at is None:
+            self._record.times.invite_sent_at = now
         self._record.life.enter(Phase.CALLING)
 
     # what it is doing
@@ -192,7 +197,13 @@ class Call:
         return self._make_report(self._endpoint.stack.now)
 
     def _make_report(self, now: float) -> CallReport:
-        return self._record.report(now, self.media, self._endpoint.messages.of_call(self.call_id))
+        return self._record.report(now, self.media, self.messages)
+
+    @property
+    def messages(self) -> list[LoggedMessage]:
+        """Its SIP messages, secrets removed."""
+        log = self._endpoint.messages
+        return [message for call_id in self._call_ids for message in log.of_call(call_id)]
 
     # what a user does
 
@@ -383,10 +394,22 @@ class Call:
                     f"the credentials were refused: {status} {reason}".rstrip(), status=status
                 )
             case _:
+                if status in REFUSES_MEDIA and self.media.fall_back(status):
+                    self._again_in_clear(now)
+                    return
                 error = self._rejection(status, reason, response)
                 if isinstance(error, NegotiationError):
                     outcome = Outcome.NEGOTIATION_FAILED
         self._finish(now, cause, error, outcome)
+
+    def _again_in_clear(self, now: float) -> None:
+        """Policy Offered: an offer of SRTP that is refused outright is followed by one without."""
+        refused = self.session
+        try:
+            self._endpoint.invite_again(self)
+        except CallmeterError as error:
+            self._finish(now, "transport", error, Outcome.OSERROR)
+        self._endpoint.forget(refused)
 
     def _rejection(self, status: int, reason: str, response: Response | None) -> CallmeterError:
         srtp = self.media.config.srtp

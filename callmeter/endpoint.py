@@ -94,6 +94,7 @@ class Endpoint:
         self._incoming: asyncio.Queue[IncomingCall | None] = asyncio.Queue()
         self._requests: dict[int, asyncio.Future[Response]] = {}
         self._calls: dict[InviteSession | None, Call] = {}
+        self._invited: dict[Call, tuple[SipUri, dict[str, str] | None]] = {}
         self.registrations: dict[RegisterUsage, Registration] = {}
         self.tls: int | None = None
         self._face: tuple[tuple[str, int], str, bool] | None = None
@@ -254,8 +255,14 @@ class Endpoint:
         lines = Headers((headers or {}).items())
         session, effects = self.core.invite(uri, stack.now, body=offer, headers=lines)
         self._calls[session] = call
+        self._invited[call] = (uri, headers)
         call.begin(session, stack.now)
         stack.run(self, effects)
+
+    def invite_again(self, call: Call) -> None:
+        """Send the INVITE of a refused call once more, with its new offer, as a new session."""
+        uri, headers = self._invited[call]
+        self._start(call, uri, call.media.create_offer(), headers)
 
     async def incoming(self) -> AsyncIterator[IncomingCall]:
         """Calls as they arrive, until the endpoint is left."""
@@ -352,8 +359,10 @@ class Endpoint:
             return self.contact.host
 
     def forget(self, session: InviteSession) -> None:
-        """The call of `session` is over."""
-        self._calls.pop(session, None)
+        """The session is over, and its call with it unless it was sent again."""
+        call = self._calls.pop(session, None)
+        if call is not None and call.session is session:
+            self._invited.pop(call, None)
         if self._stack is not None:
             self._stack.forget_dialog(session.call_id)
 

@@ -111,6 +111,7 @@ class MediaSession:
         self._remote: RemoteTrack | None = None
         self._local: str | None = None
         self._begun = False
+        self._in_clear = False
         self.ptime_ms = config.ptime
         self.codec: str | None = None
         self.profile: str | None = None
@@ -177,6 +178,20 @@ class MediaSession:
         """Whether an offer of ours waits for its answer."""
         return self._offer_answer.state is NegotiationState.LOCAL_OFFER
 
+    def fall_back(self, status: int) -> bool:
+        """Give up SRTP for the next offer, if the policy is Offered and keys were offered.
+
+        Args:
+            status: The response that refused the offer.
+        """
+        if self.config.srtp.policy is not SrtpPolicy.OFFERED or not self._offered:
+            return False
+        self.rollback()
+        self._offered = ()
+        self._in_clear = True
+        self._warn(f"the peer refused SRTP with {status}: the media is not encrypted")
+        return True
+
     def create_offer(self, direction: Direction = Direction.SENDRECV) -> bytes:
         """The session description of an INVITE or re-INVITE.
 
@@ -190,7 +205,7 @@ class MediaSession:
             # A refresh names only the suite in use, with the same key: a new one would
             # reset the peer's context (RFC 4568 section 7.1.4).
             self._offered = (self._local_line,)
-        elif srtp.enabled and self._remote is None:
+        elif srtp.enabled and self._remote is None and not self._in_clear:
             self._offered = offer(
                 srtp.suites,
                 self._entropy,

@@ -414,3 +414,31 @@ async def test_media_that_cannot_be_negotiated_names_the_codecs(make_endpoint):
             async with alice.call(str(bob.contact)):
                 pytest.fail("the call was answered")
     assert caught.value.status == 488
+
+
+async def test_offered_tries_again_in_clear_when_srtp_is_refused_outright(make_endpoint):
+    alice = await make_endpoint("alice", media=OFFERED)
+    bob = await make_endpoint("bob")
+    refused = []
+
+    async def refuse_then_answer():
+        incoming = await bob.next_call(PATIENCE)
+        with pytest.raises(NegotiationError) as caught:
+            await incoming.answer()
+        refused.append(caught.value)
+        await answer_and_echo(bob)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(refuse_then_answer())
+        async with alice.call(str(bob.contact)) as call:
+            await wait_for_event(call, events.MediaStarted)
+    report = call.report().to_dict()
+    assert len(refused) == 1
+    assert report["outcome"] == "COMPLETED_WITH_WARNINGS"
+    assert report["media"][0]["keying"] == "none"
+    [finding] = report["diagnosis"]
+    assert finding["status"] == "warn"
+    assert "488" in finding["detail"]
+    sent = [m.message.method for m in call.messages if m.direction == "sent"]
+    assert sent == ["INVITE", "ACK", "INVITE", "ACK", "BYE"]
+    assert alice.calls == []
