@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from callmeter.call import Call
 from callmeter.config import (
+    ClientCertificates,
     Codec,
     Credentials,
     EndpointConfig,
@@ -69,6 +70,7 @@ __all__ = [
     "CallReport",
     "CallTimedOut",
     "CallmeterError",
+    "ClientCertificates",
     "Codec",
     "ConfigurationError",
     "ConnectionFailed",

@@ -61,6 +61,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_dead",
         "_framer",
         "_keep_alive",
         "_layers",
@@ -107,7 +108,7 @@ class Connection:
         self._outgoing = bytearray()
         self._queued: list[bytes] = []
         self._started = 0
-        self._reading = self._writing = False
+        self._reading = self._writing = self._dead = False
         self.hop = hop
         self.inbound = inbound
         self.local = ("", 0)
@@ -241,6 +242,8 @@ class Connection:
             self._write(data)
 
     def _write(self, data: bytes) -> None:
+        if self._dead:
+            return
         if not self._outgoing:
             try:
                 sent = self._socket.send(data)
@@ -300,7 +303,7 @@ class Connection:
             if self.state is ConnectionState.CLOSED or len(data) < READ_OCTETS:
                 return
 
-    def _ended_by_peer(self) -> None:
+    def _ended_by_peer(self, how: str = "closed by the peer") -> None:
         for layer in self._layers[: self._started]:
             try:
                 # A layer knows best what an end in the middle of its handshake means.
@@ -308,11 +311,20 @@ class Connection:
             except TransportError as error:
                 self.fail(error)
                 return
-        self.fail(FlowLost(f"{self.hop}: closed by the peer", destination=str(self.hop)))
+        self.fail(FlowLost(f"{self.hop}: {how}", destination=str(self.hop)))
 
     def _lost(self, error: OSError) -> None:
-        text = error.strerror or str(error)
-        self.fail(FlowLost(f"{self.hop}: {text}", destination=str(self.hop)))
+        """The socket has failed; the peer's last words may still wait in it."""
+        if self._dead:
+            return
+        self._dead = True
+        data = b""
+        with contextlib.suppress(OSError):
+            data = self._socket.recv(READ_OCTETS)
+        if data:
+            self._take(0, data)
+        if self.state is not ConnectionState.CLOSED:
+            self._ended_by_peer(error.strerror or str(error))
 
     def _take(self, index: int, data: bytes) -> None:
         """Octets for layer `index`, or for SIP above them all."""

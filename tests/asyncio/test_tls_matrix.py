@@ -313,8 +313,8 @@ class Server:
         try:
             secure.do_handshake()
         except ssl.SSLError:
-            secure.shutdown(socket.SHUT_WR)
-            hear_out(secure)
+            # Rude, as many servers are: what the client still sends meets a reset.
+            secure.close()
             return
         if self.transport == "TLS":
             self.answer(secure)
