@@ -256,19 +256,23 @@ class DtlsAssociation:
         self.last_flight_received = dtls_records.describe(received) or self.last_flight_received
         repeated = False
         for record in received:
-            if self._complete and record.epoch == 0:
-                repeated |= record.content == HANDSHAKE
+            if self._repeats(record):
+                repeated = True
             elif self._admits(record, now):
                 self._connection.bio_write(record.octets)
                 self._advance()
             if self.failure:
                 break
         datagrams = self._collect(now)
-        if repeated and not datagrams and not self._client and now >= self._repeat_from:
+        if repeated and not datagrams and now >= self._repeat_from:
             # The peer did not get the last flight (RFC 6347 section 4.2.4).
             self._repeat_from = now + _REPEAT_GAP
             datagrams = self._datagrams(self._flight)
         return datagrams
+
+    def hold_back(self) -> None:
+        """Send the last flight again only when the peer repeats its own."""
+        self._resend_at = None
 
     def on_deadline(self, now: float) -> list[bytes]:
         """Do what is due. Early or late calls do no harm.
@@ -288,6 +292,8 @@ class DtlsAssociation:
         datagrams = []
         if self._openssl_at is not None and now >= self._openssl_at:
             datagrams = self._openssl_timeout(now)
+            if self.failure:
+                return []
         if self._resend_at is not None and now >= self._resend_at:
             self._interval = min(2 * self._interval, LAST_RESEND)
             self._resend_at = now + self._interval
@@ -339,8 +345,19 @@ class DtlsAssociation:
             "last_flight_received": self.last_flight_received,
         }
 
+    def _repeats(self, record: Record) -> bool:
+        """Whether a client sends what this server answered already."""
+        if self._client or record.epoch or record.content != HANDSHAKE or not self._flight:
+            return False
+        kinds = {each.kind for each in dtls_records.fragments(record)}
+        if self._complete:
+            return bool(kinds & _TO_SERVER)
+        return CLIENT_HELLO in kinds and dtls_records.client_random(record.octets) == self.hello
+
     def _admits(self, record: Record, now: float) -> bool:
         """Whether OpenSSL may see a record: not when it could only do harm."""
+        if record.epoch == 0 and self._complete:
+            return False
         if record.epoch:
             # Application data is not part of DTLS-SRTP, and nothing is known of later epochs.
             return record.epoch == 1 and record.content in {HANDSHAKE, ALERT}

@@ -35,6 +35,8 @@ UNANSWERED: Final = 2.0
 ANNOUNCE_AFTER: Final = 2.0
 """Seconds a failure waits for the peer to do better: the address of a datagram can be forged."""
 MAX_ATTEMPTS: Final = 3
+RETRY_AFTER: Final = 0.5
+"""Seconds for what is still under way for a broken handshake: a new one would choke on it."""
 _MAX_DISTRUSTED: Final = 64
 
 
@@ -142,6 +144,7 @@ class DtlsTransport:
         "_outgoing",
         "_parked",
         "_remembered",
+        "_retry_at",
         "_role",
         "_suites",
         "_symmetric",
@@ -176,6 +179,7 @@ class DtlsTransport:
         self._attempts = 0
         self._give_up_at: float | None = None
         self._announce_at: float | None = None
+        self._retry_at: float | None = None
         self._failed = False
         self._closed = False
         self._outgoing: list[tuple[bytes, Address]] = []
@@ -210,7 +214,7 @@ class DtlsTransport:
         self._fingerprints = tuple(fingerprints)
         self.remote = remote
         self._give_up_at = now + self._timeout
-        self._announce_at = self._remembered = None
+        self._announce_at = self._retry_at = self._remembered = None
         self._failed = False
         self._attempts = 0
         self._distrusted.clear()
@@ -265,6 +269,8 @@ class DtlsTransport:
                 self._announce_at = now + ANNOUNCE_AFTER
             else:
                 self._announce(self._remembered)
+        elif self._retry_at is not None and now >= self._retry_at:
+            self._attempt(now)
         return self._result()
 
     def next_deadline(self) -> float | None:
@@ -272,7 +278,7 @@ class DtlsTransport:
         if self._closed:
             return None
         due = [each.association.next_deadline() for each in self._associations()]
-        due += (self._give_up_at, self._announce_at)
+        due += (self._give_up_at, self._announce_at, self._retry_at)
         return min((each for each in due if each is not None), default=None)
 
     def close(self) -> DtlsResult:
@@ -320,10 +326,15 @@ class DtlsTransport:
                 return []
             self._candidates.remove(strangers[0])
             self.statistics.discarded += 1
+        for candidate in self._candidates:
+            if candidate.source == source:
+                # The peer may have begun anew: answers to what it forgot would confuse it.
+                candidate.association.hold_back()
         return [self._new("server", source, now)]
 
     def _attempt(self, now: float) -> None:
         """Start a handshake as client."""
+        self._retry_at = None
         if self.remote is not None:
             candidate = self._new("client", self.remote, now)
             self._queue(candidate.association.start(now), self.remote)
@@ -362,7 +373,7 @@ class DtlsTransport:
         self.statistics.discarded += len(self._candidates)
         self._candidates.clear()
         self._current = candidate
-        self._give_up_at = self._announce_at = None
+        self._give_up_at = self._announce_at = self._retry_at = None
         self._remembered = self._parked = None
         self.keys = self._keys = candidate.association.keys
         self.source = candidate.source
@@ -397,7 +408,7 @@ class DtlsTransport:
         if "alert" in failure.evidence or self._attempts >= MAX_ATTEMPTS:
             self._announce(candidate)
         else:
-            self._attempt(now)
+            self._retry_at = now + RETRY_AFTER
 
     def _announce(self, candidate: _Candidate | None) -> None:
         """The handshake is over: tell the caller why, and the peer that it is."""
@@ -417,7 +428,8 @@ class DtlsTransport:
             self._queue(candidate.association.farewell(), candidate.source)
         self.statistics.discarded += len(self._candidates)
         self._candidates.clear()
-        self._give_up_at = self._announce_at = self._remembered = None
+        self._give_up_at = self._announce_at = self._retry_at = None
+        self._remembered = None
         self._failure = failure
         self._failed = True
 
