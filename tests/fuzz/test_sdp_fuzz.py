@@ -161,6 +161,11 @@ def test_the_largest_description_is_read_in_time_that_grows_with_its_size():
         (head + b"a=rtpmap:96 x/1\r\n" * 500 + b"a=fmtp:96 x\r\n" * 500)[:65_000],
     ]
     for data in worst:
-        start = time.process_time()
-        check(data)
-        assert time.process_time() - start < 0.5
+        # The quickest of three: a busy machine slows one down, a square slows all of them.
+        assert min(seconds_to_check(data) for _ in range(3)) < 0.5
+
+
+def seconds_to_check(data):
+    start = time.process_time()
+    check(data)
+    return time.process_time() - start

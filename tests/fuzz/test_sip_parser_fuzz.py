@@ -255,10 +255,10 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_no_shape_of_a_long_header_takes_long(shape):
     data = CALL.replace(b"Supported: replaces, timer, 100rel", SHAPES[shape])
-    started = time.perf_counter()
+    started = time.process_time()
     check(data)
     # A linear parser needs about 2 ms; the bound is what only a quadratic one misses.
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_octets_that_are_no_utf8_survive():
