@@ -149,14 +149,14 @@ class Owner:
         attempt: None for server transactions and CANCELs.
         hop: Where the request goes, or came from.
         ways: What its loss means the loss of: targets without, connections with a number.
-        resent: It has gone by a second connection, as its first was lost.
+        resent: Where it goes by a second connection, as its first was lost.
     """
 
     user: StackUser
     attempt: Attempt | None = None
     hop: Hop | None = None
     ways: set[Hop] = field(default_factory=set)
-    resent: bool = False
+    resent: Hop | None = None
 
 
 class RequestDispatch:
@@ -306,6 +306,8 @@ class RequestDispatch:
         route = self._route(user, target, path)
         found = self._shell.transport.known(route)
         if found is not None:
+            if path is None and found.location.asked:
+                user.on_located(request.call_id, found.location)
             self._send(user, token, request, found.hops)
         else:
             self._shell.start_task(self._resolve(user, token, request, route))
@@ -532,24 +534,30 @@ class RequestDispatch:
     def on_flow_lost(self, flow: Hop, error: str) -> None:
         """A connection has ended: what waited for an answer on it goes another way or fails."""
         for key in list(self._by_hop.get(flow, ())):
-            if not self._resend(key):
+            if not self.resend(key, flow):
                 self._fail_unanswered(key, error)
 
-    def _resend(self, key: Key) -> bool:
+    def resend(self, key: Key | None, lost: Hop) -> bool:
         """Send an unanswered request once more, by a new connection; False if it cannot be.
 
         The peer may have had it, or may have closed the connection just before: the branch
         stays, so that it is served once.
+
+        Args:
+            key: Its transaction.
+            lost: The connection, or the target whose connection, was lost.
         """
-        owner = self._owners.get(key)
-        if owner is None or owner.attempt is None or owner.attempt.answered or owner.resent:
+        owner = None if key is None else self._owners.get(key)
+        if key is None or owner is None or owner.attempt is None or owner.attempt.answered:
             return False
-        owner.resent = True
+        if owner.resent is not None:
+            return lost.connection is not None and lost == owner.hop
         hop = owner.hop
         if hop is not None and hop.connection is not None:
             hop = self._way_back(owner.user, owner.attempt.request)
         if hop is None:
             return False
+        owner.resent = hop
         self._shell.push(None, self._shell.transactions.resend(key, hop))
         return True
 

@@ -20,6 +20,7 @@ from callmeter.config import StackConfig
 from callmeter.errors import (
     CallmeterError,
     ConfigurationError,
+    FlowLost,
     LocalProtocolError,
     SipSyntaxError,
     TransportError,
@@ -440,6 +441,8 @@ class Stack:
                 self._dispatch.note_sent(key, hop)
         except TransportError as error:
             self.counters.unreachable += 1
+            if isinstance(error, FlowLost) and self._dispatch.resend(key, hop):
+                return
             if key is not None:
                 self.push(None, self.transactions.on_transport_error(key, str(error), self.now))
 
