@@ -27,7 +27,7 @@ _CALL_ID: Final = re.compile(
 _CONTENT_LENGTH: Final = re.compile(
     rb"([\r\n](?:content-length|l)[ \t]*+:\s*+)([0-9]{1,9})", re.IGNORECASE
 )
-_HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
+_HEAD_END: Final = re.compile(rb"\n\r?\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,8 @@ class MessageLog(_Filters):
         kept, shortened = raw, 0
         if self._redact:
             kept = redact(raw)
-            shortened = len(_split(raw)[1]) - len(_split(kept)[1])
+            if kept != raw:
+                shortened = len(_split(raw)[1]) - len(_split(kept)[1])
         call_id = _find_call_id(raw) if message is None else message.headers.get("Call-ID") or ""
         entry = LoggedMessage(
             time, direction, transport, local, peer, kept, call_id, wall, shortened

@@ -75,6 +75,7 @@ def test_filters_pick_by_call_kind_and_side_and_chain(log):
         "OPTIONS sip:carol@example.com SIP/2.0"
     ]
     assert len(log.of_call("three")) == 0
+    assert log.received().of_call("two") == log.of_call("two")
     assert len(log.requests()) == 3
     assert len(log.requests("INVITE")) == 1
     assert len(log.responses()) == 3
