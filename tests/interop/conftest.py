@@ -25,6 +25,7 @@ from callmeter import (
 )
 from peers.baresip import Baresip
 from peers.kamailio import DOMAIN, PASSWORD, Kamailio
+from peers.linphone import Linphone
 from peers.program import HOST, Program
 from peers.sipp import Sipp
 from peers.tshark import Capture, cannot_capture
@@ -126,6 +127,12 @@ def baresip(run: Callable, tmp_path: Path) -> Callable[..., Baresip]:
 
 
 @pytest.fixture
+def linphone(run: Callable, tmp_path: Path) -> Callable[..., Linphone]:
+    """Start a linphone: `linphone(certificates=certificates)`."""
+    return lambda **options: run(Linphone(tmp_path / "linphone", **options))
+
+
+@pytest.fixture
 def sipp(run: Callable, tmp_path: Path) -> Callable[..., Sipp]:
     """Start a sipp: `sipp("uas")` listens, `sipp("uac", target="127.0.0.1:5060")` calls."""
     return lambda scenario, **options: run(Sipp(tmp_path / f"sipp-{scenario}", scenario, **options))
@@ -147,6 +154,7 @@ def phone() -> Callable[..., Endpoint]:
         srtp: SrtpConfig | None = None,
         certificates: Certificates | None = None,
         identity: tuple[str, str] | None = None,
+        also_trusted: str = "",
         stack: Stack | None = None,
         domain: str | None = None,
         registrar: str | None = None,
@@ -158,7 +166,7 @@ def phone() -> Callable[..., Endpoint]:
             certificate, key = identity or (None, None)
             tls = TlsConfig(
                 verify=TlsVerify.CUSTOM,
-                ca=certificates.ca,
+                ca=certificates.ca + also_trusted,
                 certificate=certificate,
                 private_key=key,
             )

@@ -6,11 +6,14 @@ import asyncio
 import json
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peers.kamailio import DOMAIN, PASSWORD
 from peers.program import HOST, PeerError, Program, free_ports, tcp_listening
 from peers.tone import is_complete, write_tone
+
+if TYPE_CHECKING:
+    from peers.certificates import Certificates
 
 CONFIGURATION = Template("""\
 poll_method             epoll
@@ -51,6 +54,7 @@ module_app              ctrl_tcp.so
 module_app              debug_cmd.so
 ctrl_tcp_listen         $host:$control_port
 snd_path                $folder
+$tls
 """)
 
 
@@ -108,7 +112,8 @@ class Baresip(Program):
         tone: Frequency in Hz of what it plays.
         encryption: `""`, `"srtp"`, `"srtp-mand"`, `"srtp-mandf"` or `"dtls_srtp"`.
         rtcp_mux: Whether it offers RTCP on the RTP port.
-        transport: `"udp"` or `"tcp"`.
+        transport: `"udp"`, `"tcp"` or `"tls"`.
+        certificates: What it shows and trusts over TLS, or None.
         registrar: `"host:port"` of a registrar for `example.test`, or None.
         codecs: In order of preference.
     """
@@ -126,6 +131,7 @@ class Baresip(Program):
         transport: str = "udp",
         registrar: str | None = None,
         codecs: str = "pcmu,pcma",
+        certificates: Certificates | None = None,
     ) -> None:
         super().__init__(folder)
         self.user = user
@@ -135,6 +141,7 @@ class Baresip(Program):
         self.transport = transport
         self.registrar = registrar
         self.codecs = codecs
+        self.certificates = certificates
         # sip_listen takes the port after it for TLS.
         self.port = free_ports(3)
         self.control_port = self.port + 2
@@ -143,7 +150,16 @@ class Baresip(Program):
     @property
     def uri(self) -> str:
         """Where it is called without a registrar."""
-        return f"sip:{self.user}@{HOST}:{self.port};transport={self.transport}"
+        port = self.port + (self.transport == "tls")
+        return f"sip:{self.user}@{HOST}:{port};transport={self.transport}"
+
+    def _tls(self) -> str:
+        if self.certificates is None:
+            return ""
+        self.certificates.write(self.folder)
+        identity = "".join(self.certificates.server())
+        (self.folder / "identity.pem").write_text(identity, encoding="ascii")
+        return f"sip_certificate {self.folder}/identity.pem\nsip_cafile {self.folder}/ca.pem"
 
     def _account(self) -> str:
         domain = DOMAIN if self.registrar else f"{HOST}:{self.port}"
@@ -178,6 +194,7 @@ class Baresip(Program):
             rtcp_mux="yes" if self.rtcp_mux else "no",
             folder=self.folder,
             modules=modules,
+            tls=self._tls(),
         )
         (self.folder / "config").write_text(text, encoding="utf-8")
         (self.folder / "accounts").write_text(self._account() + "\n", encoding="utf-8")

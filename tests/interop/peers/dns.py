@@ -125,12 +125,13 @@ _QUESTION = (
 
 
 class _NameServer(Program):
-    """A name server on a port of loopback, UDP and TCP."""
+    """A name server on a port of loopback, UDP and TCP; `records` are more lines of its zone."""
 
     configuration: Template
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, records: str = "") -> None:
         super().__init__(folder)
+        self.records = records
         self.port = free_ports()
 
     @property
@@ -139,7 +140,7 @@ class _NameServer(Program):
         return f"{HOST}:{self.port}"
 
     def start(self) -> None:
-        (self.folder / "zone").write_text(ZONE, encoding="ascii")
+        (self.folder / "zone").write_text(ZONE + self.records, encoding="ascii")
         text = self.configuration.substitute(
             folder=self.folder, host=HOST, port=self.port, domain=DOMAIN
         )

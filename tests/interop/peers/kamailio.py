@@ -275,7 +275,9 @@ class Kamailio(Program):
         certificates.write(self.folder)
         sections = {"client:default": ("good", "TLSv1.2+", "yes")}
         sections |= {
-            f"server:{self.tls_address(name)}": settings for name, settings in TLS_LISTENERS.items()
+            f"server:{self.tls_address(name)}": settings
+            for name, settings in TLS_LISTENERS.items()
+            if "tls" in self.transports
         }
         # The defaults have to come first.
         sections = {"server:default": TLS_LISTENERS["good"], **sections}
@@ -291,7 +293,7 @@ class Kamailio(Program):
         modules = next(Path("/usr/lib").glob("*/kamailio/modules/tm.so")).parent
         lines = (f'    $sht(passwords=>{user}) = "{PASSWORD}";' for user in USERS)
         listeners = self._listeners()
-        secure = self.certificates is not None
+        secure = any(one.startswith("tls:") for one in listeners)
         if self.certificates is not None:
             self._write_tls(self.certificates)
         configuration = self.folder / "kamailio.cfg"
@@ -317,7 +319,7 @@ class Kamailio(Program):
         rpc.unlink(missing_ok=True)
         self.wait_until(lambda: rpc.exists() and all(map(_listens, listeners)))
 
-    def call(self, method: str, *parameters: str) -> object:
+    def call(self, method: str, *parameters: object) -> object:
         """One JSON-RPC request to the running server; its result, None for an error answer."""
         question = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(parameters)}
         answer_at = self.folder / "answer"
@@ -336,6 +338,11 @@ class Kamailio(Program):
         if not isinstance(result, dict):
             return []
         return [entry["Contact"]["Address"] for entry in result["Contacts"]]
+
+    async def bind(self, user: str, contact: str) -> None:
+        """Bind a contact as if this user had registered it."""
+        self.call("ul.add", "location", user, contact, 600, 1.0, "", 0, 0, 0)
+        await self.bound(user)
 
     async def bound(self, *users: str, seconds: float = 10) -> None:
         """Wait until each of these users has a contact."""

@@ -82,12 +82,17 @@ class Program:
         """Write the configuration, start the process, return when it is ready."""
         raise TypeError(f"{type(self).__name__} says how it is started")
 
-    def spawn(self, command: Sequence[str | os.PathLike[str]]) -> None:
+    def spawn(
+        self,
+        command: Sequence[str | os.PathLike[str]],
+        environment: dict[str, str] | None = None,
+    ) -> None:
         """Start the process; output goes to the log."""
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
                 cwd=self.folder,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

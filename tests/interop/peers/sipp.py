@@ -48,6 +48,8 @@ class Sipp(Program):
         seconds: When it gives up and fails.
         keys: Values for `[name]` in the scenario.
         password: For `[authentication]`.
+        port: Its SIP port; None takes a free one.
+        host: Its address.
     """
 
     name = "sipp"
@@ -65,6 +67,8 @@ class Sipp(Program):
         seconds: int = 30,
         keys: dict[str, str] | None = None,
         password: str = "secret",
+        port: int | None = None,
+        host: str = HOST,
     ) -> None:
         super().__init__(folder)
         self.scenario = SCENARIOS / f"{scenario}.xml"
@@ -76,20 +80,21 @@ class Sipp(Program):
         self.seconds = seconds
         self.keys = keys or {}
         self.password = password
-        self.port = free_ports()
+        self.host = host
+        self.port = port or free_ports()
         self.media_port = free_ports(4)
 
     @property
     def address(self) -> str:
         """Where a callee listens."""
-        return f"{HOST}:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def start(self) -> None:
         command = [
             "sipp", *([self.target] if self.target else []),
             "-sf", self.scenario,
-            "-i", HOST, "-p", str(self.port), "-t", TRANSPORTS[self.transport],
-            "-mi", HOST, "-mp", str(self.media_port), "-rtp_echo",
+            "-i", self.host, "-p", str(self.port), "-t", TRANSPORTS[self.transport],
+            "-mi", self.host, "-mp", str(self.media_port), "-rtp_echo",
             "-m", str(self.calls), "-l", "10", "-r", "10", "-d", str(self.hold),
             "-s", self.user, "-au", self.user, "-ap", self.password,
             "-timeout", str(self.seconds), "-timeout_error", "-nostdin", "-fd", "1",
@@ -101,8 +106,12 @@ class Sipp(Program):
             command += ["-key", key, value]
         self.spawn(command)
         if self.target is None:
-            bound = udp_bound if self.transport == "udp" else tcp_listening
-            self.wait_until(lambda: bound(self.port))
+            self.wait_until(self._bound)
+
+    def _bound(self) -> bool:
+        if self.transport == "udp":
+            return udp_bound(self.port)
+        return tcp_listening(self.port, self.host)
 
     async def result(self, seconds: float = 30) -> SippResult:
         """Wait until it has made its calls; what it counted."""
