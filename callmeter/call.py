@@ -6,6 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Self
 
 from callmeter import events as call_events
+from callmeter.call_bodies import (
+    BAD_DESCRIPTION,
+    as_negotiation_error,
+    dtmf_of,
+    session_description,
+)
 from callmeter.call_record import CallRecord
 from callmeter.errors import (
     AuthenticationFailed,
@@ -20,16 +26,12 @@ from callmeter.errors import (
     MediaSecurityError,
     NegotiationError,
     NoCommonSuite,
-    SdpSyntaxError,
-    SipSyntaxError,
-    TransportError,
 )
 from callmeter.media import events as media_events
 from callmeter.media.events import EventLog
 from callmeter.metrics.phases import Outcome, Phase
 from callmeter.rtp.telephone_event import DIGITS
 from callmeter.sdp.attributes import Direction
-from callmeter.sip.body import multipart
 from callmeter.sip.headers import parse_delta_seconds
 from callmeter.sip.session_events import (
     Answered,
@@ -59,19 +61,11 @@ if TYPE_CHECKING:
     from callmeter.sip.transaction.key import Key
     from callmeter.trace.message_log import LoggedMessage
 
-__all__ = ["BAD_DESCRIPTION", "Call", "as_negotiation_error", "dtmf_of", "session_description"]
+__all__ = ["Call"]
 
 SDP = "application/sdp"
 REFUSES_MEDIA = frozenset({415, 488, 606})
 TRYING = 100
-# What a peer's description may make us raise: the call fails, the stack does not.
-BAD_DESCRIPTION = (
-    SipSyntaxError,
-    SdpSyntaxError,
-    NegotiationError,
-    MediaSecurityError,
-    TransportError,
-)
 
 
 class Call:
@@ -358,8 +352,25 @@ class Call:
         self._go(now, 200)
 
     def _go(self, now: float, status: int) -> None:
+        """Answered and acknowledged: the call runs, once its media has keys."""
         if self.phase is Phase.DISCONNECTING or self._answered.is_set():
             return
+        if self.media.keys_pending:
+            self._endpoint.stack.start_task(self._await_keys(status))
+        else:
+            self._enter_call(now, status)
+
+    async def _await_keys(self, status: int) -> None:
+        try:
+            await self.media.keyed()
+        except MediaSecurityError as error:
+            if not self.over:
+                self._fail_negotiation(error)
+        else:
+            if self.phase is not Phase.DISCONNECTING and not self.over:
+                self._enter_call(self._endpoint.stack.now, status)
+
+    def _enter_call(self, now: float, status: int) -> None:
         self._record.life.enter(Phase.INCALL)
         self._note_tls()
         self._answered.set()
@@ -556,42 +567,6 @@ class Call:
 
     def _run(self, effects: Iterable[object]) -> None:
         self._endpoint.stack.run(self._endpoint, effects)
-
-
-def session_description(message: Request | Response) -> bytes:
-    """The SDP of a message, taken out of a multipart body where it has one."""
-    content = message.content_type
-    if content is not None and content.type == "multipart":
-        for part in multipart(message):
-            if (part.headers.get("Content-Type") or "").lower().startswith(SDP):
-                return part.body
-    return message.body
-
-
-def dtmf_of(content_type: str, body: bytes) -> tuple[str, int] | None:
-    """Digit and duration (ms) of an INFO body, or None (`application/dtmf-relay`, `/dtmf`)."""
-    kind = content_type.partition(";")[0].strip().lower()
-    text = body.decode("ascii", "replace")
-    if kind == "application/dtmf" and text.strip():
-        return text.strip()[:1], 160
-    if kind != "application/dtmf-relay":
-        return None
-    fields = {
-        name.strip().lower(): value.strip()
-        for name, _, value in (line.partition("=") for line in text.splitlines())
-    }
-    signal, duration = fields.get("signal", ""), fields.get("duration", "")
-    if not signal:
-        return None
-    milliseconds = int(duration) if duration.isascii() and duration.isdigit() else 160
-    return signal[:1], min(milliseconds, 60_000)
-
-
-def as_negotiation_error(error: CallmeterError) -> CallmeterError:
-    """What a description that cannot be used means for the call."""
-    if isinstance(error, NegotiationError | MediaSecurityError):
-        return error
-    return NegotiationError(str(error))
 
 
 def _address(source: tuple[str, int]) -> str:

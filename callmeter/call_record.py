@@ -52,6 +52,7 @@ class CallRecord:
         self._remote = remote
         self._error: CallmeterError | None = None
         self._info_digits = {"sent": 0, "received": 0}
+        self._rehandshakes = 0
         self._ended_at: float | None = None
 
     @property
@@ -95,6 +96,7 @@ class CallRecord:
         statistics = media.statistics()
         if self.times.first_rtp_at is None and statistics is not None:
             self.times.first_rtp_at = statistics.first_packet_at
+        self._rehandshakes = media.rehandshakes
         return CallReport(
             phase=self.life.phase,
             outcome=self.life.outcome,
@@ -155,7 +157,7 @@ class CallRecord:
             "hold_count": self.hold.count,
             "total_hold_duration_ms": self.hold.total_ms(self._ended_at or now),
             "session_timer_refreshes": 0,
-            "dtls_rehandshakes": 0,
+            "dtls_rehandshakes": self._rehandshakes,
             "dtmf_digits_sent": sent + self._info_digits["sent"],
             "dtmf_digits_received": received + self._info_digits["received"],
             "dtmf_method": method,

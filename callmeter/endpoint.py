@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from callmeter.call import Call
@@ -36,6 +37,7 @@ from callmeter.sip.session_events import (
 )
 from callmeter.sip.uri import SipUri, parse_uri
 from callmeter.sip.user_agent import UserAgentCore
+from callmeter.srtp.dtls_certificate import DtlsCertificate
 from callmeter.stack import Stack
 from callmeter.trace.message_log import MessageLog
 from callmeter.transport.layer import Route
@@ -97,6 +99,7 @@ class Endpoint:
         self._invited: dict[Call, tuple[SipUri, dict[str, str] | None]] = {}
         self.registrations: dict[RegisterUsage, Registration] = {}
         self.tls: int | None = None
+        self._certificate: DtlsCertificate | None = None
         self._face: tuple[tuple[str, int], str, bool] | None = None
         self._home: tuple[tuple[str, int], str, bool] | None = None
         self._routes = (_proxy_uri(config.outbound_proxy),) if config.outbound_proxy else ()
@@ -247,7 +250,18 @@ class Endpoint:
         return call
 
     def _media(self, settings: MediaConfig, address: str) -> MediaSession:
-        return MediaSession(self.stack.media, settings, address, entropy=secrets.token_bytes)
+        certificate = None
+        if settings.srtp.enabled and settings.srtp.method.offers_dtls:
+            if self._certificate is None:
+                self._certificate = DtlsCertificate.generate(datetime.now(tz=UTC))
+            certificate = self._certificate
+        return MediaSession(
+            self.stack.media,
+            settings,
+            address,
+            entropy=secrets.token_bytes,
+            certificate=certificate,
+        )
 
     def _start(self, call: Call, uri: SipUri, offer: bytes, headers: dict[str, str] | None) -> None:
         stack = self.stack

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from callmeter import events
-from callmeter.call import BAD_DESCRIPTION, Call, as_negotiation_error, session_description
+from callmeter.call import Call
+from callmeter.call_bodies import BAD_DESCRIPTION, as_negotiation_error, session_description
 from callmeter.errors import CallCancelled, NoCommonSuite
 from callmeter.metrics.phases import Outcome, Phase
 

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from callmeter import events
-from callmeter.call import dtmf_of
+from callmeter.call_bodies import dtmf_of
 from callmeter.config import MediaConfig, SrtpConfig, SrtpPolicy
 from callmeter.errors import (
     CallFailed,

@@ -1,0 +1,117 @@
+"""DTLS on the port of one media stream: datagrams both ways, deadlines, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from callmeter.errors import MediaSecurityError, TransportError
+from callmeter.rtp.demux import PacketKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from callmeter.media.stream import MediaStream
+    from callmeter.sdp.attributes import Fingerprint
+    from callmeter.srtp.dtls import DtlsKeys, DtlsRole
+    from callmeter.srtp.dtls_endpoint import DtlsResult, DtlsTransport
+
+__all__ = ["DtlsSession"]
+
+
+class DtlsSession:
+    """Drives a `DtlsTransport` for as long as its stream lives.
+
+    Args:
+        stream: Whose port carries the handshake, from now on and before `start`.
+        transport: The associations on it.
+        on_keys: Told of each verified pair of keys, the first and those of a re-handshake.
+    """
+
+    def __init__(
+        self,
+        stream: MediaStream,
+        transport: DtlsTransport,
+        on_keys: Callable[[DtlsKeys], None],
+    ) -> None:
+        self.transport = transport
+        self._stream = stream
+        self._on_keys = on_keys
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        self._failure: MediaSecurityError | None = None
+        self._closed = False
+        stream.set_control(self._on_datagram)
+
+    @property
+    def established(self) -> bool:
+        """Whether there are verified keys."""
+        return self.transport.established
+
+    def start(
+        self, role: DtlsRole, fingerprints: Sequence[Fingerprint], remote: tuple[str, int]
+    ) -> None:
+        """Use the peer's description; again for one with another fingerprint or role."""
+        self._failure = None
+        self._carry_out(self.transport.start(role, fingerprints, remote, self._loop.time()))
+
+    async def wait(self) -> None:
+        """Wait for verified keys.
+
+        Raises:
+            MediaSecurityError: The handshake failed: `DtlsTimeout`, `FingerprintMismatch` ...
+        """
+        while not self.established and self._failure is None and not self._closed:
+            waiter = self._loop.create_future()
+            self._waiters.append(waiter)
+            await waiter
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self) -> None:
+        """Say close_notify and forget everything; a second call does nothing."""
+        if self._closed:
+            return
+        self._carry_out(self.transport.close())
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._wake()
+
+    def _on_datagram(self, kind: PacketKind, data: bytes, source: tuple[str, int]) -> None:
+        if kind is PacketKind.DTLS and not self._closed:
+            self._carry_out(self.transport.on_datagram(data, source, self._loop.time()))
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._carry_out(self.transport.on_deadline(self._loop.time()))
+
+    def _carry_out(self, result: DtlsResult) -> None:
+        for data, destination in result.outgoing:
+            try:
+                self._stream.send_datagram(data, destination)
+            except TransportError:
+                continue  # lost like any datagram: the flight is sent again
+        if result.keys is not None:
+            self._on_keys(result.keys)
+        if result.failure is not None and not self.established:
+            self._failure = result.failure
+        if result.keys is not None or result.failure is not None:
+            self._wake()
+        self._rearm()
+
+    def _rearm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        at = self.transport.next_deadline()
+        if at is not None and not self._closed:
+            self._timer = self._loop.call_at(at, self._on_timer)
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
