@@ -7,7 +7,16 @@ import signal
 
 import pytest
 
-from callmeter import SrtpConfig, SrtpMethod, SrtpPolicy, Tone
+from callmeter import (
+    SrtpConfig,
+    SrtpMethod,
+    SrtpPolicy,
+    Stack,
+    StackConfig,
+    TlsConfig,
+    Tone,
+    Transport,
+)
 from peers.certificates import Certificates
 from peers.tone import loudest
 
@@ -172,3 +181,78 @@ async def test_a_registrar_that_was_killed_and_comes_back_is_registered_at_again
                 async with await incoming.answer():
                     await call.answered(5)
     assert call.report().to_dict()["final_status_code"] == 200
+
+
+# IPv6
+
+
+@pytest.fixture
+async def stack(certificates):
+    """A stack that listens on ::1 by every transport."""
+    certificate, key = certificates.server()
+    config = StackConfig(
+        bind="::1",
+        transports=(Transport.UDP, Transport.TCP, Transport.TLS, Transport.WSS),
+        tls=TlsConfig(certificate=certificate, private_key=key),
+    )
+    async with Stack(config) as running:
+        yield running
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_two_endpoints_talk_by_ipv6(phone, stack, certificates, tmp_path, transport):
+    heard = {name: tmp_path / f"{name}.wav" for name in ("alice", "bob")}
+    options = {"transport": transport, "certificates": certificates, "srtp": SDES}
+
+    async def answer(bob):
+        async with await (await bob.next_call(5)).answer() as call:
+            call.media.record(heard["bob"])
+            await call.media.play(Tone(880), seconds=SECONDS)
+            async with asyncio.timeout(10):
+                await call.ended()
+        return call
+
+    async with (
+        Stack(StackConfig(bind="::1")) as other,
+        phone("alice", stack=other, domain="[::1]", **options) as alice,
+        phone("bob", stack=stack, domain="[::1]", **options) as bob,
+        asyncio.TaskGroup() as tasks,
+    ):
+        answering = tasks.create_task(answer(bob))
+        port = stack.transport.listening(transport.upper())[1]
+        word = "ws" if transport == "wss" else transport
+        async with alice.call(f"sip:bob@[::1]:{port};transport={word}") as call:
+            call.media.record(heard["alice"])
+            await call.media.play(Tone(440), seconds=SECONDS)
+    for ended in (call, answering.result()):
+        report = ended.report().to_dict()
+        assert report["outcome"] == "SUCCESS"
+        assert report["signaling"]["transport"] == transport.upper()
+        assert report["media"][0]["local"].startswith("[::1]:")
+        assert report["media"][0]["keying"] == "sdes"
+    assert_heard(heard["alice"], 880)
+    assert_heard(heard["bob"], 440)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_kamailio_is_registered_at_and_called_by_ipv6(
+    phone, kamailio, certificates, transport
+):
+    proxy = kamailio(certificates=certificates, host="::1")
+    async with (
+        Stack(StackConfig(bind="::1")) as own,
+        phone(
+            proxy=proxy.reached_by(transport),
+            transport=transport,
+            certificates=certificates,
+            stack=own,
+        ) as alice,
+        alice.registered(),
+    ):
+        assert len(proxy.contacts("alice")) == 1
+        call = await alice.invite("sip:fail-486@example.test")
+        async with call:
+            await call.ended()
+    assert call.report().to_dict()["final_status_code"] == 486
+    assert call.report().to_dict()["signaling"]["remote"] == proxy.reached_by(transport)
