@@ -224,7 +224,7 @@ class DtlsTransport:
             self._parked = None
         if role == "client":
             self.statistics.discarded += len(early)
-            self._attempt(now)
+            self._attempt(remote, now)
             return self._result()
         self._candidates = [each for each in early if self._symmetric or each.source == remote]
         for candidate in list(self._candidates):
@@ -269,8 +269,8 @@ class DtlsTransport:
                 self._announce_at = now + ANNOUNCE_AFTER
             else:
                 self._announce(self._remembered)
-        elif self._retry_at is not None and now >= self._retry_at:
-            self._attempt(now)
+        elif self.remote and self._retry_at is not None and now >= self._retry_at:
+            self._attempt(self.remote, now)
         return self._result()
 
     def next_deadline(self) -> float | None:
@@ -332,12 +332,11 @@ class DtlsTransport:
                 candidate.association.hold_back()
         return [self._new("server", source, now)]
 
-    def _attempt(self, now: float) -> None:
+    def _attempt(self, remote: Address, now: float) -> None:
         """Start a handshake as client."""
         self._retry_at = None
-        if self.remote is not None:
-            candidate = self._new("client", self.remote, now)
-            self._queue(candidate.association.start(now), self.remote)
+        candidate = self._new("client", remote, now)
+        self._queue(candidate.association.start(now), remote)
 
     def _new(self, role: DtlsRole, source: Address, now: float) -> _Candidate:
         association = DtlsAssociation(
@@ -382,8 +381,7 @@ class DtlsTransport:
         self, candidate: _Candidate, failure: MediaSecurityError, source: Address, now: float
     ) -> None:
         """Decide whether a failed handshake is the peer's, and whether to try again."""
-        mismatch = isinstance(failure, FingerprintMismatch)
-        if mismatch and self._current:
+        if isinstance(failure, FingerprintMismatch) and self._current:
             # Its fingerprint may be in a description that is still on its way.
             self._parked = candidate
         if self._give_up_at is None:
@@ -391,7 +389,8 @@ class DtlsTransport:
         signalled = source == self.remote
         if self._remembered is None or signalled:
             self._remembered = candidate
-        if signalled and mismatch:
+        if signalled and candidate.association.complete:
+            # Nobody completes a handshake under an address that is not theirs.
             self._announce(candidate)
         elif self._role == "client" and not isinstance(failure, DtlsTimeout):
             self._retry(candidate, failure, source, now)

@@ -188,18 +188,28 @@ class TestFlights:
         assert ends.server.hello is not None
 
     def test_the_clock_of_openssl_sends_again_what_only_it_can(self, make_ends, monkeypatch):
-        ends = make_ends()
-        finished = ends.exchange(flights=2)
-        connection = ends.client._connection
-        monkeypatch.setattr(
-            connection, "DTLSv1_handle_timeout", lambda: connection.bio_read and None
-        )
-        due = ends.client._openssl_at
+        client = make_ends().client
+        client.start(0.0)
+        due = client._openssl_at
         assert due == pytest.approx(1.0, abs=0.05)
-        assert finished
-        ends.client._resend_at = None
-        assert ends.client.on_deadline(due) == []
-        assert ends.client.next_deadline() > due
+        hello = list(client._flight)
+        assert client.on_deadline(0.25)
+        # In virtual time its own clock says that nothing is due yet.
+        assert len(client.on_deadline(due)) == 1
+        assert client._openssl_at > due + 0.5
+        written = [each.octets for each in hello]
+
+        def read(_size):
+            if written:
+                return written.pop()
+            raise SSL.WantReadError
+
+        monkeypatch.setattr(client._connection, "bio_read", read)
+        monkeypatch.setattr(client._connection, "DTLSv1_handle_timeout", lambda: True)
+        pause = client._interval
+        assert len(client.on_deadline(client._openssl_at)) == 1
+        assert client._interval >= pause
+        assert not client.answered
 
     def test_too_many_time_outs_of_openssl_are_a_failure(self, make_ends, monkeypatch):
         client = make_ends().client
@@ -358,6 +368,36 @@ class TestFailures:
         for datagram in parting:
             ends.client.on_datagram(datagram, 0.0)
         assert str(ends.client.failure) == "no SRTP protection profile (use_srtp) in common"
+
+    def test_a_handshake_that_showed_no_certificate_gives_no_keys(self, make_ends, monkeypatch):
+        ends = make_ends()
+        monkeypatch.setattr(ends.client._connection, "get_peer_certificate", lambda **_: None)
+        ends.exchange()
+        assert str(ends.client.failure) == "peer sent no certificate"
+        assert ends.client.keys is None
+
+    def test_a_client_hello_of_a_later_handshake_is_not_taken_for_the_first(
+        self, make_ends, dtls_record, dtls_message
+    ):
+        server = make_ends().server
+        server.start(0.0)
+        body = b"\xfe\xfd" + bytes(60)
+        for sequence, offset in ((1, 0), (0, 40)):
+            part = dtls_message(1, body, sequence=sequence, offset=offset, length=200)
+            assert server.on_datagram(dtls_record(22, part), 0.0) == []
+            assert server.hello is None
+        server.on_datagram(dtls_record(22, dtls_message(11, b"certificate")), 0.0)
+        assert server.failure is None
+
+    def test_another_client_hello_before_the_answer_is_not_mixed_in(
+        self, make_ends, dtls_record, dtls_message
+    ):
+        server = make_ends().server
+        server.start(0.0)
+        for number in (1, 2):
+            part = dtls_message(1, b"\xfe\xfd" + bytes([number]) * 32, length=200)
+            server.on_datagram(dtls_record(22, part), 0.0)
+        assert server.hello == bytes([1]) * 32
 
     def test_an_association_without_failure_has_no_farewell(self, make_ends):
         ends = make_ends()
