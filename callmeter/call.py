@@ -21,7 +21,6 @@ from callmeter.errors import (
     CallRejected,
     CallTimedOut,
     ConfigurationError,
-    ConnectionFailed,
     LocalProtocolError,
     MediaSecurityError,
     NegotiationError,
@@ -396,7 +395,7 @@ class Call:
                 error = CallTimedOut("no final response to the INVITE", timer="B")
                 outcome = Outcome.TIMEOUT
             case "transport":
-                error = ConnectionFailed(reason)
+                error = self._endpoint.network_error(reason)
                 outcome = Outcome.OSERROR
             case "cancelled":
                 error = CallCancelled("the call was cancelled")

@@ -13,8 +13,10 @@ from callmeter.config import EndpointConfig, StackConfig, TlsConfig, Transport
 from callmeter.errors import (
     CallTimedOut,
     ConfigurationError,
+    ConnectionFailed,
     LocalProtocolError,
     SipSyntaxError,
+    TlsError,
     TransportError,
 )
 from callmeter.incoming_call import IncomingCall
@@ -404,6 +406,17 @@ class Endpoint:
         if self._home is not None:
             local, transport, secure = self._home
             self.face(local, transport, secure=secure)
+
+    def network_error(self, text: str) -> TransportError:
+        """The error of the network in these words.
+
+        TLS 1.3 lets a server refuse our certificate after the handshake (RFC 8446 section 4.4.2):
+        then a request is under way already, and only the words come back with it.
+        """
+        last = self.stack.transport.pool.last_tls_error
+        if last is None or str(last) != text:
+            return ConnectionFailed(text)
+        return TlsError(text, kind=last.kind, destination=last.destination)
 
     def move_home(self, local: tuple[str, int], transport: str) -> None:
         """A REGISTER now binds this Contact: a new connection has a port of its own."""

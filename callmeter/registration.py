@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
+import uuid
 from typing import TYPE_CHECKING, Self
 
-from callmeter.errors import AuthenticationFailed, LocalProtocolError, RegistrationFailed
+from callmeter.errors import (
+    AuthenticationFailed,
+    LocalProtocolError,
+    RegistrationFailed,
+    TlsError,
+    TransportError,
+)
+from callmeter.sip.headers import parse_delta_seconds
 from callmeter.sip.session_events import Registered, Unregistered
 from callmeter.sip.session_events import RegistrationFailed as RegistrationFailedEvent
 
@@ -15,7 +24,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from callmeter.endpoint import Endpoint
+    from callmeter.sip.message import Response
     from callmeter.sip.register import RegisterUsage
+    from callmeter.sip.transaction.effects import Hop
     from callmeter.sip.uri import SipUri
 
 __all__ = ["Registration"]
@@ -23,12 +34,18 @@ __all__ = ["Registration"]
 LAST_WORD = 2.0
 """Seconds that a cancelled entry waits for the registrar, so that no binding stays behind."""
 
+DATAGRAM_PING_FROM, DATAGRAM_PING_TO = 24.0, 29.0
+"""Seconds between datagrams that keep an address translation (RFC 5626 section 4.4.2)."""
+DATAGRAM_PING = b"\r\n\r\n"
+"""What every SIP server drops without a word; STUN would need a server that has it."""
+
 
 class Registration:
     """A binding of an endpoint at its registrar: `async with endpoint.registered() as binding`.
 
     The binding is made on entry, refreshed at 80 to 90 % of the granted time while the block
-    runs, and removed on exit.
+    runs, and removed on exit. The way to the registrar is kept alive; over a connection the
+    binding is bound to it, and made anew by another one when it is lost (RFC 5626).
 
     Attributes:
         expires: Seconds the registrar granted last, 0 when not bound.
@@ -38,6 +55,7 @@ class Registration:
     Raises:
         AuthenticationFailed: On entry, when the registrar refuses the credentials.
         RegistrationFailed: On entry, when it refuses or does not answer.
+        TransportError: On entry, when it cannot be reached: `TlsError`, `ResolutionFailed` ...
     """
 
     def __init__(self, endpoint: Endpoint, registrar: SipUri, expires: int) -> None:
@@ -47,9 +65,12 @@ class Registration:
         self._usage: RegisterUsage | None = None
         self._waiting: list[asyncio.Future[None]] = []
         self._leaving = False
+        self._instance = uuid.UUID(bytes=secrets.token_bytes(16), version=4).urn
+        self._flow: Hop | None = None
+        self._ping: asyncio.TimerHandle | None = None
         self.expires = 0
         self.refreshes = 0
-        self.error: RegistrationFailed | None = None
+        self.error: RegistrationFailed | TlsError | None = None
 
     @property
     def bound(self) -> bool:
@@ -63,12 +84,14 @@ class Registration:
         self.refreshes = 0
         await self._endpoint.face_registrar(self._registrar)
         stack = self._endpoint.stack
-        usage, effects = self._endpoint.core.register(self._registrar, self._asked, stack.now)
+        usage, effects = self._endpoint.core.register(
+            self._registrar, self._asked, stack.now, instance=self._instance
+        )
         self._usage = usage
         self._endpoint.registrations[usage] = self
         try:
             await self._carry_out(effects)
-        except RegistrationFailed:
+        except (RegistrationFailed, TlsError):
             self._forget(usage)
             raise
         except BaseException:
@@ -99,14 +122,16 @@ class Registration:
 
     async def _unbind(self, usage: RegisterUsage) -> None:
         self._leaving = True
+        self._let_go()
         self._endpoint.face_home()
         # What the registrar says now changes nothing for the body of the block.
-        with contextlib.suppress(RegistrationFailed):
+        with contextlib.suppress(RegistrationFailed, TlsError):
             await self._carry_out(usage.unregister(self._endpoint.stack.now))
 
     def _forget(self, usage: RegisterUsage) -> None:
         self._endpoint.registrations.pop(usage, None)
         self._usage = None
+        self._let_go()
 
     async def refresh(self) -> None:
         """Send a REGISTER now, unless one is under way, and wait for the answer.
@@ -132,21 +157,79 @@ class Registration:
     def on_event(self, event: object) -> None:
         """One event of the register usage."""
         match event:
-            case Registered(_, expires):
+            case Registered(_, expires, response):
                 self.refreshes += self.bound
                 self.expires = expires
                 self.error = None
                 if not self._leaving:
+                    self._keep(response)
                     self._settle(None)
             case Unregistered():
                 self.expires = 0
                 self._settle(None)
             case RegistrationFailedEvent(_, status, reason, cause):
                 self.expires = 0
-                self.error = _failure(status, reason, cause, str(self._registrar))
+                self.error = self._failure(status, reason, cause)
                 self._settle(self.error)
 
-    def _settle(self, error: RegistrationFailed | None) -> None:
+    def _failure(self, status: int, reason: str, cause: str) -> RegistrationFailed | TlsError:
+        if cause == "transport":
+            error = self._endpoint.network_error(reason)
+            if isinstance(error, TlsError):
+                return error
+        return _failure(status, reason, cause, str(self._registrar))
+
+    # the flow
+
+    def _keep(self, response: Response) -> None:
+        """Keep the way alive that the registrar's answer has come by."""
+        stack = self._endpoint.stack
+        flow = stack.source
+        if flow is None or flow == self._flow:
+            return
+        self._let_go()
+        self._flow = flow
+        connection = stack.transport.pool.get(flow.connection)
+        if connection is None:
+            self._ping_later()
+            return
+        stack.watch_flow(flow, self._on_flow_lost)
+        if connection.ping_at is None:
+            asked = response.headers.get("Flow-Timer")
+            interval = None if asked is None else parse_delta_seconds(asked)
+            # Only who says so is known to answer pings (RFC 5626 section 4.4.1, 11.5).
+            answers = bool(interval) or "outbound" in response.headers.values("Require")
+            wait = stack.transport.pool.ping_interval(flow.transport, interval)
+            connection.keep_alive(stack.now + wait, interval=interval, pong_expected=answers)
+
+    def _let_go(self) -> None:
+        if self._ping is not None:
+            self._ping.cancel()
+            self._ping = None
+        if self._flow is not None:
+            self._endpoint.stack.unwatch_flow(self._flow, self._on_flow_lost)
+            self._flow = None
+
+    def _ping_later(self) -> None:
+        share = secrets.randbelow(1_000) / 1_000
+        wait = DATAGRAM_PING_FROM + (DATAGRAM_PING_TO - DATAGRAM_PING_FROM) * share
+        self._ping = asyncio.get_running_loop().call_later(wait, self._send_ping)
+
+    def _send_ping(self) -> None:
+        if self._flow is not None:
+            # A way that is lost shows when the binding is refreshed.
+            with contextlib.suppress(TransportError):
+                self._endpoint.stack.transport.send(DATAGRAM_PING, self._flow)
+            self._ping_later()
+
+    def _on_flow_lost(self) -> None:
+        self._flow = None
+        usage, stack = self._usage, self._endpoint.stack
+        if usage is not None and not self._leaving:
+            self._endpoint.face_home()
+            stack.run(self._endpoint, usage.on_flow_lost(stack.now))
+
+    def _settle(self, error: RegistrationFailed | TlsError | None) -> None:
         for answer in self._waiting:
             if answer.done():
                 continue

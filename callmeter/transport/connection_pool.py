@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
-from callmeter.errors import CallmeterError, ConnectionFailed, FlowLost
+from callmeter.errors import CallmeterError, ConnectionFailed, FlowLost, TlsError
 from callmeter.sip.transaction.effects import Hop
 from callmeter.transport.connection import Connection, ConnectionState
 
@@ -74,6 +74,7 @@ class ConnectionPool:
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self.refused = 0
+        self.last_tls_error: TlsError | None = None
 
     def __len__(self) -> int:
         return len(self._live)
@@ -196,6 +197,8 @@ class ConnectionPool:
 
     def on_closed(self, connection: Connection, error: TransportError, *, was_open: bool) -> None:
         """A connection has ended by itself."""
+        if isinstance(error, TlsError):
+            self.last_tls_error = error
         self._drop(connection, finished=was_open)
         self._wake(connection)
         if was_open:

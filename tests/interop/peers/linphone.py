@@ -1,0 +1,130 @@
+"""linphone: a user agent that answers by itself and plays a file when it is told to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from string import Template
+from typing import TYPE_CHECKING
+
+from peers.program import HOST, PeerError, Program, free_ports
+from peers.tone import write_tone
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from peers.certificates import Certificates
+
+# Without the IPv6 lines it puts a global address of the machine into its SDP.
+CONFIGURATION = Template("""\
+[sip]
+sip_port=$port
+sip_tcp_port=$port
+sip_tls_port=$tls_port
+bind_address=$host
+use_ipv6=0
+ipv6_migration_done=1
+guess_hostname=0
+contact=sip:carol@$host:$port
+register_only_when_network_is_up=0
+auto_net_state_mon=0
+default_proxy=-1
+media_encryption=srtp
+media_encryption_mandatory=1
+root_ca=$folder/ca.pem
+verify_server_certs=1
+verify_server_cn=1
+[net]
+mtu=0
+firewall_policy=0
+[rtp]
+bind_address=$host
+audio_rtp_port=$media_port
+audio_adaptive_jitt_comp_enabled=0
+[sound]
+echocancellation=0
+[misc]
+uuid=00000000-0000-0000-0000-0000000000aa
+[app]
+auto_download_mediaplugins=0
+""")
+
+
+class Linphone(Program):
+    """A running linphone on 127.0.0.1: SIP over UDP, TCP and TLS, SDES-SRTP only.
+
+    Args:
+        folder: Its own folder.
+        certificates: Whose authority it trusts, and what it shows.
+        tone: Frequency in Hz of what `play` plays.
+    """
+
+    name = "linphone"
+
+    def __init__(self, folder: Path, *, certificates: Certificates, tone: int = 880) -> None:
+        super().__init__(folder)
+        self.certificates = certificates
+        self.tone = tone
+        self.port = free_ports(2)
+        self.tls_port = self.port + 1
+        self.media_port = free_ports(2)
+
+    @property
+    def uri(self) -> str:
+        """Where it is called by TLS."""
+        return f"sip:carol@{HOST}:{self.tls_port};transport=tls"
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        # Its control socket lies in the home folder.
+        return os.environ | {"HOME": str(self.folder)}
+
+    def start(self) -> None:
+        for part in (".local/share/linphone", ".config/linphone"):
+            (self.folder / part).mkdir(parents=True, exist_ok=True)
+        self.certificates.write(self.folder)
+        write_tone(self.folder / "tone.wav", self.tone, seconds=30)
+        text = CONFIGURATION.substitute(
+            host=HOST,
+            port=self.port,
+            tls_port=self.tls_port,
+            media_port=self.media_port,
+            folder=self.folder,
+        )
+        (self.folder / "linphonerc").write_text(text, encoding="utf-8")
+        command = ["linphonec", "--pipe", "-c", self.folder / "linphonerc", "-a", "-d", "6"]
+        self.spawn([*command, "-l", self.folder / "linphone.log"], environment=self._environment)
+        self.wait_until(self._obeys)
+
+    def _obeys(self) -> bool:
+        try:
+            self.command("soundcard use files")
+        except PeerError:
+            return False
+        return True
+
+    def command(self, text: str) -> str:
+        """One line of its console; what it answered."""
+        done = subprocess.run(
+            ["linphonecsh", "generic", text],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+        if done.returncode not in {0, 1} or "Failed to connect" in done.stdout + done.stderr:
+            raise PeerError(f"linphone refused {text!r}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def play(self) -> None:
+        """Send the tone in the call that is up; it sends nothing until then."""
+        self.command(f"play {self.folder}/tone.wav")
+
+    def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:
+        if self.status is None and self._process is not None:
+            with contextlib.suppress(PeerError):
+                self.command("quit")
+        super().stop(sign)
