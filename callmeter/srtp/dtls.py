@@ -412,7 +412,12 @@ class DtlsAssociation:
         """The handshake ended well: who is it, and what was agreed on?"""
         self._alert = None
         self.answered = True
-        self._certificate = self._connection.get_peer_certificate(as_cryptography=True)
+        try:
+            self._certificate = self._connection.get_peer_certificate(as_cryptography=True)
+        except ValueError:
+            # OpenSSL takes certificates that `cryptography` does not.
+            self._fail(DtlsHandshakeFailed, "peer sent a certificate that cannot be parsed")
+            return
         if self._certificate is None:
             self._fail(DtlsHandshakeFailed, "peer sent no certificate")
         elif not self._connection.get_selected_srtp_profile():

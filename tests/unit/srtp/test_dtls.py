@@ -376,6 +376,16 @@ class TestFailures:
         assert str(ends.client.failure) == "peer sent no certificate"
         assert ends.client.keys is None
 
+    def test_a_certificate_that_cannot_be_parsed_gives_no_keys(self, make_ends, monkeypatch):
+        def fail(**_):
+            raise ValueError("invalid version")
+
+        ends = make_ends()
+        monkeypatch.setattr(ends.client._connection, "get_peer_certificate", fail)
+        ends.exchange()
+        assert str(ends.client.failure) == "peer sent a certificate that cannot be parsed"
+        assert ends.client.keys is None
+
     def test_a_client_hello_of_a_later_handshake_is_not_taken_for_the_first(
         self, make_ends, dtls_record, dtls_message
     ):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import statistics
 
 import pytest
@@ -528,3 +529,24 @@ class TestAgain:
         assert pair.server.on_deadline(now + 30.0).failure is None
         assert pair.server.statistics.discarded == 1
         assert pair.server.next_deadline() is None
+
+
+class TestCorruption:
+    def test_corrupted_datagrams_raise_nothing_and_never_lead_to_different_keys(self, make_pair):
+        established = 0
+        for seed in range(500 if LONG else 40):
+            corruption = random.Random(seed)
+            pair = make_pair().start()
+            while not pair.path.established and pair.path.now < 40.0:
+                if not pair.path.step():
+                    break
+                for index, entry in enumerate(pair.path._under_way):
+                    if entry[0] > pair.path.now and corruption.random() < 0.1:
+                        octets = bytearray(entry[2])
+                        octets[corruption.randrange(len(octets))] ^= 1 << corruption.randrange(8)
+                        pair.path._under_way[index] = (*entry[:2], bytes(octets), *entry[3:])
+            if pair.path.established:
+                established += 1
+                assert pair.client.keys.send == pair.server.keys.receive
+                assert pair.client.keys.receive == pair.server.keys.send
+        assert established
