@@ -44,7 +44,7 @@ from callmeter.sip.uri import SipUri
 from callmeter.transport.layer import TransportLayer
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
     from types import TracebackType
 
     from callmeter.metrics.report import TlsReport
@@ -135,6 +135,7 @@ class Stack:
         self._deadlines = _Deadlines()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+        self._watchers: dict[int, list[Callable[[], None]]] = {}
         self._exit: AsyncExitStack | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._running: set[asyncio.Task[None]] = set()
@@ -182,6 +183,7 @@ class Stack:
         self._deadlines = _Deadlines()
         self._dispatch.clear()
         self._users.clear()
+        self._watchers.clear()
 
     def attach(self, user: StackUser) -> None:
         """Give an endpoint its place: requests to its contact now reach it.
@@ -269,6 +271,21 @@ class Stack:
         """A connection has ended: what waited for an answer on it goes another way or fails."""
         self._dispatch.on_flow_lost(flow, error)
         self.settle()
+        for watcher in self._watchers.pop(flow.connection or 0, ()):
+            watcher()
+
+    def watch_flow(self, flow: Hop, watcher: Callable[[], None]) -> None:
+        """Have `watcher` called when the connection of `flow` is lost, until `unwatch_flow`."""
+        if flow.connection is not None:
+            self._watchers.setdefault(flow.connection, []).append(watcher)
+
+    def unwatch_flow(self, flow: Hop, watcher: Callable[[], None]) -> None:
+        """Have it called no more."""
+        watchers = self._watchers.get(flow.connection or 0, [])
+        if watcher in watchers:
+            watchers.remove(watcher)
+        if not watchers:
+            self._watchers.pop(flow.connection or 0, None)
 
     def on_unreachable(self, destination: Hop, error: str) -> None:
         """The network takes no messages to this target: its unanswered requests fail."""
@@ -335,6 +352,8 @@ class Stack:
     def run(self, user: StackUser, effects: Iterable[object]) -> None:
         """Carry out the effects of an endpoint's core."""
         self.push(user, effects)
+        # Its deadline may have moved without any effect.
+        self._deadlines.set(user, user.core.next_deadline())
         self.settle()
 
     def push(self, user: StackUser | None, effects: Iterable[object]) -> None:

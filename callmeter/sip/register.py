@@ -30,12 +30,15 @@ SHORTEST_REFRESH = 1.0
 """A registrar that grants no time at all must not make us send without pause."""
 
 RETRY_BASE, RETRY_LIMIT = 30.0, 1800.0
-"""Waits after failed refreshes (RFC 5626 section 4.5)."""
+"""Waits after failed refreshes and lost flows (RFC 5626 section 4.5)."""
+
+MAX_DOUBLINGS = 10
 
 MAX_INTERVAL_CHANGES = 3
 """How often in a row a 423 is obeyed."""
 
 INTERVAL_TOO_BRIEF = 423
+NO_OUTBOUND = 439
 HOPELESS = frozenset({403, 404, 501}) | CHALLENGES
 """Refusals that the same request would meet again."""
 
@@ -56,6 +59,13 @@ class RegisterUsage(Usage):
     It refreshes itself at 80 to 90 % of the granted time. A refresh that fails is tried again
     later, a first registration that fails is not.
 
+    Args:
+        agent: What it shares with the other usages.
+        registrar: Where to register.
+        expires: Seconds to ask for.
+        instance: URN of this user agent, for registrations over connections (RFC 5626 section
+            4.1); empty asks for no outbound flow.
+
     Attributes:
         registrar: Request-URI of the REGISTER: a domain, without a user.
         expires: Seconds that are asked for; a 423 raises it.
@@ -69,8 +79,11 @@ class RegisterUsage(Usage):
         "_asked",
         "_cseq",
         "_failures",
+        "_instance",
         "_interval_changes",
         "_leaving",
+        "_losses",
+        "_registered_at",
         "_sent",
         "expires",
         "expires_at",
@@ -80,7 +93,7 @@ class RegisterUsage(Usage):
         "state",
     )
 
-    def __init__(self, agent: Agent, registrar: SipUri, expires: int) -> None:
+    def __init__(self, agent: Agent, registrar: SipUri, expires: int, instance: str = "") -> None:
         super().__init__(agent, agent.new_call_id(), agent.new_tag())
         self.registrar = registrar
         self.expires = expires
@@ -91,8 +104,11 @@ class RegisterUsage(Usage):
         self._asked = expires
         self._cseq = 0
         self._failures = 0
+        self._instance = instance
         self._interval_changes = 0
         self._leaving = False
+        self._losses = 0
+        self._registered_at = 0.0
         self._sent: ClientRequest | None = None
 
     def __repr__(self) -> str:
@@ -124,6 +140,22 @@ class RegisterUsage(Usage):
         self._leaving = True
         return [] if self._sent is not None else self._leave()
 
+    def on_flow_lost(self, now: float) -> list[Effect]:
+        """The connection that the binding was made by has ended (RFC 5626 section 4.5).
+
+        A new one is tried at once, unless the last did not live long either: then after a wait
+        that doubles each time.
+        """
+        if self.state is not RegistrationState.REGISTERED or self._sent is not None:
+            return []
+        if now - self._registered_at >= RETRY_BASE:
+            self._losses = 0
+        losses, self._losses = self._losses, self._losses + 1
+        if not losses:
+            return self.refresh(now)
+        self._arm("refresh", now + self._back_off(losses - 1))
+        return []
+
     def on_response(self, sent: ClientRequest, response: Response, now: float) -> list[Effect]:
         """A response of the registrar."""
         del sent
@@ -134,6 +166,10 @@ class RegisterUsage(Usage):
             return self._on_success(response, now)
         if response.status == INTERVAL_TOO_BRIEF and self._lengthen(response):
             return self._send(self.expires)
+        if response.status == NO_OUTBOUND and self._instance:
+            # RFC 5626 section 11.6: the first hop cannot keep a flow; then an old-style binding.
+            self._instance = ""
+            return self._send(self._asked)
         cause = "authentication" if response.status in CHALLENGES else "rejected"
         wait = retry_after(response)
         return self._on_refusal(response.status, response.reason, cause, wait, now)
@@ -160,7 +196,15 @@ class RegisterUsage(Usage):
             self.call_id,
             self.local_tag,
         )
-        self._agent.complete(request, [("Expires", str(expires))], contact=True)
+        lines = [("Expires", str(expires))]
+        contact = self._agent.identity.contact
+        outbound = bool(self._instance and contact.transport)
+        if outbound:
+            lines.append(("Supported", "outbound, path"))
+        self._agent.complete(request, lines, contact=True)
+        if outbound:
+            params = (("+sip.instance", f'"<{self._instance}>"'), ("reg-id", "1"))
+            request.headers.set("Contact", NameAddr(contact, None, params))
         self._disarm("refresh")
         self._sent, effects = self._agent.requests.send(request, self, self._next_cseq)
         return effects
@@ -188,6 +232,7 @@ class RegisterUsage(Usage):
             return self._left()
         self.state = RegistrationState.REGISTERED
         self._failures = self._interval_changes = 0
+        self._registered_at = now
         self.granted = self._granted(response)
         self.expires_at = now + self.granted
         wait = self.granted * self._agent.uniform(REFRESH_FROM, REFRESH_TO)
@@ -240,9 +285,12 @@ class RegisterUsage(Usage):
         if self._leaving:
             return [failed, *self._leave()]
         if self.granted and status not in HOPELESS:
-            spread = self._agent.uniform(0.5, 1)
-            backed_off = min(RETRY_LIMIT, RETRY_BASE * 2.0**self._failures) * spread
+            backed_off = self._back_off(self._failures)
             self.retry_at = now + (backed_off if wait is None else max(wait, SHORTEST_REFRESH))
-            self._failures = min(self._failures + 1, 10)
+            self._failures += 1
             self._arm("refresh", self.retry_at)
         return [failed]
+
+    def _back_off(self, failures: int) -> float:
+        longest = min(RETRY_LIMIT, RETRY_BASE * 2.0 ** min(failures, MAX_DOUBLINGS))
+        return longest * self._agent.uniform(0.5, 1)

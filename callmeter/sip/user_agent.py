@@ -113,10 +113,18 @@ class UserAgentCore:
         return session, session.start(body, content_type, headers)
 
     def register(
-        self, registrar: SipUri, expires: int, now: float
+        self, registrar: SipUri, expires: int, now: float, *, instance: str = ""
     ) -> tuple[RegisterUsage, list[Effect]]:
-        """Bind our Contact to our address of record, until `unregister`."""
-        usage = RegisterUsage(self._agent, registrar, expires)
+        """Bind our Contact to our address of record, until `unregister`.
+
+        Args:
+            registrar: Where to register.
+            expires: Seconds to ask for.
+            now: Loop time.
+            instance: URN of this user agent; over a connection it asks for an outbound flow
+                (RFC 5626).
+        """
+        usage = RegisterUsage(self._agent, registrar, expires, instance)
         return usage, usage.refresh(now)
 
     def options(

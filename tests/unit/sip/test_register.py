@@ -288,3 +288,85 @@ def test_an_unregister_that_fails_is_over_all_the_same(rig, registered):
     only(rig.core.on_timeout(order.token, "F", 33.0), RegistrationFailed)
     assert registered.state is RegistrationState.UNREGISTERED
     assert rig.core.next_deadline() is None
+
+
+# outbound flows (RFC 5626)
+
+INSTANCE = "urn:uuid:00000000-0000-4000-8000-00000000abcd"
+
+
+@pytest.fixture
+def outbound(rig):
+    """A registration over TCP that asks for an outbound flow: its usage and first order."""
+    identity = rig.core.identity
+    rig.core.identity = replace(identity, contact=identity.contact.with_params(transport="tcp"))
+    usage, (order,) = rig.core.register(REGISTRAR, 600, rig.now, instance=INSTANCE)
+    return usage, order
+
+
+def test_over_a_connection_a_register_names_instance_and_flow(outbound):
+    _, order = outbound
+    contact = order.request.headers.get("Contact")
+    assert contact == (
+        f'<sip:alice-7f@192.0.2.1:5060;transport=tcp>;+sip.instance="<{INSTANCE}>";reg-id=1'
+    )
+    assert order.request.supported >= {"outbound", "path"}
+
+
+def test_over_datagrams_a_register_names_no_flow(rig):
+    _, (order,) = rig.core.register(REGISTRAR, 600, rig.now, instance=INSTANCE)
+    assert order.request.headers.get("Contact") == MINE
+    assert "outbound" not in order.request.supported
+
+
+def test_a_first_hop_that_cannot_keep_a_flow_gets_a_plain_register(rig, outbound):
+    usage, order = outbound
+    again = only(rig.answer(order, 439), SendRequest)
+    assert "reg-id" not in again.request.headers.get("Contact")
+    assert again.request.expires == 600
+    rig.answer(again, 439)
+    assert usage.state is RegistrationState.FAILED
+
+
+def test_a_lost_flow_is_replaced_at_once(rig, outbound):
+    usage, order = outbound
+    rig.answer(order, 200)
+    again = only(usage.on_flow_lost(rig.now + 5), SendRequest)
+    assert "reg-id=1" in again.request.headers.get("Contact")
+    assert again.request.call_id == order.request.call_id
+    # The loss of another connection changes nothing while that is under way.
+    assert usage.on_flow_lost(rig.now + 5) == []
+
+
+def test_flows_that_do_not_live_are_replaced_later_and_later(rig, outbound):
+    usage, order = outbound
+    waits = []
+    for _ in range(8):
+        rig.answer(order, 200)
+        effects = usage.on_flow_lost(rig.now)
+        if not effects:
+            waits.append(usage.next_deadline() - rig.now)
+            rig.now = usage.next_deadline()
+            effects = usage.on_deadline(rig.now)
+        order = only(effects, SendRequest)
+    for number, wait in enumerate(waits):
+        longest = min(1800, 30 * 2**number)
+        assert longest / 2 <= wait <= longest
+    assert len(waits) == 7
+
+
+def test_a_flow_that_lived_forgives_those_before_it(rig, outbound):
+    usage, order = outbound
+    for _ in range(3):
+        rig.answer(order, 200)
+        order = only(usage.on_flow_lost(rig.now + 30), SendRequest)
+
+
+def test_a_flow_that_cannot_be_replaced_is_tried_again_by_the_same_waits(rig, outbound):
+    usage, order = outbound
+    rig.answer(order, 200)
+    order = only(usage.on_flow_lost(rig.now), SendRequest)
+    rig.core.on_transport_error(order.token, "refused", rig.now)
+    assert 15 <= usage.retry_at - rig.now <= 30
+    # It has no flow that could be lost.
+    assert usage.on_flow_lost(rig.now) == []
