@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["BAD_DESCRIPTION", "as_negotiation_error", "dtmf_of", "session_description"]
 
 SDP: Final = "application/sdp"
+USUAL_MS: Final = 160
+LONGEST_MS: Final = 60_000
+DURATION_DIGITS: Final = 9
 # What a peer's description may make us raise: the call fails, the stack does not.
 BAD_DESCRIPTION = (
     SipSyntaxError,
@@ -45,7 +48,7 @@ def dtmf_of(content_type: str, body: bytes) -> tuple[str, int] | None:
     kind = content_type.partition(";")[0].strip().lower()
     text = body.decode("ascii", "replace")
     if kind == "application/dtmf" and text.strip():
-        return text.strip()[:1], 160
+        return text.strip()[:1], USUAL_MS
     if kind != "application/dtmf-relay":
         return None
     fields = {
@@ -55,8 +58,10 @@ def dtmf_of(content_type: str, body: bytes) -> tuple[str, int] | None:
     signal, duration = fields.get("signal", ""), fields.get("duration", "")
     if not signal:
         return None
-    milliseconds = int(duration) if duration.isascii() and duration.isdigit() else 160
-    return signal[:1], min(milliseconds, 60_000)
+    digits = duration.isascii() and duration.isdigit()
+    # Cut before it is read: thousands of digits are an error of int() and not a number.
+    milliseconds = int(duration[:DURATION_DIGITS]) if digits else USUAL_MS
+    return signal[:1], min(milliseconds, LONGEST_MS)
 
 
 def as_negotiation_error(error: CallmeterError) -> CallmeterError:

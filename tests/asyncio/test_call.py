@@ -8,7 +8,6 @@ import socket
 import pytest
 
 from callmeter import events
-from callmeter.call_bodies import dtmf_of
 from callmeter.config import MediaConfig, SrtpConfig, SrtpPolicy
 from callmeter.errors import (
     CallFailed,
@@ -324,22 +323,6 @@ async def test_the_end_of_the_call_ends_a_re_invite_under_way(alice, phone, begi
 
 
 # INFO and DTMF
-
-
-@pytest.mark.parametrize(
-    ("kind", "body", "digit"),
-    [
-        ("application/dtmf-relay", b"Signal=5\r\nDuration=250\r\n", ("5", 250)),
-        ("Application/DTMF-Relay; x=y", b"signal = #\nduration=x", ("#", 160)),
-        ("application/dtmf-relay", b"Signal=1\r\nDuration=99999999999", ("1", 60_000)),
-        ("application/dtmf-relay", b"Duration=160", None),
-        ("application/dtmf", b" 7\r\n", ("7", 160)),
-        ("application/dtmf", b" \r\n", None),
-        ("text/plain", b"5", None),
-    ],
-)
-def test_digits_are_read_from_the_bodies_in_use(kind, body, digit):
-    assert dtmf_of(kind, body) == digit
 
 
 async def test_an_info_is_answered_and_told(alice, phone, begin):
