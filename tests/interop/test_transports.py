@@ -11,6 +11,7 @@ from callmeter import (
     SrtpConfig,
     SrtpMethod,
     SrtpPolicy,
+    SrtpSuite,
     Stack,
     StackConfig,
     TlsConfig,
@@ -22,7 +23,12 @@ from peers.tone import loudest
 
 pytestmark = pytest.mark.interop("kamailio")
 
-SDES = SrtpConfig(method=SrtpMethod.SDES, policy=SrtpPolicy.REQUIRED)
+# One suite: an INVITE of more than 1,300 octets would go by TCP in place of UDP.
+SDES = SrtpConfig(
+    method=SrtpMethod.SDES,
+    policy=SrtpPolicy.REQUIRED,
+    suites=(SrtpSuite.AES_CM_128_HMAC_SHA1_80,),
+)
 TRANSPORTS = ["udp", "tcp", "tls", "wss"]
 SECURE = {"tls", "wss"}
 SECONDS = 1.0

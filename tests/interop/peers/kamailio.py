@@ -314,9 +314,9 @@ class Kamailio(Program):
             encoding="utf-8",
         )
         memory = ["-m", "32", "-M", "8"]
-        self.spawn(["kamailio", "-DD", "-E", *memory, "-Y", self.folder, "-f", configuration])
         rpc = self.folder / "rpc"
         rpc.unlink(missing_ok=True)
+        self.spawn(["kamailio", "-DD", "-E", *memory, "-Y", self.folder, "-f", configuration])
         self.wait_until(lambda: rpc.exists() and all(map(_listens, listeners)))
 
     def call(self, method: str, *parameters: object) -> object:
