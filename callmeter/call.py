@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     from callmeter.endpoint import Endpoint
     from callmeter.media_session import MediaSession
-    from callmeter.metrics.report import CallReport
+    from callmeter.metrics.report import CallReport, Finding
     from callmeter.sip.client_session import ClientInviteSession
     from callmeter.sip.invite_session import InviteSession
     from callmeter.sip.message import Request, Response
@@ -191,6 +191,12 @@ class Call:
 
     def _make_report(self, now: float) -> CallReport:
         return self._record.report(now, self.media, self.messages)
+
+    def diagnosis(self) -> tuple[Finding, ...]:
+        """What the checks find so far: each with its evidence, and a remedy where it is bad."""
+        if self._report is not None:
+            return self._report.diagnosis
+        return self._record.diagnosis(self._endpoint.stack.now, self.media, self.messages)
 
     @property
     def messages(self) -> list[LoggedMessage]:

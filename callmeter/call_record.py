@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from callmeter.call_evidence import media_facts, signaling_facts
+from callmeter.diagnosis import CallEvidence, diagnose
 from callmeter.metrics.phases import LifeCycle, Outcome, Phase
 from callmeter.metrics.report import (
     CallReport,
     ErrorReport,
-    Finding,
-    FindingStatus,
     Keying,
     SignalingReport,
     StreamReport,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from callmeter.errors import CallmeterError
     from callmeter.media.statistics import StreamStatistics
     from callmeter.media_session import MediaSession
-    from callmeter.metrics.report import TlsReport
+    from callmeter.metrics.report import Finding, TlsReport
     from callmeter.sip.server_location import Location
     from callmeter.trace.message_log import LoggedMessage
 
@@ -106,7 +106,7 @@ class CallRecord:
             timing=self.times.timing(),
             media=() if statistics is None else (_stream(media, statistics),),
             counters=self._counters(now, statistics),
-            diagnosis=self._findings(media),
+            diagnosis=self.diagnosis(now, media, messages),
             party=self._remote,
         )
 
@@ -123,27 +123,22 @@ class CallRecord:
             resolution=resolution,
         )
 
-    def _findings(self, media: MediaSession) -> tuple[Finding, ...]:
-        found = [
-            Finding(
-                "srtp_fallback",
-                FindingStatus.WARN,
-                text,
-                "Change the SRTP policy from Offered to Required: then the call fails instead.",
-            )
-            for text in media.warnings
-        ]
-        location = self._location
-        if location is not None and location.fell_back:
-            found.append(
-                Finding(
-                    "auto_fell_back",
-                    FindingStatus.WARN,
-                    f"AUTO found neither NAPTR nor SRV records of {location.domain}",
-                    "Add DNS service records, or select the transport explicitly.",
-                )
-            )
-        return tuple(found)
+    def diagnosis(
+        self, now: float, media: MediaSession, messages: Sequence[LoggedMessage]
+    ) -> tuple[Finding, ...]:
+        """What the checks find so far."""
+        location, answered_at = self._location, self.times.answer_at
+        evidence = CallEvidence(
+            answered=answered_at is not None,
+            final_status=self.final_status,
+            error=self._error,
+            seconds=0.0 if answered_at is None else (self.times.bye_at or now) - answered_at,
+            tls=self.tls,
+            fell_back=location.domain if location is not None and location.fell_back else None,
+            **signaling_facts(messages),
+            **media_facts(media),
+        )
+        return diagnose(evidence)
 
     def _counters(self, now: float, statistics: StreamStatistics | None) -> dict[str, Value]:
         sent = received = 0

@@ -10,6 +10,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from callmeter.srtp.trial import FailureCause
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator, Callable
@@ -84,13 +86,16 @@ class AuthenticationFailing(MediaEvent):
 
     Attributes:
         count: Failures in a row.
-        looks_like_plain_rtp: The packets have the length of unencrypted audio of this codec.
-        sample: The last failing packet as it came, for a trial under another tag length.
+        cause: What a trial of one of them says.
     """
 
     count: int
-    looks_like_plain_rtp: bool
-    sample: bytes
+    cause: FailureCause
+
+    @property
+    def looks_like_plain_rtp(self) -> bool:
+        """Whether the packets have the length of unencrypted audio of this codec."""
+        return self.cause is FailureCause.PLAIN_RTP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from callmeter.media.latch import Latch, Verdict
 from callmeter.rtp.header import header_length, parse_header, payload_bounds
 from callmeter.rtp.telephone_event import EventReceiver
 from callmeter.srtp.stream_policy import Status
+from callmeter.srtp.trial import FailureCause, explain_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -37,9 +38,14 @@ if TYPE_CHECKING:
 __all__ = ["StreamReceiver"]
 
 FAILURES_IN_A_ROW: Final = 100
+TRIAL_AFTER: Final = 10
+TRIAL_SECONDS: Final = 0.15
+"""A run of failures that is that long is looked into; forged packets between good ones are not."""
 OLD_KEY_SECONDS: Final = 2.0
 MAX_EDGES: Final = 128
 """Source and SSRC changes that become events; the counters go on."""
+SHORTEST_FRAMES: Final = 200
+"""Packets a second of the shortest packet time, 5 ms."""
 HALF_SEQUENCES: Final = 1 << 15
 COMFORT_NOISE: Final = 13
 """A static payload type (RFC 3389): counted as part of the stream, never played."""
@@ -69,6 +75,11 @@ class StreamReceiver:
         first_packet_at: Loop time of the first accepted packet.
         digits: Digits heard.
         old_key_packets: Packets under the previous key after a rekey.
+        unfollowed: Of these, those since the last rekey; 0 once the new key was seen.
+        failure: Why SRTP refuses what arrives, None while it does not.
+        payload_octets: Length of the last audio payload that was judged alone.
+        rtcp_in_clear: Plain RTCP packets where SRTCP was agreed.
+        rtcp_mismatches: SRTCP packets whose E bit is not what was agreed.
     """
 
     def __init__(
@@ -92,6 +103,12 @@ class StreamReceiver:
         self.first_packet_at: float | None = None
         self.digits = 0
         self.old_key_packets = 0
+        self.unfollowed = 0
+        self.failure: FailureCause | None = None
+        self.payload_octets = 0
+        self.rtcp_in_clear = 0
+        self.rtcp_mismatches = 0
+        self._failing_since: float | None = None
         self.context: SrtpContext | None = None
         self._previous: SrtpContext | None = None
         self._previous_until = 0.0
@@ -120,9 +137,9 @@ class StreamReceiver:
             raise LocalProtocolError("a secure stream stays secure until it is stopped")
         before = self._parameters
         lanes.steady[row] = False
-        lanes.failing[row] = 0
-        self._run_reported = False
+        self._end_failures()
         if context is not self.context:
+            self.unfollowed = 0
             self.forget_previous_key()
             self._previous, self._previous_until = self.context, now + OLD_KEY_SECONDS
             self.context = context
@@ -250,8 +267,7 @@ class StreamReceiver:
         latch = self.latch
         if packet is None or latch is None:
             return
-        self._lanes.failing[self._row] = 0
-        self._run_reported = False
+        self._end_failures()
         before = latch.source
         highest = int(self._reception.extended_max[self._row])
         newest = (
@@ -274,11 +290,13 @@ class StreamReceiver:
         packet = context.unprotect(datagram)
         if packet is not None:
             self.forget_previous_key()
+            self.unfollowed = 0
             return packet
         if self._previous is not None:
             packet = self._previous.unprotect(datagram)
             if packet is not None:
                 self.old_key_packets += 1
+                self.unfollowed += 1
                 return packet
         if context.auth_failures > failures:
             self.on_failure(Status.AUTH_FAIL, datagram, arrival)
@@ -303,20 +321,34 @@ class StreamReceiver:
         self.drop(AUTHENTICATION if status == Status.AUTH_FAIL else OTHER_SRTP)
         lanes, row = self._lanes, self._row
         lanes.failing[row] += 1
-        if lanes.failing[row] >= FAILURES_IN_A_ROW and datagram and not self._run_reported:
+        if not datagram:
+            return
+        if self._failing_since is None:
+            self._failing_since = arrival
+        count = int(lanes.failing[row])
+        lasting = count >= TRIAL_AFTER and arrival - self._failing_since >= TRIAL_SECONDS
+        if self.failure is None and lasting:
+            self.failure = self._explain(datagram)
+        if count >= FAILURES_IN_A_ROW and not self._run_reported:
             self._run_reported = True
-            bounds = payload_bounds(datagram)
-            length = 0 if bounds is None else bounds[1] - bounds[0]
-            parameters = self._parameters
-            expected = 0 if parameters is None else parameters.samples_per_frame
-            self._emit(
-                AuthenticationFailing(
-                    at=arrival,
-                    count=int(lanes.failing[row]),
-                    looks_like_plain_rtp=length == expected,
-                    sample=datagram,
-                )
-            )
+            cause = self.failure or self._explain(datagram)
+            self._emit(AuthenticationFailing(at=arrival, count=count, cause=cause))
+
+    def _explain(self, datagram: bytes) -> FailureCause:
+        context, parameters = self.context, self._parameters
+        if context is None or parameters is None:
+            return FailureCause.KEY
+        bounds = payload_bounds(datagram)
+        length = 0 if bounds is None else bounds[1] - bounds[0]
+        # G.711 has an octet a sample; the peer may have chosen another packet time.
+        step = parameters.clock_rate // SHORTEST_FRAMES
+        return explain_failure(datagram, context, plain=length > 0 and length % step == 0)
+
+    def _end_failures(self) -> None:
+        self._lanes.failing[self._row] = 0
+        self._run_reported = False
+        self._failing_since = None
+        self.failure = None
 
     def _account(self, packet: bytes, header: RtpHeader, arrival: float) -> None:
         bounds = payload_bounds(packet)
@@ -345,6 +377,7 @@ class StreamReceiver:
                 digits = self._events.on_packet(payload, header.timestamp, arrival)
                 self._heard_digits(digits, arrival)
             return
+        self.payload_octets = len(payload)
         self.hear(header.sequence, header.timestamp, arrival, payload, codec)
         self._settle(header.payload_type, codec)
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from callmeter.rtp.reception import ReceptionStatistics, SenderStatistics
+    from callmeter.srtp.trial import FailureCause
 
 __all__ = ["StreamStatistics"]
 
@@ -27,13 +28,18 @@ class StreamStatistics:
         srtp_decrypt_failures: RTP packets that failed authentication or decryption.
         srtp_replayed: RTP packets that came again, or too late for the replay window.
         srtp_old_key_packets: Packets under the previous key after a rekey.
+        srtp_unfollowed: Of these, those since the last rekey; 0 once the new key was seen.
+        srtp_failure: Why SRTP refuses all that arrives, None while it does not.
         srtp_protect_failures: Packets that could not be protected, and so were not sent.
+        payload_octets: Length of an audio payload that was received.
         rtt_ms: Round trip by RTCP.
         rtcp_sr_rr_interval_ms: Time between the last two reports of the peer.
         reported_fraction_lost: Loss of our packets by the peer's last report, percent.
         reported_packets_lost: The same, packets in all.
         reported_jitter_ms: Jitter of our packets by the peer's last report.
         rtcp_packets_sent, rtcp_packets_received: Compound packets.
+        rtcp_in_clear: Plain RTCP packets where SRTCP was agreed.
+        rtcp_encryption_mismatches: SRTCP packets whose E bit is not what was agreed.
         dtmf_digits_sent, dtmf_digits_received: By RFC 4733.
         dropped: Datagrams that were not accepted, by reason.
         socket_overflows: Datagrams the kernel dropped because nobody fetched them in time.
@@ -50,7 +56,10 @@ class StreamStatistics:
     srtp_decrypt_failures: int
     srtp_replayed: int
     srtp_old_key_packets: int
+    srtp_unfollowed: int
+    srtp_failure: FailureCause | None
     srtp_protect_failures: int
+    payload_octets: int
     rtt_ms: float | None
     rtcp_sr_rr_interval_ms: float | None
     reported_fraction_lost: float | None
@@ -58,6 +67,8 @@ class StreamStatistics:
     reported_jitter_ms: float | None
     rtcp_packets_sent: int
     rtcp_packets_received: int
+    rtcp_in_clear: int
+    rtcp_encryption_mismatches: int
     dtmf_digits_sent: int
     dtmf_digits_received: int
     dropped: Mapping[str, int]

@@ -242,7 +242,10 @@ class MediaStream:
             srtp_decrypt_failures=dropped.get("authentication", 0) + dropped.get("srtp", 0),
             srtp_replayed=dropped.get("replay", 0),
             srtp_old_key_packets=receiver.old_key_packets,
+            srtp_unfollowed=receiver.unfollowed,
+            srtp_failure=receiver.failure,
             srtp_protect_failures=sender.protect_failures,
+            payload_octets=receiver.payload_octets,
             rtt_ms=None if schedule is None else _milliseconds(schedule.rtt),
             rtcp_sr_rr_interval_ms=(
                 None if schedule is None else _milliseconds(schedule.report_interval)
@@ -252,6 +255,8 @@ class MediaStream:
             reported_jitter_ms=None if block is None else _milliseconds(block.jitter / rate),
             rtcp_packets_sent=0 if reporter is None else reporter.sent,
             rtcp_packets_received=0 if reporter is None else reporter.received,
+            rtcp_in_clear=receiver.rtcp_in_clear,
+            rtcp_encryption_mismatches=receiver.rtcp_mismatches,
             dtmf_digits_sent=sender.digits,
             dtmf_digits_received=receiver.digits,
             dropped=dropped,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from callmeter.errors import RtcpSyntaxError
 from callmeter.media.reports import RtcpReporter
+from callmeter.rtp.rtcp import parse_rtcp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -115,9 +117,12 @@ class StreamRtcp:
             receiver.drop("inactive")
             return
         if receiver.context is not None:
+            mismatches = receiver.context.encryption_mismatches
             plain = receiver.context.unprotect_rtcp(datagram)
             if plain is None:
                 receiver.drop("rtcp_authentication")
+                receiver.rtcp_mismatches += receiver.context.encryption_mismatches - mismatches
+                receiver.rtcp_in_clear += _is_rtcp(datagram)
                 return
             datagram = plain
         elif source != self.destination and not self._is_peer(source):
@@ -146,3 +151,12 @@ class StreamRtcp:
         """Media comes from elsewhere; under mux reports go there too."""
         if self._parameters is not None and self._parameters.rtcp_mux:
             self.destination = source
+
+
+def _is_rtcp(datagram: bytes) -> bool:
+    """Whether it can be read without a key."""
+    try:
+        parse_rtcp(datagram)
+    except RtcpSyntaxError:
+        return False
+    return True

@@ -15,6 +15,7 @@ __all__ = ["report_text"]
 
 _LABEL: Final = 13
 _COLUMN: Final = 16
+_BAD: Final = frozenset({"warn", "fail"})
 _LONG_MS: Final = 10_000
 _MARKS: Final = {Grade.WARNING: " !", Grade.CRITICAL: " !!"}
 
@@ -83,6 +84,8 @@ def _lines(report: CallReport) -> Iterator[str]:
     if counters:
         yield _line("counters", ", ".join(counters))
     for finding in report.diagnosis:
+        if finding.status.value not in _BAD:
+            continue
         remedy = f" -> {finding.remedy}" if finding.remedy else ""
         detail = f": {finding.detail}" if finding.detail else ""
         yield _line(finding.status.value.upper(), f"{finding.check}{detail}{remedy}")

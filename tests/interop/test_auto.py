@@ -108,7 +108,7 @@ async def test_tls_is_chosen_then_tcp_then_udp_as_each_is_switched_off(
             await call.media.play(Tone(440), seconds=1.2)
     report = call.report().to_dict()
     assert report["outcome"] == "SUCCESS"
-    assert report["diagnosis"] == []
+    assert {one["status"] for one in report["diagnosis"]} <= {"pass", "skip"}
     assert answering.result().report().to_dict()["signaling"]["transport"] == chosen
     signaling = report["signaling"]
     assert signaling["transport"] == chosen

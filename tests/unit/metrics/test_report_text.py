@@ -29,8 +29,8 @@ def test_a_secure_call_is_told_line_by_line(secure_call):
     )
     assert words(text, "counters") == "hold count 1, total hold duration 2500.0 ms, dtmf method rtp"
     assert words(text, "WARN") == "media.silent: no packet for 3 s -> check NAT"
-    assert words(text, "PASS") == "srtp.negotiated: SDES"
-    assert words(text, "SKIP") == "tls.verified"
+    assert "srtp.negotiated" not in text
+    assert "tls.verified" not in text
 
 
 def test_figures_have_units_and_bad_ones_a_mark(secure_call):

@@ -1,0 +1,107 @@
+"""Checks of offer and answer: whether SRTP was agreed on, by which suite and profile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from callmeter.config import SrtpPolicy
+from callmeter.diagnosis.findings import check, fails, passes, skips, warns
+from callmeter.diagnosis.keys import broken_key
+from callmeter.errors import NoCommonSuite, ProfileMismatch, SrtpRequired
+from callmeter.sdp.profiles import Keying, RtpProfile
+
+if TYPE_CHECKING:
+    from callmeter.diagnosis.evidence import CallEvidence, Description
+    from callmeter.diagnosis.findings import Verdict
+
+__all__ = ["profile_right", "srtp_fallback", "srtp_negotiated", "suites_compatible"]
+
+_OFF: Final = "the SRTP policy is Disabled"
+NOT_ACCEPTABLE: Final = 488
+
+
+@check(
+    "Is SRTP negotiated?",
+    "Check that the SDP answer contains a=crypto or a=fingerprint, and that no intermediary strips "
+    "encryption attributes from the SDP.",
+)
+def srtp_negotiated(evidence: CallEvidence) -> Verdict:
+    """The keys that the policy asks for are there."""
+    if isinstance(evidence.error, SrtpRequired):
+        return fails(str(evidence.error))
+    if evidence.secure:
+        return passes(f"{evidence.keying.upper()}, {evidence.suite}")
+    if not evidence.wants_srtp:
+        return skips(_OFF)
+    if evidence.has_media and evidence.policy is SrtpPolicy.REQUIRED:
+        return fails("the call was answered without keys")
+    return skips("the call is not secured" if evidence.has_media else "there was no media")
+
+
+@check(
+    "Are the cipher suites compatible?",
+    "Check which cipher suites the remote endpoint supports (consult its documentation) and offer "
+    "compatible ones, both AES_CM_128_HMAC_SHA1_80 and AES_CM_128_HMAC_SHA1_32 among them.",
+)
+def suites_compatible(evidence: CallEvidence) -> Verdict:
+    """A suite was found that both ends know."""
+    error = evidence.error
+    if broken_key(error) is not None:
+        return skips("a key could not be used: the suites were not compared")
+    if isinstance(error, NoCommonSuite):
+        return fails(f"{error}{_suites(error.offered, error.supported)}")
+    if evidence.secure:
+        return passes(f"{evidence.suite} is known to both ends")
+    if not evidence.wants_srtp:
+        return skips(_OFF)
+    if evidence.final_status == NOT_ACCEPTABLE and not evidence.warnings:
+        return fails(f"488 Not Acceptable Here{_suites(evidence.suites, ())}")
+    return skips("no suite was agreed on")
+
+
+def _suites(offered: tuple[str, ...], supported: tuple[str, ...]) -> str:
+    parts = [f"offered {', '.join(offered)}"] if offered else []
+    parts += [f"supported {', '.join(supported)}"] if supported else []
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+@check(
+    "Is the profile correct?",
+    "The m= line shows SAVP/SAVPF (SDES) or UDP/TLS/RTP/SAVP (DTLS), and the answer repeats the "
+    "profile of the offer: correct it at the peer.",
+)
+def profile_right(evidence: CallEvidence) -> Verdict:
+    """The m= lines say what the keys do."""
+    if isinstance(evidence.error, ProfileMismatch):
+        return fails(str(evidence.error))
+    offer, answer = evidence.offer, evidence.answer
+    if offer is None or answer is None:
+        return skips("there is no offer with an answer")
+    if evidence.warnings:
+        return skips("the encryption was given up")
+    if offer.profile is not answer.profile:
+        return warns(
+            f"the answer says {answer.protocol} to an offer of {offer.protocol} "
+            "(RFC 3264 section 6 asks for the same)"
+        )
+    if offer.profile is not None and offer.profile.dtls and offer.keying is Keying.SDES:
+        return warns(f"{offer.protocol} with a=crypto lines and no a=fingerprint")
+    if evidence.keying == "dtls" and answer.profile in {RtpProfile.SAVP, RtpProfile.SAVPF}:
+        return warns(f"{answer.protocol} with a=fingerprint: that profile is for a=crypto lines")
+    return passes(f"{answer.protocol}{_keys_of(answer)}")
+
+
+def _keys_of(answer: Description) -> str:
+    words = {Keying.SDES: " with a=crypto", Keying.DTLS: " with a=fingerprint"}
+    return words.get(answer.keying, "")
+
+
+@check(
+    "Was encryption given up?",
+    "Change the SRTP policy from Offered to Required: then the call fails instead.",
+)
+def srtp_fallback(evidence: CallEvidence) -> Verdict:
+    """Under the policy Offered a call goes on without keys."""
+    if evidence.warnings:
+        return warns("; ".join(evidence.warnings))
+    return passes("nothing was given up") if evidence.secure else skips("nothing was given up")

@@ -1,0 +1,96 @@
+"""Checks of the packets themselves: whether they come, go, and carry sound."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from callmeter.diagnosis.findings import check, fails, passes, skips, warns
+
+if TYPE_CHECKING:
+    from callmeter.diagnosis.evidence import CallEvidence
+    from callmeter.diagnosis.findings import Verdict
+
+__all__ = ["audio_not_silent", "media_both_ways", "port_reachable"]
+
+EARLY_S: Final = 1.0
+"""Before that nothing is missing yet."""
+ENOUGH: Final = 50
+"""Packets, a second of them, that show a direction."""
+REPORTS: Final = 2
+"""The first one may have been sent before anything came."""
+ALL_LOST: Final = 99.0
+"""Percent, as exact as the eight bits of a report block."""
+FLOOR_DBOV: Final = -70.0
+_EARLY: Final = "it is too early to tell"
+_NOT_ANSWERED: Final = "the call has no media"
+
+
+@check(
+    "Does anything arrive on the media ports?",
+    "Verify the firewall allows all UDP traffic on the media port range, and that the address in "
+    "the SDP the peer got is one it can reach.",
+)
+def port_reachable(evidence: CallEvidence) -> Verdict:
+    """The call was answered, and datagrams come."""
+    if not evidence.has_media:
+        return skips(_NOT_ANSWERED)
+    if evidence.arrived:
+        return passes(f"{evidence.arrived} datagrams arrived")
+    if evidence.direction not in {"sendrecv", "recvonly"}:
+        return skips(f"the direction is {evidence.direction}")
+    if evidence.seconds < EARLY_S:
+        return skips(_EARLY)
+    return fails(f"the call was answered {evidence.seconds:.1f} s ago, and not one packet arrived")
+
+
+@check(
+    "Does media flow both ways?",
+    "Check whether the address each end names in its SDP can be reached by the other, that both "
+    "ends accepted each other's key, and look for a 488 in the message log.",
+)
+def media_both_ways(evidence: CallEvidence) -> Verdict:
+    """Each end receives what the other sends."""
+    if not evidence.has_media:
+        return skips(_NOT_ANSWERED)
+    if evidence.direction != "sendrecv":
+        return skips(f"the direction is {evidence.direction}")
+    if evidence.failure is not None or not evidence.arrived:
+        return skips("another check tells why nothing is heard")
+    if evidence.seconds < EARLY_S:
+        return skips(_EARLY)
+    sent, received = evidence.packets_sent, evidence.packets_received
+    if not received:
+        return fails(f"{sent} packets were sent, and none of the peer's was heard{_why(evidence)}")
+    if not sent:
+        return fails(f"{received} packets were received, and none was sent")
+    if sent >= ENOUGH and (evidence.reported_loss or 0.0) >= ALL_LOST:
+        return fails(
+            f"{received} packets were received, and the peer reports a loss of "
+            f"{evidence.reported_loss:.0f} % of the {sent} sent"
+        )
+    if sent >= ENOUGH and evidence.rtcp_received >= REPORTS and evidence.reported_loss is None:
+        return warns(
+            f"{evidence.rtcp_received} reports of the peer say nothing of the {sent} packets sent"
+        )
+    return passes(f"{sent} packets sent, {received} received")
+
+
+def _why(evidence: CallEvidence) -> str:
+    reasons = [f"{count} {reason}" for reason, count in evidence.dropped.items() if count]
+    return f" (dropped by reason: {', '.join(reasons)})" if reasons else ""
+
+
+@check(
+    "Is there sound in the packets that arrive?",
+    "The keys are right and the source is silent: look at the peer's microphone or audio source.",
+)
+def audio_not_silent(evidence: CallEvidence) -> Verdict:
+    """The level of what arrives is above the floor."""
+    level = evidence.level_dbov
+    if level is None or not evidence.packets_received:
+        return skips("the level was not measured")
+    if level > FLOOR_DBOV:
+        return passes(f"the level is {level:.0f} dBov")
+    return fails(
+        f"{evidence.packets_received} packets arrived, and their level is {level:.0f} dBov"
+    )

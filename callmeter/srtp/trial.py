@@ -1,0 +1,51 @@
+"""Why packets fail authentication: tried out on one of them.
+
+The packet is tried under the other tag length and other rollover counters of the same key. What
+remains is another key. Nothing of this changes the session that refused it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from callmeter.srtp.context import authenticates
+
+if TYPE_CHECKING:
+    from callmeter.srtp.context import SrtpContext
+
+__all__ = ["FailureCause", "explain_failure"]
+
+
+class FailureCause(StrEnum):
+    """What explains packets that SRTP refuses."""
+
+    PLAIN_RTP = "plain_rtp"
+    """They are no SRTP at all."""
+    TAG_LENGTH = "tag_length"
+    """They are right under the other tag length of the same cipher."""
+    ROLLOVER = "rollover"
+    """They are right under another rollover counter (RFC 3711 section 3.3.1)."""
+    KEY = "key"
+    """Nothing makes them right: they were made with another key."""
+
+
+def explain_failure(packet: bytes, context: SrtpContext, *, plain: bool) -> FailureCause:
+    """Find out why a context refuses a packet.
+
+    Args:
+        packet: One that failed, as it came.
+        context: What refused it.
+        plain: Whether it has the length of plain media of the agreed codec.
+    """
+    if plain:
+        return FailureCause.PLAIN_RTP
+    profile, master = context.line.profile, context.line.keys[0]
+    current = context.roc(int.from_bytes(packet[8:12], "big")) or 0
+    other = profile.other_tag_length
+    if other is not None and authenticates(packet, other, master, roc=current):
+        return FailureCause.TAG_LENGTH
+    for roc in sorted({0, 1, abs(current - 1), current + 1} - {current}):
+        if authenticates(packet, profile, master, roc=roc):
+            return FailureCause.ROLLOVER
+    return FailureCause.KEY

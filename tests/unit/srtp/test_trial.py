@@ -1,0 +1,68 @@
+"""Why packets fail: tried out on one of them."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from callmeter.config import SrtpSuite
+from callmeter.rtp.header import pack_header
+from callmeter.srtp import SrtpContext, for_suite, generate, supported_suites
+from callmeter.srtp.protection_profiles import SUPPORTED
+from callmeter.srtp.sdes import CryptoLine
+from callmeter.srtp.trial import FailureCause, explain_failure
+
+SSRC = 0xCAFE
+COMMON = [row for row in SUPPORTED if row.suite in supported_suites()]
+
+
+def line_of(suite):
+    numbers = itertools.count()
+    return generate(for_suite(suite), 1, lambda size: bytes([next(numbers) + 1]) * size)
+
+
+def rtp(sequence):
+    return pack_header(0, sequence, 160 * sequence, SSRC) + bytes(160)
+
+
+@pytest.mark.parametrize("profile", [row for row in COMMON if row.other_tag_length in COMMON])
+def test_a_packet_with_the_other_tag_length_is_told(profile):
+    line = line_of(profile.suite)
+    other = CryptoLine(1, profile.other_tag_length, line.keys)
+    packet = SrtpContext(other, "send").protect(rtp(1))
+    receiver = SrtpContext(line, "receive")
+    assert receiver.unprotect(packet) is None
+    assert explain_failure(packet, receiver, plain=False) is FailureCause.TAG_LENGTH
+
+
+@pytest.mark.parametrize("profile", COMMON)
+def test_a_packet_under_another_key_is_told(profile):
+    packet = SrtpContext(line_of(profile.suite), "send").protect(rtp(1))
+    strange = generate(profile, 1, lambda size: bytes([99]) * size)
+    receiver = SrtpContext(strange, "receive")
+    assert explain_failure(packet, receiver, plain=False) is FailureCause.KEY
+
+
+@pytest.mark.parametrize(("ahead", "known"), [(1, 0), (0, 1), (2, 1), (0, 2), (3, 2)])
+def test_a_packet_under_another_rollover_counter_is_told(ahead, known):
+    line = line_of(SrtpSuite.AES_CM_128_HMAC_SHA1_80)
+    receiver, in_step, sender = (
+        SrtpContext(line, "receive"),
+        SrtpContext(line, "send"),
+        SrtpContext(line, "send"),
+    )
+    if not receiver.set_roc(SSRC, known):
+        pytest.skip("this build of libsrtp cannot set the counter")
+    in_step.set_roc(SSRC, known)
+    sender.set_roc(SSRC, ahead)
+    assert receiver.unprotect(in_step.protect(rtp(100))) is not None
+    packet = sender.protect(rtp(101))
+    assert receiver.unprotect(packet) is None
+    expected = FailureCause.KEY if abs(ahead - known) > 1 and ahead else FailureCause.ROLLOVER
+    assert explain_failure(packet, receiver, plain=False) is expected
+
+
+def test_what_has_the_length_of_plain_media_is_plain():
+    receiver = SrtpContext(line_of(SrtpSuite.AES_CM_128_HMAC_SHA1_80), "receive")
+    assert explain_failure(rtp(1), receiver, plain=True) is FailureCause.PLAIN_RTP
