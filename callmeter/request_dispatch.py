@@ -414,6 +414,7 @@ class RequestDispatch:
         try:
             await self._shell.transport.connect(hop)
         except TransportError as error:
+            self._shell.transport.resolver.mark_failed(_destination(hop))
             if not self._is_void(attempt.user, attempt.token):
                 self._next_target(attempt, str(error))
         else:
