@@ -16,6 +16,7 @@ from callmeter.errors import (
     NoCommonSuite,
     SdesKeyError,
 )
+from callmeter.srtp.protection_profiles import profile as suite_profile
 from callmeter.srtp.trial import FailureCause
 
 if TYPE_CHECKING:
@@ -204,9 +205,21 @@ def srtcp_consistent(evidence: CallEvidence) -> Verdict:
             f"{evidence.rtcp_in_clear} RTCP packets came in clear where SRTCP was agreed: "
             "figures of the peer are missing"
         )
+    if evidence.keying == "sdes" and _clear_rtcp_differs(evidence):
+        return warns("UNENCRYPTED_SRTCP stands in the a=crypto line of one side alone")
     if evidence.rtcp_received:
         return passes(f"{evidence.rtcp_received} SRTCP packets could be read")
     return skips("no RTCP arrived")
+
+
+def _clear_rtcp_differs(evidence: CallEvidence) -> bool:
+    in_use = suite_profile(evidence.suite or "")
+    said = [
+        {key.clear_rtcp for key in side.keys if suite_profile(key.suite) is in_use}
+        for side in (evidence.offer, evidence.answer)
+        if side is not None
+    ]
+    return all(said) and bool(said) and not set.intersection(*said)
 
 
 @check(

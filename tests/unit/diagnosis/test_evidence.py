@@ -1,0 +1,68 @@
+"""What is read out of a description whose secrets are redacted."""
+
+from __future__ import annotations
+
+import pytest
+
+from callmeter.diagnosis import Description, KeyLine
+from callmeter.sdp.profiles import Keying, RtpProfile
+from callmeter.srtp.protection_profiles import SUPPORTED
+from callmeter.trace.redaction import redact
+
+KEY = b"WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz"
+HEAD = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n"
+
+
+def described(*lines, media=b"m=audio 40000 RTP/SAVP 0"):
+    return redact(HEAD + b"\r\n".join((media, *lines)) + b"\r\n")
+
+
+def test_keys_are_counted_and_never_kept():
+    body = described(
+        b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + KEY + b"|2^20|1:4",
+        b"a=crypto:2 AEAD_AES_128_GCM inline:" + KEY[:38] + b" UNENCRYPTED_SRTCP KDR=3",
+        b"a=fingerprint:sha-256 " + b":".join([b"AB"] * 32),
+    )
+    found = Description.read(body)
+    assert found.profile is RtpProfile.SAVP
+    assert found.keys == (
+        KeyLine(1, "AES_CM_128_HMAC_SHA1_80", 40),
+        KeyLine(2, "AEAD_AES_128_GCM", 38, ("UNENCRYPTED_SRTCP", "KDR=3")),
+    )
+    assert found.keying is Keying.DUAL
+    assert found.suites == ("AES_CM_128_HMAC_SHA1_80", "AEAD_AES_128_GCM")
+    assert [key.damage for key in found.keys] == ["", ""]
+    assert [key.clear_rtcp for key in found.keys] == [False, True]
+    assert KEY.decode()[:8] not in repr(found)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"nonsense",
+        described(media=b"m=video 40000 RTP/AVP 31"),
+        described(media=b"m=audio 0 RTP/AVP 0"),
+    ],
+)
+def test_what_has_no_audio_is_no_description(body):
+    assert Description.read(body) is None
+
+
+@pytest.mark.parametrize("profile", SUPPORTED, ids=lambda row: row.name)
+def test_a_key_may_have_its_padding_or_not(profile):
+    bare = (profile.master_length * 8 + 5) // 6
+    padded = (profile.master_length + 2) // 3 * 4
+    assert {KeyLine(1, profile.name, size).damage for size in (bare, padded)} == {""}
+    for size in (bare - 1, padded + 1):
+        assert f"needs {padded}" in KeyLine(1, profile.name, size).damage
+
+
+def test_a_key_of_a_suite_unknown_or_of_length_unknown_is_not_judged():
+    assert KeyLine(1, "F8_128_HMAC_SHA1_80", 3).damage == ""
+    assert KeyLine(1, "AES_CM_128_HMAC_SHA1_80").damage == ""
+
+
+def test_a_key_with_a_blank_in_it_is_damaged():
+    line = b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + KEY[:20] + b" " + KEY[20:]
+    (key,) = Description.read(described(line)).keys
+    assert "no session parameters" in key.damage

@@ -1,0 +1,65 @@
+"""Checks of the packets themselves."""
+
+from __future__ import annotations
+
+import pytest
+
+from callmeter.diagnosis import packets
+from callmeter.srtp.trial import FailureCause
+
+NOTHING = {"packets_received": 0, "rtcp_received": 0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, "pass"),
+        ({"answered": False}, "skip"),
+        ({"direction": None}, "skip"),
+        (NOTHING, "fail"),
+        ({**NOTHING, "direction": "recvonly"}, "fail"),
+        ({**NOTHING, "direction": "sendonly"}, "skip"),
+        ({**NOTHING, "seconds": 0.9}, "skip"),
+        ({**NOTHING, "dropped": {"source": 5}}, "pass"),
+    ],
+)
+def test_whether_anything_arrives(status_of, healthy, changes, status):
+    assert status_of(packets.port_reachable, healthy, **changes)[0] == status
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "words"),
+    [
+        ({}, "pass", "150 packets sent, 150 received"),
+        ({"answered": False}, "skip", "no media"),
+        ({"direction": "recvonly"}, "skip", "recvonly"),
+        ({"failure": FailureCause.KEY}, "skip", "another check"),
+        (NOTHING, "skip", "another check"),
+        ({"seconds": 0.5}, "skip", "too early"),
+        ({"packets_received": 0}, "fail", "none of the peer's was heard"),
+        ({**NOTHING, "dropped": {"source": 5, "early": 0}}, "fail", "reason: 5 source)"),
+        ({"packets_sent": 0}, "fail", "none was sent"),
+        ({"reported_loss": 99.6}, "fail", "a loss of 100 %"),
+        ({"reported_loss": 50.0}, "pass", "150"),
+        ({"reported_loss": 99.6, "packets_sent": 20}, "pass", "20"),
+        ({"reported_loss": None}, "warn", "2 reports of the peer"),
+        ({"reported_loss": None, "rtcp_received": 1}, "pass", "150"),
+    ],
+)
+def test_whether_media_flows_both_ways(status_of, healthy, changes, status, words):
+    found, finding = status_of(packets.media_both_ways, healthy, **changes)
+    assert found == status
+    assert words in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, "skip"),
+        ({"level_dbov": -20.0}, "pass"),
+        ({"level_dbov": -127.0}, "fail"),
+        ({"level_dbov": -127.0, "packets_received": 0}, "skip"),
+    ],
+)
+def test_whether_there_is_sound(status_of, healthy, changes, status):
+    assert status_of(packets.audio_not_silent, healthy, **changes)[0] == status
