@@ -102,7 +102,7 @@ async def test_a_mix_of_calls_leaves_no_task_socket_timer_or_dialog_behind(silen
         assert bob.calls == []
         assert len(alice.core) == 0
         assert len(bob.core) == 0
-        assert stack.idle, (list(stack._owners), stack._tokens, stack._by_hop, stack._cancelled)
+        assert stack.idle, (list(stack._dispatch._owners), stack._dispatch._tokens)
         serving.cancel()
     gc.collect()
 
