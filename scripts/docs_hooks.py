@@ -1,27 +1,39 @@
-"""mkdocs hooks: the metrics table of the documentation is the catalogue itself."""
+"""mkdocs hooks: the tables of metrics and of checks are made from the code itself."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from callmeter.diagnosis import CHECKS
 from callmeter.metrics.catalogue import CATALOGUE, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from callmeter.diagnosis import Check
     from callmeter.metrics.catalogue import Metric
 
-PLACE = "<!-- metrics catalogue -->"
+METRICS = "<!-- metrics catalogue -->"
+DIAGNOSIS = "<!-- diagnosis checks -->"
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Put the catalogue where a page asks for it."""
-    if PLACE not in markdown:
-        return markdown
-    return markdown.replace(PLACE, "\n".join(_table(CATALOGUE.values())))
+    """Put the tables where a page asks for them."""
+    if METRICS in markdown:
+        markdown = markdown.replace(METRICS, "\n".join(_metrics(CATALOGUE.values())))
+    if DIAGNOSIS in markdown:
+        markdown = markdown.replace(DIAGNOSIS, "\n".join(_checks(CHECKS)))
+    return markdown
 
 
-def _table(metrics: Iterable[Metric]) -> Iterator[str]:
+def _checks(checks: Iterable[Check]) -> Iterator[str]:
+    yield "| Check | Question | What to do when it fails |"
+    yield "|---|---|---|"
+    for check in checks:
+        yield f"| `{check.identifier}` | {check.question} | {check.remedy} |"
+
+
+def _metrics(metrics: Iterable[Metric]) -> Iterator[str]:
     yield "| Key | Meaning | Unit | Kind | Of | Definition | Warning, critical beyond |"
     yield "|---|---|---|---|---|---|---|"
     for metric in metrics:
