@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import pytest
 
 from callmeter import call as call_module
-from callmeter.config import MediaConfig, SrtpConfig, SrtpPolicy, SrtpSuite
-from callmeter.errors import NoCommonSuite
+from callmeter.config import MediaConfig, SrtpConfig, SrtpMethod, SrtpPolicy, SrtpSuite
+from callmeter.errors import FingerprintMismatch, MediaSecurityError, NoCommonSuite
 from callmeter.metrics.report import FindingStatus
 from callmeter.rtp.header import pack_header
 from callmeter.srtp import CryptoLine, SrtpContext, for_suite, generate
@@ -200,6 +200,34 @@ async def test_a_key_cut_on_its_way_is_named_in_the_report_of_the_error(make_end
     failed = [one for one in caught.value.report.diagnosis if one.status is FindingStatus.FAIL]
     assert [one.check for one in failed] == ["key_intact"]
     assert "27 octets" in failed[0].detail
+
+
+async def test_a_fingerprint_altered_on_its_way_is_named_in_the_report_of_the_error(
+    make_endpoint, monkeypatch
+):
+    described = call_module.session_description
+    zeros = lambda found: found[1] + b"00"
+    monkeypatch.setattr(
+        call_module,
+        "session_description",
+        lambda message: re.sub(rb"(fingerprint:sha-256 )..", zeros, described(message)),
+    )
+    srtp = SrtpConfig(policy=SrtpPolicy.REQUIRED, method=SrtpMethod.DTLS)
+    alice = await make_endpoint("alice", media=MediaConfig(srtp=srtp))
+    bob = await make_endpoint("bob", media=MediaConfig(srtp=srtp))
+
+    async def answer():
+        with suppress(MediaSecurityError):
+            await (await bob.next_call(PATIENCE)).answer()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(answer())
+        with pytest.raises(FingerprintMismatch) as caught:
+            async with alice.call(str(bob.contact)):
+                pytest.fail("the call has media")
+    failed = [one for one in caught.value.report.diagnosis if one.status is FindingStatus.FAIL]
+    assert [one.check for one in failed] == ["fingerprint_valid"]
+    assert "does not match fingerprint" in failed[0].detail
 
 
 async def test_plain_rtp_after_a_secure_answer_is_named(scripted, media_peer):
