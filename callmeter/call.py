@@ -21,6 +21,8 @@ from callmeter.errors import (
     CallRejected,
     CallTimedOut,
     ConfigurationError,
+    DtlsHandshakeFailed,
+    DtlsTimeout,
     LocalProtocolError,
     MediaSecurityError,
     NegotiationError,
@@ -160,6 +162,7 @@ class Call:
             CallRejected: The callee or a server refused.
             CallTimedOut: Nobody answered in time.
             CallCancelled: It was cancelled.
+            MediaSecurityError: The DTLS handshake failed; `DtlsTimeout`, `FingerprintMismatch` ...
             NegotiationError: The answer has nothing in common with the offer.
             AuthenticationFailed: The credentials were refused.
         """
@@ -168,7 +171,9 @@ class Call:
             async with asyncio.timeout(limit):
                 await self._answered.wait()
         except TimeoutError:
-            error = CallTimedOut(f"no answer within {limit:g} s", timer="ring")
+            error: CallmeterError = CallTimedOut(f"no answer within {limit:g} s", timer="ring")
+            if self.media.keys_pending:
+                error = DtlsTimeout(f"answered, but no DTLS handshake within {limit:g} s")
             self._error = self._error or error
             self._record.life.settle(Outcome.TIMEOUT)
             await self.bye()
@@ -488,6 +493,8 @@ class Call:
 
     def _on_ended(self, cause: str, now: float) -> None:
         self._record.times.bye_at = self._record.times.bye_at or now
+        if self.media.keys_pending and self._error is None:
+            self._note_unkeyed(cause)
         match cause:
             case "bye-sent" | "bye-received" | "rejected":
                 self._finish(now, cause, self._error, None)
@@ -499,6 +506,15 @@ class Call:
             case _:
                 error = CallTimedOut(f"the call was lost: {cause}", timer="F")
                 self._finish(now, cause, self._error or error, Outcome.CALL_FAILED)
+
+    def _note_unkeyed(self, cause: str) -> None:
+        """The call ended while the DTLS handshake ran: it was never there for its user."""
+        if cause == "bye-sent":
+            self._error = CallCancelled("the call was given up before its media had keys")
+            self._record.life.settle(Outcome.CALL_FAILED)
+        elif cause == "bye-received":
+            self._error = DtlsHandshakeFailed("the peer hung up before its media had keys")
+            self._record.life.settle(Outcome.NEGOTIATION_FAILED)
 
     # the end
 

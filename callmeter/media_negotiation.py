@@ -15,18 +15,16 @@ from callmeter.errors import (
     ProfileMismatch,
     SrtpRequired,
 )
-from callmeter.media.dtls_session import DtlsSession
+from callmeter.media.dtls_keying import DtlsKeying
 from callmeter.media.parameters import StreamParameters
+from callmeter.media.sdes_keying import SdesKeying
 from callmeter.sdp.attributes import Direction, Setup
 from callmeter.sdp.codecs import formats_for, select_formats
 from callmeter.sdp.offer_answer import NegotiationState, OfferAnswer, answer_direction
 from callmeter.sdp.parser import parse_description
 from callmeter.sdp.profiles import Keying, profile_for
 from callmeter.sdp.tracks import TrackAnswer, TrackOffer
-from callmeter.srtp.context import SrtpContext
-from callmeter.srtp.dtls_endpoint import DtlsTransport, role_for
 from callmeter.srtp.libsrtp import supported_suites
-from callmeter.srtp.sdes import ALL_PROTECTED, SessionParameters, accept_answer, accept_offer, offer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,9 +37,8 @@ if TYPE_CHECKING:
     from callmeter.sdp.codecs import PayloadFormat
     from callmeter.sdp.profiles import RtpProfile
     from callmeter.sdp.remote_track import RemoteTrack
-    from callmeter.srtp.dtls import DtlsKeys, DtlsRole
+    from callmeter.srtp.context import SrtpContext
     from callmeter.srtp.dtls_certificate import DtlsCertificate
-    from callmeter.srtp.protection_profiles import ProtectionProfile
     from callmeter.srtp.sdes import CryptoLine
 
 __all__ = ["MediaNegotiation", "check_media"]
@@ -87,13 +84,10 @@ class MediaNegotiation:
     ) -> None:
         self.config = config
         self._certificate = certificate
-        self._dtls: DtlsSession | None = None
-        self._dtls_profile: ProtectionProfile | None = None
-        self._peer: tuple[DtlsRole, frozenset[Fingerprint]] | None = None
+        self._dtls: DtlsKeying | None = None
         self._agreed: tuple[RemoteTrack, Formats, Formats] | None = None
         self._engine = engine
         self._address = config.address or address
-        self._entropy = entropy
         self._offer_answer = OfferAnswer(
             username="-",
             # RFC 8866 section 5.2: the session id fits a signed 63 bit number.
@@ -102,9 +96,7 @@ class MediaNegotiation:
         )
         self._stream: MediaStream | None = None
         self._final: StreamStatistics | None = None
-        self._offered: tuple[CryptoLine, ...] = ()
-        self._local_line: CryptoLine | None = None
-        self._remote_line: CryptoLine | None = None
+        self._sdes = SdesKeying(config.srtp, entropy)
         self._send_context: SrtpContext | None = None
         self._receive_context: SrtpContext | None = None
         self._direction = Direction.SENDRECV
@@ -126,14 +118,15 @@ class MediaNegotiation:
         """`"none"`, `"sdes"` or `"dtls"`: how the keys in use were exchanged."""
         if self._send_context is None:
             return "none"
-        return "sdes" if self._local_line is not None else "dtls"
+        return "sdes" if self._sdes.in_use else "dtls"
 
     @property
     def suite(self) -> str | None:
         """Name of the SRTP suite in use, or None for clear media."""
-        if self._dtls_profile is not None:
-            return self._dtls_profile.name
-        return None if self._local_line is None else self._local_line.profile.name
+        if self._sdes.local is not None:
+            return self._sdes.local.profile.name
+        profile = None if self._dtls is None else self._dtls.profile
+        return None if profile is None else profile.name
 
     @property
     def secure(self) -> bool:
@@ -164,7 +157,10 @@ class MediaNegotiation:
     @property
     def rtcp_mux(self) -> bool:
         """Whether RTP and RTCP share a port."""
-        return self._wants_mux and self._remote is not None and self._remote.rtcp_mux
+        return self._remote is not None and self._muxes(self._remote)
+
+    def _muxes(self, track: RemoteTrack) -> bool:
+        return self._wants_mux and track.rtcp_mux
 
     @property
     def feedback(self) -> bool:
@@ -180,7 +176,7 @@ class MediaNegotiation:
     @property
     def rehandshakes(self) -> int:
         """DTLS handshakes completed after the first (`dtls_rehandshakes`)."""
-        return 0 if self._dtls is None else self._dtls.transport.statistics.rehandshakes
+        return 0 if self._dtls is None else self._dtls.rehandshakes
 
     @property
     def keys_pending(self) -> bool:
@@ -200,7 +196,7 @@ class MediaNegotiation:
 
     @property
     def _wants_mux(self) -> bool:
-        # One DTLS association keys one port: without mux RTCP would need another.
+        # One DTLS association keys one port: without mux RTCP needs another.
         return self.config.rtcp_mux or self._offers_dtls
 
     @property
@@ -219,11 +215,11 @@ class MediaNegotiation:
         Args:
             status: The response that refused the offer.
         """
-        offered = bool(self._offered) or self._offers_dtls
+        offered = bool(self._sdes.offered) or self._offers_dtls
         if self.config.srtp.policy is not SrtpPolicy.OFFERED or not offered:
             return False
         self.rollback()
-        self._offered = ()
+        self._sdes.offered = ()
         self._in_clear = True
         self._warn(f"the peer refused SRTP with {status}: the media is not encrypted")
         return True
@@ -237,18 +233,11 @@ class MediaNegotiation:
         stream = self._open(rtcp_mux=False)
         srtp = self.config.srtp
         self._wanted_before, self._wanted = self._wanted, direction
-        if self._local_line is not None:
-            # A refresh names only the suite in use, with the same key: a new one would
-            # reset the peer's context (RFC 4568 section 7.1.4).
-            self._offered = (self._local_line,)
-        elif srtp.method.offers_sdes and srtp.enabled and self._is_first and not self._in_clear:
-            self._offered = offer(
-                srtp.suites,
-                self._entropy,
-                parameters=SessionParameters(unencrypted_srtcp=srtp.unencrypted_srtcp),
-            )
+        first = srtp.method.offers_sdes and srtp.enabled and self._is_first and not self._in_clear
+        if self._sdes.in_use or first:
+            self._sdes.create_offer()
         fingerprints = self._own_fingerprints()
-        keying = Keying.of(sdes=bool(self._offered), dtls=bool(fingerprints))
+        keying = Keying.of(sdes=bool(self._sdes.offered), dtls=bool(fingerprints))
         track = TrackOffer(
             port=stream.port,
             address=self._address,
@@ -258,7 +247,7 @@ class MediaNegotiation:
             ptime=self.config.ptime,
             rtcp_mux=self._wants_mux,
             rtcp_port=stream.rtcp_port,
-            crypto=tuple(line.to_attribute() for line in self._offered),
+            crypto=tuple(line.to_attribute() for line in self._sdes.offered),
             fingerprints=fingerprints,
         )
         return self._offer_answer.create_offer([track]).to_bytes()
@@ -320,8 +309,9 @@ class MediaNegotiation:
             raise NoCommonCodec(f"none of the codecs offered is known here: {offered}")
         self._check(chosen, formats)
         by_dtls = self._chooses_dtls(chosen)
+        setup = self._answered_setup(chosen) if by_dtls else None
         crypto = None if by_dtls else self._choose_keys(chosen)
-        mux = chosen.rtcp_mux and self._wants_mux
+        mux = self._muxes(chosen)
         stream = self._open(rtcp_mux=mux)
         self._direction = answer_direction(chosen.direction, self._wanted)
         answer = TrackAnswer(
@@ -334,11 +324,11 @@ class MediaNegotiation:
             rtcp_port=None if mux else stream.rtcp_port,
             crypto=() if crypto is None else (crypto.to_attribute(),),
             fingerprints=self._own_fingerprints() if by_dtls else (),
+            setup=setup,
         )
         description = self._offer_answer.create_answer(
             [answer if track is chosen else None for track in tracks]
         )
-        setup = None if chosen.setup is None or not by_dtls else chosen.setup.answer
         self._agree(chosen, formats, formats, setup)
         return description.to_bytes()
 
@@ -372,10 +362,10 @@ class MediaNegotiation:
 
     def _accept_keys(self, track: RemoteTrack) -> None:
         srtp = self.config.srtp
-        if not self._offered and not self._offers_dtls:
+        if not self._sdes.offered and not self._offers_dtls:
             return
         if track.keying.dtls:
-            self._offered = ()
+            self._sdes.offered = ()
             return
         if not track.keying.sdes:
             if srtp.policy is SrtpPolicy.REQUIRED:
@@ -386,7 +376,8 @@ class MediaNegotiation:
                 raise SrtpRequired("the answer drops the encryption that was agreed before")
             self._warn("the peer answered without SRTP: the media is not encrypted")
             return
-        self._use_keys(*accept_answer(self._offered, track.crypto))
+        self._sdes.accept_answer(track.crypto)
+        self._use_sdes()
 
     def _choose_keys(self, track: RemoteTrack) -> CryptoLine | None:
         srtp = self.config.srtp
@@ -411,19 +402,18 @@ class MediaNegotiation:
                 raise SrtpRequired("the offer drops the encryption that was agreed before")
             self._warn("the peer offered no SRTP: the media is not encrypted")
             return None
-        current = self._lines_in_use()
-        allowed = SessionParameters(unencrypted_srtcp=srtp.unencrypted_srtcp)
         try:
-            local, remote = accept_offer(
-                track.crypto, srtp.suites, self._entropy, allowed=allowed, current=current
-            )
+            local = self._sdes.accept_offer(track.crypto)
         except NoCommonSuite:
-            if insists or srtp.policy is SrtpPolicy.REQUIRED or current is not None:
+            if insists or srtp.policy is SrtpPolicy.REQUIRED or self.secure:
                 raise
             self._warn("no SRTP suite in common: the media is not encrypted")
             return None
-        self._use_keys(local, remote)
+        self._use_sdes()
         return local
+
+    def _use_sdes(self) -> None:
+        self._send_context, self._receive_context = self._sdes.send, self._sdes.receive
 
     # DTLS
 
@@ -438,21 +428,31 @@ class MediaNegotiation:
         return self._remote is None and self._agreed is None
 
     def _own_fingerprints(self) -> tuple[Fingerprint, ...]:
-        in_use = self._local_line is None and self._offers_dtls
-        if not in_use or self._certificate is None:
+        wanted = self._offers_dtls and not self._sdes.in_use
+        if not wanted or self._certificate is None:
             return ()
         if self._dtls is None:
             # Before the description leaves: the peer's ClientHello may overtake its answer.
-            transport = DtlsTransport(
+            self._dtls = DtlsKeying(
+                self._open(rtcp_mux=False),
                 self._certificate,
+                self._on_dtls_keys,
                 suites=self.config.srtp.suites,
                 symmetric=self.config.symmetric,
             )
-            self._dtls = DtlsSession(self._open(rtcp_mux=False), transport, self._on_dtls_keys)
-        return (self._certificate.fingerprint(),)
+        return (self._dtls.fingerprint,)
+
+    def _answered_setup(self, track: RemoteTrack) -> Setup:
+        offered = track.setup or Setup.ACTIVE
+        answer = offered.answer
+        if self._dtls is not None:
+            answer = self._dtls.answer_to(offered, track.fingerprints)
+        if answer is Setup.HOLDCONN:
+            raise NegotiationError("a=setup:holdconn gives nobody the DTLS handshake")
+        return answer
 
     def _chooses_dtls(self, track: RemoteTrack) -> bool:
-        return track.keying.dtls and self._offers_dtls and self._local_line is None
+        return track.keying.dtls and self._offers_dtls and not self._sdes.in_use
 
     def _agree(
         self, track: RemoteTrack, formats: Formats, receivable: Formats, setup: Setup | None
@@ -463,41 +463,29 @@ class MediaNegotiation:
             self._begin(track, formats, receivable)
             return
         self._agreed = (track, formats, receivable)
-        role = role_for(setup, track.setup or Setup.ACTPASS)
-        if role is None:
-            raise NegotiationError(f"a=setup:{track.setup} gives nobody the DTLS handshake")
-        peer = (role, frozenset(track.fingerprints))
-        if self._dtls.established and peer == self._peer:
+        before = self._dtls.contexts
+        rtcp = None if self._muxes(track) else (track.rtcp_address, track.rtcp_port)
+        self._dtls.start(
+            (setup, track.setup or Setup.PASSIVE),
+            track.fingerprints,
+            (track.address, track.port),
+            rtcp if rtcp is not None and rtcp[1] else None,
+        )
+        if before is not None and self._dtls.contexts is before:
+            # The keys in use stay good until a new association has others.
             self._begin(*self._agreed)
-            return
-        self._peer = peer
-        self._dtls.start(role, track.fingerprints, (track.address, track.port))
 
-    def _on_dtls_keys(self, keys: DtlsKeys) -> None:
-        self._send_context = SrtpContext((keys.profile, keys.send, ALL_PROTECTED), "send")
-        self._receive_context = SrtpContext((keys.profile, keys.receive, ALL_PROTECTED), "receive")
-        self._dtls_profile = keys.profile
-        if self._agreed is not None:
-            self._begin(*self._agreed)
+    def _on_dtls_keys(self) -> None:
+        dtls, agreed = self._dtls, self._agreed
+        # A handshake that ends after the peer has changed to SDES keys nothing.
+        if dtls is not None and dtls.contexts is not None and agreed and not self._sdes.in_use:
+            self._send_context, self._receive_context = dtls.contexts
+            self._begin(*agreed)
 
     def _drop_dtls(self) -> None:
         if self._dtls is not None and not self._dtls.established:
             self._dtls.close()
             self._dtls = None
-
-    def _lines_in_use(self) -> tuple[CryptoLine, CryptoLine] | None:
-        if self._local_line is None or self._remote_line is None:
-            return None
-        return self._local_line, self._remote_line
-
-    def _use_keys(self, local: CryptoLine, remote: CryptoLine) -> None:
-        # A key that is repeated keeps its context, and with it the rollover counter: libsrtp
-        # would start again at 0 (RFC 3711 section 3.3.1).
-        if not _same_keys(self._local_line, local):
-            self._send_context = SrtpContext(local, "send")
-        if not _same_keys(self._remote_line, remote):
-            self._receive_context = SrtpContext(remote, "receive")
-        self._local_line, self._remote_line = local, remote
 
     def _warn(self, text: str) -> None:
         if text not in self.warnings:
@@ -547,6 +535,7 @@ class MediaNegotiation:
                 receive_telephone_event=_event_number(receivable),
                 srtp_send=self._send_context,
                 srtp_receive=self._receive_context,
+                srtp_rtcp=self._rtcp_contexts,
                 symmetric=self.config.symmetric,
             )
         )
@@ -554,9 +543,15 @@ class MediaNegotiation:
     def _rtcp_destination(self, track: RemoteTrack, *, mux: bool) -> tuple[str, int] | None:
         if mux:
             return None
-        # Without mux the keys of this association are not for RTCP (RFC 5764 section 4.1).
-        port = 0 if self._dtls_profile is not None else track.rtcp_port
-        return track.rtcp_address, port
+        # Without mux the keys of the media port are not for RTCP (RFC 5764 section 4.1).
+        keyed = self.keying != "dtls" or self._rtcp_contexts is not None
+        return track.rtcp_address, track.rtcp_port if keyed else 0
+
+    @property
+    def _rtcp_contexts(self) -> tuple[SrtpContext, SrtpContext] | None:
+        if self._dtls is None or self.keying != "dtls":
+            return None
+        return self._dtls.rtcp_contexts
 
 
 def _is_voice(item: PayloadFormat) -> bool:
@@ -577,11 +572,3 @@ def _version(address: str) -> int | None:
 
 def _host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _same_keys(known: CryptoLine | None, line: CryptoLine) -> bool:
-    return known is not None and (known.profile, known.keys, known.parameters) == (
-        line.profile,
-        line.keys,
-        line.parameters,
-    )

@@ -26,6 +26,7 @@ class DtlsSession:
         stream: Whose port carries the handshake, from now on and before `start`.
         transport: The associations on it.
         on_keys: Told of each verified pair of keys, the first and those of a re-handshake.
+        rtcp: Whether this is the DTLS of the stream's RTCP port.
     """
 
     def __init__(
@@ -33,16 +34,19 @@ class DtlsSession:
         stream: MediaStream,
         transport: DtlsTransport,
         on_keys: Callable[[DtlsKeys], None],
+        *,
+        rtcp: bool = False,
     ) -> None:
         self.transport = transport
         self._stream = stream
         self._on_keys = on_keys
+        self._rtcp = rtcp
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._waiters: list[asyncio.Future[None]] = []
         self._failure: MediaSecurityError | None = None
         self._closed = False
-        stream.set_control(self._on_datagram)
+        stream.set_control(self._on_datagram, rtcp=rtcp)
 
     @property
     def established(self) -> bool:
@@ -91,7 +95,7 @@ class DtlsSession:
     def _carry_out(self, result: DtlsResult) -> None:
         for data, destination in result.outgoing:
             try:
-                self._stream.send_datagram(data, destination)
+                self._stream.send_datagram(data, destination, rtcp=self._rtcp)
             except TransportError:
                 continue  # lost like any datagram: the flight is sent again
         if result.keys is not None:

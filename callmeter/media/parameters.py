@@ -41,6 +41,7 @@ class StreamParameters:
         srtp_send: Protects everything that leaves, RTCP and the last BYE included.
         srtp_receive: Nothing that it does not authenticate is accepted. The same object in a
             later `start` keeps its state; the stream closes both when it is done with them.
+        srtp_rtcp: Contexts to send and to receive RTCP with, where it has keys of its own.
         symmetric: Send to where media really comes from (RFC 4961).
 
     Raises:
@@ -61,6 +62,7 @@ class StreamParameters:
     receive_telephone_event: int | None = None
     srtp_send: SrtpContext | None = None
     srtp_receive: SrtpContext | None = None
+    srtp_rtcp: tuple[SrtpContext, SrtpContext] | None = None
     symmetric: bool = True
 
     def __post_init__(self) -> None:

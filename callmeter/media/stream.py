@@ -71,6 +71,7 @@ class MediaStream:
         )
         self._parameters: StreamParameters | None = None
         self._control: Control | None = None
+        self._rtcp_control: Control | None = None
         self._listened_from = float("-inf")
         self._listening: set[int] = set()
         self._final: StreamStatistics | None = None
@@ -187,18 +188,29 @@ class MediaStream:
         """All events so far (the last 256), then each new one, until the stream is stopped."""
         return self._log.read()
 
-    def set_control(self, control: Control | None) -> None:
+    def set_control(self, control: Control | None, *, rtcp: bool = False) -> None:
         """Pass STUN, DTLS and TURN datagrams to a callback, from now on and before `start`.
 
         Args:
             control: Called with the kind, the datagram and its source.
+            rtcp: Those of the RTCP port, as long as there is one.
         """
-        self._control = control
+        if rtcp:
+            self._rtcp_control = control
+        else:
+            self._control = control
         if control is not None and self._final is None:
             self._listen()
 
-    def send_datagram(self, datagram: bytes, destination: tuple[str, int]) -> bool:
-        """Send a STUN or DTLS datagram from the media port; False when the kernel refused it.
+    def send_datagram(
+        self, datagram: bytes, destination: tuple[str, int], *, rtcp: bool = False
+    ) -> bool:
+        """Send a STUN or DTLS datagram; False when the kernel refused it.
+
+        Args:
+            datagram: What to send.
+            destination: Where to.
+            rtcp: From the RTCP port instead of the media port.
 
         Raises:
             LocalProtocolError: The stream is stopped, or this is no such datagram: RTP and RTCP
@@ -207,7 +219,8 @@ class MediaStream:
         if self._final is not None or classify(datagram) not in CONTROL_KINDS:
             raise LocalProtocolError("only STUN, DTLS and TURN leave an open stream this way")
         backend = self._engine.backend
-        return backend.send_one(backend.outlet(self._rtp), datagram, self._native(destination))
+        bound = self._rtcp if rtcp and self._rtcp is not None else self._rtp
+        return backend.send_one(backend.outlet(bound), datagram, self._native(destination))
 
     def statistics(self, earlier: StreamStatistics | None = None) -> StreamStatistics:
         """What the stream did so far; once it is stopped, what it did in all.
@@ -273,6 +286,7 @@ class MediaStream:
         if self._parameters is not None:
             self._reports.send(engine.now(), goodbye=True)
         self._final = self.statistics()
+        self._reports.stop()
         self._detach_line()
         self._sender.stop()
         self._receiver.stop()
@@ -313,10 +327,11 @@ class MediaStream:
         """Take one datagram that no batch takes."""
         receiver = self._receiver
         kind = classify(datagram)
+        control = self._rtcp_control if rtcp_only else self._control
         if oversize:
             receiver.drop("oversize")
-        elif kind in CONTROL_KINDS and self._control is not None:
-            self._control(kind, datagram, self._engine.backend.to_host_port(source))
+        elif kind in CONTROL_KINDS and control is not None:
+            control(kind, datagram, self._engine.backend.to_host_port(source))
         elif kind is PacketKind.RTP and not rtcp_only:
             if arrival < self._listened_from:
                 receiver.drop("early")

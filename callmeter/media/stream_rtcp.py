@@ -79,6 +79,7 @@ class StreamRtcp:
             parameters.rtcp_destination,
         ):
             self.destination = destination
+        self._close_keys(parameters)
         self._parameters = parameters
         self._outlet = outlet
         if self.reporter is None:
@@ -91,6 +92,18 @@ class StreamRtcp:
     def _schedule(self, reporter: RtcpReporter) -> None:
         deadline = reporter.schedule.next_deadline()
         self._engine.lanes.report_due[self._row] = NEVER if deadline is None else deadline
+
+    def _close_keys(self, after: StreamParameters | None) -> None:
+        """Close keys that RTCP had to itself and has no longer."""
+        before = None if self._parameters is None else self._parameters.srtp_rtcp
+        if before is not None and (after is None or after.srtp_rtcp != before):
+            for context in before:
+                context.close()
+
+    def stop(self) -> None:
+        """Nothing is sent or received any more."""
+        self._close_keys(None)
+        self._parameters = None
 
     def on_due(self, now: float) -> None:
         """The report timer may have run out."""
@@ -105,8 +118,10 @@ class StreamRtcp:
         if reporter is None or parameters is None or not parameters.rtcp_destination[1]:
             return
         data: bytes | None = reporter.compound(now, engine.wall(), goodbye=goodbye)
-        if data is not None and self._sender.context is not None:
-            data = self._sender.context.protect_rtcp(data)
+        own = parameters.srtp_rtcp
+        context = self._sender.context if own is None else own[0]
+        if data is not None and context is not None:
+            data = context.protect_rtcp(data)
         if data is not None and engine.backend.send_one(self._outlet, data, self.destination):
             reporter.on_sent(len(data))
 
@@ -116,12 +131,14 @@ class StreamRtcp:
         if reporter is None or parameters is None:
             receiver.drop("inactive")
             return
-        if receiver.context is not None:
-            mismatches = receiver.context.encryption_mismatches
-            plain = receiver.context.unprotect_rtcp(datagram)
+        own = parameters.srtp_rtcp
+        context = receiver.context if own is None else own[1]
+        if context is not None:
+            mismatches = context.encryption_mismatches
+            plain = context.unprotect_rtcp(datagram)
             if plain is None:
                 receiver.drop("rtcp_authentication")
-                receiver.rtcp_mismatches += receiver.context.encryption_mismatches - mismatches
+                receiver.rtcp_mismatches += context.encryption_mismatches - mismatches
                 receiver.rtcp_in_clear += _is_rtcp(datagram)
                 return
             datagram = plain

@@ -1,0 +1,104 @@
+"""The keys of a=crypto lines for one stream, and the SRTP contexts made of them (RFC 4568)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callmeter.srtp.context import SrtpContext
+from callmeter.srtp.sdes import SessionParameters, accept_answer, accept_offer, offer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from callmeter.config import SrtpConfig
+    from callmeter.sdp.attributes import CryptoAttribute
+    from callmeter.srtp.sdes import CryptoLine
+
+__all__ = ["SdesKeying"]
+
+
+class SdesKeying:
+    """What was offered, what is in use.
+
+    Attributes:
+        offered: Lines of the last offer of this end, empty when none has keys.
+        local: The own line in use, None before there is one.
+        remote: The peer's line in use.
+        send: Context of the own line.
+        receive: Context of the peer's line.
+
+    Args:
+        config: Suites and session parameters.
+        entropy: Returns so many random octets.
+    """
+
+    def __init__(self, config: SrtpConfig, entropy: Callable[[int], bytes]) -> None:
+        self._config = config
+        self._entropy = entropy
+        self.offered: tuple[CryptoLine, ...] = ()
+        self.local: CryptoLine | None = None
+        self.remote: CryptoLine | None = None
+        self.send: SrtpContext | None = None
+        self.receive: SrtpContext | None = None
+
+    @property
+    def in_use(self) -> bool:
+        """Whether media is keyed by these lines."""
+        return self.local is not None
+
+    @property
+    def _parameters(self) -> SessionParameters:
+        return SessionParameters(unencrypted_srtcp=self._config.unencrypted_srtcp)
+
+    def create_offer(self) -> None:
+        """Make the lines of an offer.
+
+        A refresh names only the suite in use, with the same key: a new one would reset the
+        peer's context (RFC 4568 section 7.1.4).
+        """
+        if self.local is not None:
+            self.offered = (self.local,)
+        else:
+            self.offered = offer(self._config.suites, self._entropy, parameters=self._parameters)
+
+    def accept_answer(self, crypto: Sequence[CryptoAttribute]) -> None:
+        """Use what the answer chose.
+
+        Raises:
+            NoCommonSuite: No line can be used.
+            SdesKeyError: The answer sends back a key of the offer.
+        """
+        self._use(*accept_answer(self.offered, crypto))
+
+    def accept_offer(self, crypto: Sequence[CryptoAttribute]) -> CryptoLine:
+        """Use one of the lines offered; returns the own one for the answer.
+
+        Raises:
+            NoCommonSuite: No line can be used.
+            SdesKeyError: A key is broken.
+        """
+        current = None
+        if self.local is not None and self.remote is not None:
+            current = self.local, self.remote
+        local, remote = accept_offer(
+            crypto, self._config.suites, self._entropy, allowed=self._parameters, current=current
+        )
+        self._use(local, remote)
+        return local
+
+    def _use(self, local: CryptoLine, remote: CryptoLine) -> None:
+        # A key that is repeated keeps its context, and with it the rollover counter: libsrtp
+        # would start again at 0 (RFC 3711 section 3.3.1).
+        if not _same_keys(self.local, local):
+            self.send = SrtpContext(local, "send")
+        if not _same_keys(self.remote, remote):
+            self.receive = SrtpContext(remote, "receive")
+        self.local, self.remote = local, remote
+
+
+def _same_keys(known: CryptoLine | None, line: CryptoLine) -> bool:
+    return known is not None and (known.profile, known.keys, known.parameters) == (
+        line.profile,
+        line.keys,
+        line.parameters,
+    )
