@@ -202,6 +202,47 @@ async def test_a_key_cut_on_its_way_is_named_in_the_report_of_the_error(make_end
     assert "27 octets" in failed[0].detail
 
 
+async def test_a_content_length_that_cuts_the_key_is_named(make_endpoint, peer, media_peer):
+    alice = await make_endpoint("alice", media=SECURE)
+    line = f"a=crypto:{media_peer.line.to_attribute()}"
+    body = media_peer.sdp("RTP/SAVP", "a=sendrecv") + line.encode()
+
+    async def serve():
+        invite = await peer.receive()
+        headers = [
+            ("Contact", f"<sip:peer@{LOOPBACK}:{peer.port}>"),
+            ("Content-Type", "application/sdp"),
+        ]
+        answer = invite.create_response(200, to_tag="p", headers=headers, body=body).to_bytes()
+        right, wrong = b"Content-Length: %d" % len(body), b"Content-Length: %d" % (len(body) - 4)
+        peer.reply(answer.replace(right, wrong).decode())
+        while (request := await peer.receive()).method != "BYE":
+            pass
+        peer.answer(request, 200)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve())
+        with pytest.raises(NoCommonSuite) as caught:
+            async with alice.call(f"sip:peer@{LOOPBACK}:{peer.port}"):
+                pytest.fail("the call has media")
+    failed = [one for one in caught.value.report.diagnosis if one.status is FindingStatus.FAIL]
+    assert [one.check for one in failed] == ["key_intact"]
+    assert f"Content-Length says {len(body) - 4}, and there were {len(body)}" in failed[0].detail
+
+
+async def test_a_rekey_that_the_peer_ignores_is_named(connected):
+    async with connected(SECURE, SECURE) as (alice, bob):
+        await asyncio.sleep(0.2)
+        stream = alice.media.stream
+        line = stream._parameters.srtp_receive.line
+        rekeyed = generate(line.profile, 1, lambda size: b"n" * size)
+        stream.start(replace(stream._parameters, srtp_receive=SrtpContext(rekeyed, "receive")))
+        await named(alice, {"rekey_followed": "fail"})
+        await asyncio.sleep(2.5)
+        assert bad(alice) == {"rekey_followed": "fail"}
+        assert bad(bob) == {}
+
+
 async def test_a_fingerprint_altered_on_its_way_is_named_in_the_report_of_the_error(
     make_endpoint, monkeypatch
 ):
