@@ -1,0 +1,149 @@
+"""DTLS-SRTP and the dual offer with baresip, judged by the tone that was heard at each end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from callmeter import NoCommonSuite, SrtpConfig, SrtpMethod, SrtpPolicy, Tone
+from peers.tone import loudest
+
+pytestmark = pytest.mark.interop("baresip")
+
+OWN_TONE = 440
+ITS_TONE = 880
+SECONDS = 1.5
+DTLS = SrtpConfig(method=SrtpMethod.DTLS, policy=SrtpPolicy.REQUIRED)
+DUAL = SrtpConfig(method=SrtpMethod.DUAL, policy=SrtpPolicy.REQUIRED)
+MUX = pytest.mark.parametrize("rtcp_mux", [False, True], ids=["two-ports", "rtcp-mux"])
+
+
+def assert_heard(recording, hertz):
+    found, share = loudest(recording)
+    assert found == pytest.approx(hertz, abs=5)
+    assert share > 0.9
+
+
+async def assert_both_heard(recording, bob):
+    assert_heard(recording, ITS_TONE)
+    assert_heard(await bob.heard(), OWN_TONE)
+    assert "failed to decrypt" not in bob.tail()
+
+
+def assert_clean(report, keying, profile="UDP/TLS/RTP/SAVP"):
+    assert report["outcome"] == "SUCCESS"
+    [audio] = report["media"]
+    assert (audio["keying"], audio["profile"]) == (keying, profile)
+    assert audio["suite"] is not None
+    assert audio["receive"]["packets_received"] >= 0.8 * SECONDS * 50
+    assert audio["receive"]["packets_lost"] == 0
+    assert audio["receive"]["srtp_decrypt_failures"] == 0
+    assert report["counters"]["dtls_rehandshakes"] == 0
+
+
+async def talk(call, heard):
+    call.media.record(heard)
+    await call.media.play(Tone(OWN_TONE), seconds=SECONDS)
+
+
+@MUX
+async def test_a_dtls_call_to_baresip_is_heard_at_both_ends(phone, baresip, tmp_path, rtcp_mux):
+    bob = baresip(encryption="dtls_srtp", tone=ITS_TONE, rtcp_mux=rtcp_mux)
+    heard = tmp_path / "heard.wav"
+    async with phone(srtp=DTLS) as alice:
+        async with alice.call(bob.uri) as call:
+            await talk(call, heard)
+        report = call.report().to_dict()
+    assert_clean(report, "dtls")
+    assert report["media"][0]["rtcp_mux"] is rtcp_mux
+    await assert_both_heard(heard, bob)
+
+
+@MUX
+async def test_a_dtls_call_from_baresip_is_heard_at_both_ends(phone, baresip, tmp_path, rtcp_mux):
+    bob = baresip(encryption="dtls_srtp", tone=ITS_TONE, rtcp_mux=rtcp_mux)
+    heard = tmp_path / "heard.wav"
+    control = await bob.control()
+    async with phone(srtp=DTLS) as alice:
+        await control.command("dial", str(alice.contact))
+        incoming = await alice.next_call(10)
+        async with await incoming.answer() as call:
+            await control.event("CALL_ESTABLISHED")
+            await talk(call, heard)
+            await control.command("hangup")
+            async with asyncio.timeout(5):
+                await call.ended()
+        report = call.report().to_dict()
+    await control.close()
+    assert_clean(report, "dtls", report["media"][0]["profile"])
+    assert report["media"][0]["rtcp_mux"] is rtcp_mux
+    await assert_both_heard(heard, bob)
+
+
+@pytest.mark.parametrize(
+    ("encryption", "osrtp", "keying"), [("srtp", True, "sdes"), ("dtls_srtp", False, "dtls")]
+)
+async def test_the_report_names_what_was_chosen_of_a_dual_offer(
+    phone, baresip, tmp_path, encryption, osrtp, keying
+):
+    bob = baresip(encryption=encryption, tone=ITS_TONE, rtcp_mux=True)
+    srtp = SrtpConfig(method=SrtpMethod.DUAL, policy=SrtpPolicy.OFFERED, osrtp=osrtp)
+    heard = tmp_path / "heard.wav"
+    async with phone(srtp=srtp) as alice:
+        async with alice.call(bob.uri) as call:
+            await talk(call, heard)
+        report = call.report().to_dict()
+    assert_clean(report, keying, "RTP/AVP" if osrtp else "UDP/TLS/RTP/SAVP")
+    await assert_both_heard(heard, bob)
+
+
+async def test_a_peer_without_dtls_that_reads_the_m_line_refuses_a_dual_offer(phone, baresip):
+    bob = baresip(encryption="srtp-mand")
+    async with phone(srtp=DUAL) as alice:
+        with pytest.raises(NoCommonSuite) as caught:
+            async with alice.call(bob.uri):
+                pytest.fail("the call was answered")
+    assert caught.value.report.to_dict()["final_status_code"] == 488
+
+
+@MUX
+async def test_reports_under_dtls_keys_give_the_round_trip_time(phone, baresip, rtcp_mux):
+    bob = baresip(encryption="dtls_srtp", rtcp_mux=rtcp_mux)
+    async with phone(srtp=DTLS) as alice, alice.call(bob.uri) as call:
+        round_trip = None
+        for _ in range(40):  # both ends report every 2 to 6 seconds
+            await call.media.play(Tone(OWN_TONE), seconds=0.5)
+            round_trip = call.report().to_dict()["media"][0]["send"]["rtt_ms"]
+            if round_trip is not None:
+                break
+    assert round_trip is not None
+    assert 0 <= round_trip < 100
+    assert "failed to decrypt" not in bob.tail()
+
+
+@pytest.mark.parametrize("holder", ["callmeter", "baresip"])
+async def test_hold_and_resume_keep_the_association(phone, baresip, tmp_path, holder):
+    bob = baresip(encryption="dtls_srtp", tone=ITS_TONE, rtcp_mux=True)
+    heard = tmp_path / "heard.wav"
+    control = await bob.control()
+    async with phone(srtp=DTLS) as alice:
+        async with alice.call(bob.uri) as call:
+            await control.event("CALL_ESTABLISHED")
+            await call.media.play(Tone(OWN_TONE), seconds=0.4)
+            if holder == "callmeter":
+                await call.hold()
+                await asyncio.sleep(0.4)
+                await call.resume()
+            else:
+                await control.command("hold")
+                await asyncio.sleep(0.4)
+                assert call.media.on_hold
+                await control.command("resume")
+                await asyncio.sleep(0.2)
+            assert not call.media.on_hold
+            await talk(call, heard)
+        report = call.report().to_dict()
+    await control.close()
+    assert_clean(report, "dtls")
+    assert_heard(heard, ITS_TONE)
