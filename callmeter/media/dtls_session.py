@@ -79,9 +79,6 @@ class DtlsSession:
             return
         self._carry_out(self.transport.close())
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         self._wake()
 
     def _on_datagram(self, kind: PacketKind, data: bytes, source: tuple[str, int]) -> None:

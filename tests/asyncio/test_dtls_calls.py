@@ -295,6 +295,30 @@ async def test_dtls_always_multiplexes_rtcp_and_reports_flow_both_ways(pair, rtc
         assert "rtcp_authentication" not in end.media.statistics().dropped
 
 
+async def test_a_peer_that_declines_mux_gets_an_association_for_its_rtcp(pair, monkeypatch, until):
+    alice, bob = await pair()
+    wants = property(lambda session: session._certificate is alice._certificate)
+    monkeypatch.setattr(MediaSession, "_wants_mux", wants)
+    async with asyncio.TaskGroup() as tasks:
+        answering = tasks.create_task(answer_and_echo(bob))
+        async with alice.call(str(bob.contact)) as call:
+            tasks.create_task(call.media.play(Tone(440)))
+            await both_keyed(bob)
+            peer = bob.calls[0]
+            ends = (call.media, peer.media)
+            await until(lambda: all(end.statistics().rtcp_packets_received for end in ends))
+            await call.hold()
+            await call.resume()
+            keys = [end._dtls.rtcp_contexts for end in ends]
+        incoming = await answering
+    assert None not in keys
+    for end in (call, incoming):
+        assert stream_of(end)["rtcp_mux"] is False
+        assert stream_of(end)["receive"]["rtcp_packets_received"] >= 1
+        assert end.report().to_dict()["counters"]["dtls_rehandshakes"] == 0
+        assert "rtcp_authentication" not in end.media.statistics().dropped
+
+
 # during the call
 
 
