@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from callmeter.errors import RtcpSyntaxError
 from callmeter.media.reports import RtcpReporter
 from callmeter.rtp.rtcp import parse_rtcp
+from callmeter.srtp.trial import is_encrypted_otherwise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
     from callmeter.media.parameters import StreamParameters
     from callmeter.media.receiver import StreamReceiver
     from callmeter.media.sender import StreamSender
+    from callmeter.srtp.context import SrtpContext
 
 __all__ = ["StreamRtcp"]
 
 NEVER = float("inf")
+MAX_TRIALS = 100
 
 
 class StreamRtcp:
@@ -138,7 +141,8 @@ class StreamRtcp:
             plain = context.unprotect_rtcp(datagram)
             if plain is None:
                 receiver.drop("rtcp_authentication")
-                receiver.rtcp_mismatches += context.encryption_mismatches - mismatches
+                if context.encryption_mismatches > mismatches:
+                    receiver.rtcp_mismatches += self._has_other_e_bit(datagram, context)
                 receiver.rtcp_in_clear += _is_rtcp(datagram)
                 return
             datagram = plain
@@ -153,6 +157,14 @@ class StreamRtcp:
             self.destination = source
         for event in events:
             self._emit(event)
+
+    def _has_other_e_bit(self, datagram: bytes, context: SrtpContext) -> bool:
+        """Whether the peer made it; the first proof will do, and a forger gets few trials."""
+        receiver = self._receiver
+        if receiver.rtcp_mismatches:
+            return True
+        tried = receiver.dropped["rtcp_authentication"]
+        return tried <= MAX_TRIALS and is_encrypted_otherwise(datagram, context)
 
     def _is_peer(self, source: Hashable) -> bool:
         """Whether plain RTCP comes from the host that media was found to come from."""

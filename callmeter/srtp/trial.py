@@ -6,15 +6,13 @@ remains is another key. Nothing of this changes the session that refused it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-from callmeter.srtp.context import authenticates
+from callmeter.srtp.context import SrtpContext, authenticates
+from callmeter.srtp.sdes import MasterKey
 
-if TYPE_CHECKING:
-    from callmeter.srtp.context import SrtpContext
-
-__all__ = ["FailureCause", "explain_failure"]
+__all__ = ["FailureCause", "explain_failure", "is_encrypted_otherwise"]
 
 
 class FailureCause(StrEnum):
@@ -49,3 +47,23 @@ def explain_failure(packet: bytes, context: SrtpContext, *, plain: bool) -> Fail
         if authenticates(packet, profile, master, roc=roc):
             return FailureCause.ROLLOVER
     return FailureCause.KEY
+
+
+def is_encrypted_otherwise(srtcp: bytes, context: SrtpContext) -> bool:
+    """Whether a packet is authentic but for its E bit (RFC 3711 section 3.4).
+
+    libsrtp looks at the bit before the tag, and with a tag of another length it looks elsewhere:
+    some peers shorten the tag of SRTCP too.
+
+    Args:
+        srtcp: The packet, as it came.
+        context: What refused it.
+    """
+    line = context.line
+    parameters = replace(line.parameters, unencrypted_srtcp=not line.parameters.unencrypted_srtcp)
+    keys = (line.profile, MasterKey(line.keys[0].key_and_salt), parameters)
+    trial = SrtpContext(keys, "receive")
+    try:
+        return trial.unprotect_rtcp(srtcp) is not None
+    finally:
+        trial.close()

@@ -93,3 +93,20 @@ def test_reports_in_clear_and_with_the_wrong_e_bit_are_counted_apart(lab):
     assert statistics.rtcp_in_clear == 1
     assert statistics.rtcp_encryption_mismatches == 1
     assert statistics.dropped["rtcp_authentication"] == 3
+
+
+def test_a_forged_report_with_the_wrong_e_bit_does_not_count(lab):
+    a, _ = lab.pair(secure=True)
+    peer = lab.socket()
+    forged = lab.line()
+    clear = CryptoLine(
+        1, forged.profile, forged.keys, type(forged.parameters)(unencrypted_srtcp=True)
+    )
+    context = SrtpContext(clear, "send")
+    for _ in range(120):
+        report = context.protect_rtcp(bytes.fromhex("80c90001 0000cafe"))
+        peer.sendto(report, ("127.0.0.1", a.port))
+    lab.run(0.1)
+    statistics = a.statistics()
+    assert statistics.rtcp_encryption_mismatches == 0
+    assert statistics.dropped["rtcp_authentication"] == 120

@@ -11,7 +11,8 @@ from callmeter.rtp.header import pack_header
 from callmeter.srtp import SrtpContext, for_suite, generate, supported_suites
 from callmeter.srtp.protection_profiles import SUPPORTED
 from callmeter.srtp.sdes import CryptoLine
-from callmeter.srtp.trial import FailureCause, explain_failure
+from callmeter.srtp.session_parameters import SessionParameters
+from callmeter.srtp.trial import FailureCause, explain_failure, is_encrypted_otherwise
 
 SSRC = 0xCAFE
 COMMON = [row for row in SUPPORTED if row.suite in supported_suites()]
@@ -66,3 +67,17 @@ def test_a_packet_under_another_rollover_counter_is_told(ahead, known):
 def test_what_has_the_length_of_plain_media_is_plain():
     receiver = SrtpContext(line_of(SrtpSuite.AES_CM_128_HMAC_SHA1_80), "receive")
     assert explain_failure(rtp(1), receiver, plain=True) is FailureCause.PLAIN_RTP
+
+
+@pytest.mark.parametrize("agreed", [False, True])
+def test_the_e_bit_is_told_from_a_forged_one(agreed):
+    line = line_of(SrtpSuite.AES_CM_128_HMAC_SHA1_80)
+    as_agreed, otherwise = (
+        CryptoLine(1, line.profile, line.keys, SessionParameters(unencrypted_srtcp=clear))
+        for clear in (agreed, not agreed)
+    )
+    receiver = SrtpContext(as_agreed, "receive")
+    packet = SrtpContext(otherwise, "send").protect_rtcp(bytes.fromhex("80c90001 0000cafe"))
+    assert receiver.unprotect_rtcp(packet) is None
+    assert is_encrypted_otherwise(packet, receiver)
+    assert not is_encrypted_otherwise(packet[:-1] + bytes([packet[-1] ^ 1]), receiver)
