@@ -32,9 +32,7 @@ def make(stack):
                 config,
                 LOOPBACK,
                 entropy=secrets.token_bytes,
-                certificate=DtlsCertificate.generate(datetime.now(UTC))
-                if method.offers_dtls
-                else None,
+                certificate=certificate if method.offers_dtls else None,
             )
         )
         return opened[-1]
