@@ -8,12 +8,12 @@ import secrets
 import uuid
 from typing import TYPE_CHECKING, Self
 
+from callmeter.datagram_flow import DatagramFlow
 from callmeter.errors import (
     AuthenticationFailed,
     LocalProtocolError,
     RegistrationFailed,
     TlsError,
-    TransportError,
 )
 from callmeter.sip.headers import parse_delta_seconds
 from callmeter.sip.session_events import Registered, Unregistered
@@ -33,11 +33,6 @@ __all__ = ["Registration"]
 
 LAST_WORD = 2.0
 """Seconds that a cancelled entry waits for the registrar, so that no binding stays behind."""
-
-DATAGRAM_PING_FROM, DATAGRAM_PING_TO = 24.0, 29.0
-"""Seconds between datagrams that keep an address translation (RFC 5626 section 4.4.2)."""
-DATAGRAM_PING = b"\r\n\r\n"
-"""What every SIP server drops without a word; STUN would need a server that has it."""
 
 
 class Registration:
@@ -67,7 +62,7 @@ class Registration:
         self._leaving = False
         self._instance = uuid.UUID(bytes=secrets.token_bytes(16), version=4).urn
         self._flow: Hop | None = None
-        self._ping: asyncio.TimerHandle | None = None
+        self._datagrams: DatagramFlow | None = None
         self.expires = 0
         self.refreshes = 0
         self.error: RegistrationFailed | TlsError | None = None
@@ -189,41 +184,31 @@ class Registration:
             return
         self._let_go()
         self._flow = flow
+        asked = response.headers.get("Flow-Timer")
+        interval = None if asked is None else parse_delta_seconds(asked)
+        # Only who says so is known to answer pings (RFC 5626 section 4.4.1, 11.5).
+        answers = bool(interval) or "outbound" in response.headers.values("Require")
         connection = stack.transport.pool.get(flow.connection)
         if connection is None:
-            self._ping_later()
+            self._datagrams = DatagramFlow(
+                stack, flow, stun=answers, interval=interval, on_lost=self._on_flow_lost
+            )
             return
         stack.watch_flow(flow, self._on_flow_lost)
         if connection.ping_at is None:
-            asked = response.headers.get("Flow-Timer")
-            interval = None if asked is None else parse_delta_seconds(asked)
-            # Only who says so is known to answer pings (RFC 5626 section 4.4.1, 11.5).
-            answers = bool(interval) or "outbound" in response.headers.values("Require")
             wait = stack.transport.pool.ping_interval(flow.transport, interval)
             connection.keep_alive(stack.now + wait, interval=interval, pong_expected=answers)
 
     def _let_go(self) -> None:
-        if self._ping is not None:
-            self._ping.cancel()
-            self._ping = None
+        if self._datagrams is not None:
+            self._datagrams.close()
+            self._datagrams = None
         if self._flow is not None:
             self._endpoint.stack.unwatch_flow(self._flow, self._on_flow_lost)
             self._flow = None
 
-    def _ping_later(self) -> None:
-        share = secrets.randbelow(1_000) / 1_000
-        wait = DATAGRAM_PING_FROM + (DATAGRAM_PING_TO - DATAGRAM_PING_FROM) * share
-        self._ping = asyncio.get_running_loop().call_later(wait, self._send_ping)
-
-    def _send_ping(self) -> None:
-        if self._flow is not None:
-            # A way that is lost shows when the binding is refreshed.
-            with contextlib.suppress(TransportError):
-                self._endpoint.stack.transport.send(DATAGRAM_PING, self._flow)
-            self._ping_later()
-
     def _on_flow_lost(self) -> None:
-        self._flow = None
+        self._let_go()
         usage, stack = self._usage, self._endpoint.stack
         if usage is not None and not self._leaving:
             self._endpoint.face_home()

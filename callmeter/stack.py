@@ -41,6 +41,7 @@ from callmeter.sip.transaction.effects import (
 )
 from callmeter.sip.transaction.layer import TransactionLayer
 from callmeter.sip.uri import SipUri
+from callmeter.stun import binding_success, is_stun, response_to
 from callmeter.transport.layer import TransportLayer
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class Stack:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._watchers: dict[int, list[Callable[[], None]]] = {}
+        self._stun: dict[bytes, Callable[[bytes, Hop], None]] = {}
         self._exit: AsyncExitStack | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._running: set[asyncio.Task[None]] = set()
@@ -240,12 +242,34 @@ class Stack:
         if is_keepalive(data):
             self.counters.keepalives += 1
             return
+        if is_stun(data):
+            self._on_stun(data, source)
+            return
         try:
             message = parse_message(data, self._limits)
         except SipSyntaxError as error:
             self.on_syntax_error(error, source)
             return
         self.on_message(message, data, source)
+
+    def _on_stun(self, data: bytes, source: Hop) -> None:
+        """Keep-alives of UDP flows, ours and the peers' (RFC 5626 section 8)."""
+        self.counters.keepalives += 1
+        watcher = self._stun.get(response_to(data) or b"")
+        answer = binding_success(data, source.host, source.port)
+        if watcher is not None:
+            watcher(data, source)
+        elif answer is not None:
+            with contextlib.suppress(TransportError):
+                self.transport.send(answer, source)
+
+    def expect_stun(self, transaction_id: bytes, watcher: Callable[[bytes, Hop], None]) -> None:
+        """Have `watcher` called with the STUN responses to a request, until `forget_stun`."""
+        self._stun[transaction_id] = watcher
+
+    def forget_stun(self, transaction_id: bytes) -> None:
+        """Have it called no more."""
+        self._stun.pop(transaction_id, None)
 
     def on_message(self, message: Request | Response, data: bytes, source: Hop) -> None:
         """One message, from a datagram or a connection."""

@@ -63,8 +63,8 @@ class RegisterUsage(Usage):
         agent: What it shares with the other usages.
         registrar: Where to register.
         expires: Seconds to ask for.
-        instance: URN of this user agent, for registrations over connections (RFC 5626 section
-            4.1); empty asks for no outbound flow.
+        instance: URN of this user agent (RFC 5626 section 4.1); empty asks for no outbound
+            flow.
 
     Attributes:
         registrar: Request-URI of the REGISTER: a domain, without a user.
@@ -198,7 +198,7 @@ class RegisterUsage(Usage):
         )
         lines = [("Expires", str(expires))]
         contact = self._agent.identity.contact
-        outbound = bool(self._instance and contact.transport)
+        outbound = bool(self._instance)
         if outbound:
             lines.append(("Supported", "outbound, path"))
         self._agent.complete(request, lines, contact=True)

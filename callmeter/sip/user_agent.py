@@ -121,8 +121,7 @@ class UserAgentCore:
             registrar: Where to register.
             expires: Seconds to ask for.
             now: Loop time.
-            instance: URN of this user agent; over a connection it asks for an outbound flow
-                (RFC 5626).
+            instance: URN of this user agent; it asks for an outbound flow (RFC 5626).
         """
         usage = RegisterUsage(self._agent, registrar, expires, instance)
         return usage, usage.refresh(now)

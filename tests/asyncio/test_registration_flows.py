@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from callmeter import registration
+from callmeter import datagram_flow
 from callmeter.config import ConnectionLimits, EndpointConfig, StackConfig, TimerConfig, Transport
 from callmeter.endpoint import Endpoint
 from callmeter.sip import register
@@ -198,8 +198,8 @@ async def test_two_registrations_share_a_connection_and_both_come_back(registrar
 async def test_over_datagrams_something_goes_out_every_half_minute(
     make_endpoint, peer, monkeypatch
 ):
-    monkeypatch.setattr(registration, "DATAGRAM_PING_FROM", 0.05)
-    monkeypatch.setattr(registration, "DATAGRAM_PING_TO", 0.06)
+    monkeypatch.setattr(datagram_flow, "PING_FROM", 0.05)
+    monkeypatch.setattr(datagram_flow, "PING_TO", 0.06)
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(PATIENCE), Stack(StackConfig(bind=LOOPBACK)) as stack:
         config = EndpointConfig(f"sip:alice@{LOOPBACK}:{peer.port}")
@@ -209,12 +209,12 @@ async def test_over_datagrams_something_goes_out_every_half_minute(
             request = await peer.receive()
             peer.answer(request, 200)
             await entering
-            assert "outbound" not in request.supported
+            assert "outbound" in request.supported
             for _ in range(2):
                 assert await loop.sock_recv(peer._socket, 100) == b"\r\n\r\n"
             leaving = loop.create_task(binding.__aexit__(None, None, None))
             while (data := await loop.sock_recv(peer._socket, 65_535)) == b"\r\n\r\n":
                 pass
             assert data.startswith(b"REGISTER")
-            assert binding._ping is None
+            assert binding._datagrams is None
             leaving.cancel()

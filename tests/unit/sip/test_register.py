@@ -313,8 +313,14 @@ def test_over_a_connection_a_register_names_instance_and_flow(outbound):
     assert order.request.supported >= {"outbound", "path"}
 
 
-def test_over_datagrams_a_register_names_no_flow(rig):
+def test_over_datagrams_a_register_names_its_flow_too(rig):
     _, (order,) = rig.core.register(REGISTRAR, 600, rig.now, instance=INSTANCE)
+    assert order.request.headers.get("Contact") == f'{MINE};+sip.instance="<{INSTANCE}>";reg-id=1'
+    assert "outbound" in order.request.supported
+
+
+def test_without_an_instance_no_flow_is_asked_for(rig):
+    _, (order,) = rig.core.register(REGISTRAR, 600, rig.now)
     assert order.request.headers.get("Contact") == MINE
     assert "outbound" not in order.request.supported
 
