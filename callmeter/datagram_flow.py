@@ -8,7 +8,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from callmeter.errors import TransportError
-from callmeter.stun import TRANSACTION_ID, binding_request, mapped_address
+from callmeter.stun.binding import TRANSACTION_ID, binding_request, mapped_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -41,7 +41,7 @@ from callmeter.sip.transaction.effects import (
 )
 from callmeter.sip.transaction.layer import TransactionLayer
 from callmeter.sip.uri import SipUri
-from callmeter.stun import binding_success, is_stun, response_to
+from callmeter.stun.binding import binding_success, is_stun, response_to
 from callmeter.transport.layer import TransportLayer
 
 if TYPE_CHECKING:

@@ -13,7 +13,13 @@ from callmeter.config import EndpointConfig, StackConfig, TimerConfig
 from callmeter.endpoint import Endpoint
 from callmeter.sip.parser import parse_message
 from callmeter.stack import Stack
-from callmeter.stun import binding_request, binding_success, is_stun, mapped_address, response_to
+from callmeter.stun.binding import (
+    binding_request,
+    binding_success,
+    is_stun,
+    mapped_address,
+    response_to,
+)
 
 LOOPBACK = "127.0.0.1"
 PATIENCE = 20

@@ -7,9 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callmeter.stun import binding_request, binding_success, is_stun, mapped_address, response_to
+from callmeter.stun.binding import (
+    binding_request,
+    binding_success,
+    is_stun,
+    mapped_address,
+    response_to,
+)
 
-VECTORS = Path(__file__).parents[1] / "vectors" / "stun_rfc5769.json"
+VECTORS = Path(__file__).parents[2] / "vectors" / "stun_rfc5769.json"
 SAMPLES = json.loads(VECTORS.read_text(encoding="utf-8"))["vectors"]
 TRANSACTION = bytes(range(12))
 
