@@ -18,6 +18,15 @@ from hypothesis import strategies as st
 from callmeter.errors import SipSyntaxError
 from callmeter.sip import parse_message, parse_uri
 from callmeter.sip.body import multipart
+from callmeter.sip.extension_headers import (
+    EventType,
+    RAck,
+    Replaces,
+    SessionExpires,
+    SubscriptionState,
+    parse_rseq,
+    parse_sipfrag_status,
+)
 from callmeter.sip.framing import StreamFramer
 from callmeter.sip.grammar import to_bytes
 from callmeter.sip.headers import AuthParams, ContentType, CSeq, NameAddr, Via, parse_challenges
@@ -201,6 +210,28 @@ def test_typed_values_raise_nothing_but_the_named_error(text):
         except SipSyntaxError:
             continue
         assert parse(str(value)) == value
+
+
+EXTENSIONS = (
+    (RAck, "776656 1 INVITE"),
+    (SessionExpires, "1800;refresher=uac"),
+    (Replaces, "98732@sip.example.com;from-tag=r33;to-tag=ff87;early-only"),
+    (EventType, "refer;id=93809824"),
+    (SubscriptionState, "terminated;reason=probation;retry-after=5;expires=0"),
+    (NameAddr, "<sip:carol@c.example.com?Replaces=a%40b%3Bto-tag%3Dc%3Bfrom-tag%3Dd>;x=y"),
+)
+
+
+@given(VALUES, st.integers(0, 60))
+def test_values_of_extensions_raise_nothing_but_the_named_error(text, place):
+    for kind, usual in EXTENSIONS:
+        for candidate in (text, usual[:place] + text + usual[place:], usual[:place] + text):
+            value, error = attempt(kind.parse, candidate)
+            if error is None:
+                assert kind.parse(str(value)) == value
+    number = parse_rseq(text)
+    assert number is None or parse_rseq(str(number)) == number
+    parse_sipfrag_status(b"SIP/2.0 " + text.encode("utf-8", "surrogateescape"))
 
 
 @given(VALUES)
