@@ -11,13 +11,10 @@ from callmeter.errors import (
     ConfigurationError,
     NegotiationError,
     NoCommonCodec,
-    NoCommonSuite,
-    ProfileMismatch,
     SrtpRequired,
 )
-from callmeter.media.dtls_keying import DtlsKeying
 from callmeter.media.parameters import StreamParameters
-from callmeter.media.sdes_keying import SdesKeying
+from callmeter.media_keys import MediaKeys
 from callmeter.sdp.attributes import Direction, Setup
 from callmeter.sdp.codecs import formats_for, select_formats
 from callmeter.sdp.offer_answer import NegotiationState, OfferAnswer, answer_direction
@@ -33,13 +30,10 @@ if TYPE_CHECKING:
     from callmeter.media.engine import MediaEngine
     from callmeter.media.statistics import StreamStatistics
     from callmeter.media.stream import MediaStream
-    from callmeter.sdp.attributes import Fingerprint
     from callmeter.sdp.codecs import PayloadFormat
     from callmeter.sdp.profiles import RtpProfile
     from callmeter.sdp.remote_track import RemoteTrack
-    from callmeter.srtp.context import SrtpContext
     from callmeter.srtp.dtls_certificate import DtlsCertificate
-    from callmeter.srtp.sdes import CryptoLine
 
 __all__ = ["MediaNegotiation", "check_media"]
 
@@ -68,9 +62,7 @@ class MediaNegotiation:
         ptime_ms: Length of a sent packet in milliseconds.
         codec: `"PCMU"` or `"PCMA"`, None before the answer.
         profile: RTP profile of the m= line as text, None before the answer.
-        keying: `"none"`, `"sdes"` or `"dtls"`.
-        suite: SRTP suite in use, or None.
-        warnings: What was given up on the way, one sentence each.
+        keys: The keys it has.
     """
 
     def __init__(
@@ -83,8 +75,6 @@ class MediaNegotiation:
         certificate: DtlsCertificate | None = None,
     ) -> None:
         self.config = config
-        self._certificate = certificate
-        self._dtls: DtlsKeying | None = None
         self._agreed: tuple[RemoteTrack, Formats, Formats] | None = None
         self._engine = engine
         self._address = config.address or address
@@ -96,42 +86,45 @@ class MediaNegotiation:
         )
         self._stream: MediaStream | None = None
         self._final: StreamStatistics | None = None
-        self._sdes = SdesKeying(config.srtp, entropy)
-        self._send_context: SrtpContext | None = None
-        self._receive_context: SrtpContext | None = None
+        self.keys = MediaKeys(
+            config.srtp,
+            entropy,
+            certificate,
+            symmetric=config.symmetric,
+            open_stream=self._open,
+            on_keys=self._on_dtls_keys,
+        )
         self._direction = Direction.SENDRECV
         self._wanted = Direction.SENDRECV
         self._wanted_before = Direction.SENDRECV
         self._remote: RemoteTrack | None = None
         self._local: str | None = None
         self._begun = False
-        self._in_clear = False
         self.ptime_ms = config.ptime
         self.codec: str | None = None
         self.profile: str | None = None
-        self.warnings: list[str] = []
 
     # what was agreed
 
     @property
     def keying(self) -> str:
         """`"none"`, `"sdes"` or `"dtls"`: how the keys in use were exchanged."""
-        if self._send_context is None:
-            return "none"
-        return "sdes" if self._sdes.in_use else "dtls"
+        return self.keys.keying
 
     @property
     def suite(self) -> str | None:
         """Name of the SRTP suite in use, or None for clear media."""
-        if self._sdes.local is not None:
-            return self._sdes.local.profile.name
-        profile = None if self._dtls is None else self._dtls.profile
-        return None if profile is None else profile.name
+        return self.keys.suite
 
     @property
     def secure(self) -> bool:
         """Whether every media packet of both directions goes through SRTP."""
-        return self._send_context is not None and self._receive_context is not None
+        return self.keys.secure
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was given up on the way, one sentence each."""
+        return self.keys.warnings
 
     @property
     def direction(self) -> str:
@@ -176,12 +169,12 @@ class MediaNegotiation:
     @property
     def rehandshakes(self) -> int:
         """DTLS handshakes completed after the first (`dtls_rehandshakes`)."""
-        return 0 if self._dtls is None else self._dtls.rehandshakes
+        return self.keys.rehandshakes
 
     @property
     def keys_pending(self) -> bool:
         """Whether media waits for the DTLS handshake."""
-        return self._agreed is not None and self._dtls is not None and not self._dtls.established
+        return self._agreed is not None and self.keys.pending
 
     async def keyed(self) -> None:
         """Wait until media may flow: at once, or after the DTLS handshake.
@@ -189,20 +182,14 @@ class MediaNegotiation:
         Raises:
             MediaSecurityError: `DtlsTimeout`, `FingerprintMismatch`, `DtlsHandshakeFailed`.
         """
-        if self._dtls is not None:
-            await self._dtls.wait()
+        await self.keys.wait()
 
     # offer and answer
 
     @property
     def _wants_mux(self) -> bool:
         # One DTLS association keys one port: without mux RTCP needs another.
-        return self.config.rtcp_mux or self._offers_dtls
-
-    @property
-    def _offers_dtls(self) -> bool:
-        srtp = self.config.srtp
-        return srtp.enabled and srtp.method.offers_dtls and not self._in_clear
+        return self.config.rtcp_mux or self.keys.offers_dtls
 
     @property
     def offering(self) -> bool:
@@ -215,14 +202,10 @@ class MediaNegotiation:
         Args:
             status: The response that refused the offer.
         """
-        offered = bool(self._sdes.offered) or self._offers_dtls
-        if self.config.srtp.policy is not SrtpPolicy.OFFERED or not offered:
-            return False
-        self.rollback()
-        self._sdes.offered = ()
-        self._in_clear = True
-        self._warn(f"the peer refused SRTP with {status}: the media is not encrypted")
-        return True
+        gave_up = self.keys.fall_back(status)
+        if gave_up:
+            self.rollback()
+        return gave_up
 
     def create_offer(self, direction: Direction = Direction.SENDRECV) -> bytes:
         """The session description of an INVITE or re-INVITE.
@@ -231,13 +214,9 @@ class MediaNegotiation:
             TransportError: No media port is free.
         """
         stream = self._open(rtcp_mux=False)
-        srtp = self.config.srtp
         self._wanted_before, self._wanted = self._wanted, direction
-        first = srtp.method.offers_sdes and srtp.enabled and self._is_first and not self._in_clear
-        if self._sdes.in_use or first:
-            self._sdes.create_offer()
-        fingerprints = self._own_fingerprints()
-        keying = Keying.of(sdes=bool(self._sdes.offered), dtls=bool(fingerprints))
+        keys = self.keys.create_offer(first=self._remote is None and self._agreed is None)
+        keying = Keying.of(sdes=bool(keys.crypto), dtls=bool(keys.fingerprints))
         track = TrackOffer(
             port=stream.port,
             address=self._address,
@@ -247,8 +226,8 @@ class MediaNegotiation:
             ptime=self.config.ptime,
             rtcp_mux=self._wants_mux,
             rtcp_port=stream.rtcp_port,
-            crypto=tuple(line.to_attribute() for line in self._sdes.offered),
-            fingerprints=fingerprints,
+            crypto=keys.crypto,
+            fingerprints=keys.fingerprints,
         )
         return self._offer_answer.create_offer([track]).to_bytes()
 
@@ -276,7 +255,7 @@ class MediaNegotiation:
         if track is None:
             raise NoCommonCodec("the answer refuses every track")
         self._check(track, track.formats)
-        self._accept_keys(track)
+        self.keys.accept_answer(track)
         self._direction = track.direction.reversed
         # The answer's numbers are what it takes, the offer's what it sends (RFC 3264 section 5.1).
         self._agree(track, track.formats, self._formats(), Setup.ACTPASS)
@@ -308,10 +287,8 @@ class MediaNegotiation:
             offered = ", ".join(item.encoding for item in chosen.formats)
             raise NoCommonCodec(f"none of the codecs offered is known here: {offered}")
         self._check(chosen, formats)
-        by_dtls = self._chooses_dtls(chosen)
-        setup = self._answered_setup(chosen) if by_dtls else None
-        crypto = None if by_dtls else self._choose_keys(chosen)
         mux = self._muxes(chosen)
+        keys = self.keys.accept_offer(chosen, rtcp_mux=mux)
         stream = self._open(rtcp_mux=mux)
         self._direction = answer_direction(chosen.direction, self._wanted)
         answer = TrackAnswer(
@@ -322,14 +299,14 @@ class MediaNegotiation:
             ptime=self.config.ptime,
             rtcp_mux=mux,
             rtcp_port=None if mux else stream.rtcp_port,
-            crypto=() if crypto is None else (crypto.to_attribute(),),
-            fingerprints=self._own_fingerprints() if by_dtls else (),
-            setup=setup,
+            crypto=keys.crypto,
+            fingerprints=keys.fingerprints,
+            setup=keys.setup,
         )
         description = self._offer_answer.create_answer(
             [answer if track is chosen else None for track in tracks]
         )
-        self._agree(chosen, formats, formats, setup)
+        self._agree(chosen, formats, formats, keys.setup)
         return description.to_bytes()
 
     def rollback(self) -> None:
@@ -358,138 +335,17 @@ class MediaNegotiation:
         event = config.telephone_event_payload_type if config.telephone_event else None
         return formats_for(config.codecs, telephone_event_payload_type=event)
 
-    # keys
-
-    def _accept_keys(self, track: RemoteTrack) -> None:
-        srtp = self.config.srtp
-        if not self._sdes.offered and not self._offers_dtls:
-            return
-        if track.keying.dtls:
-            self._sdes.offered = ()
-            return
-        if not track.keying.sdes:
-            if srtp.policy is SrtpPolicy.REQUIRED:
-                raise SrtpRequired(
-                    f"the answer has no {self._wanted_keys}, and the SRTP policy is Required"
-                )
-            if self.secure:
-                raise SrtpRequired("the answer drops the encryption that was agreed before")
-            self._warn("the peer answered without SRTP: the media is not encrypted")
-            return
-        self._sdes.accept_answer(track.crypto)
-        self._use_sdes()
-
-    def _choose_keys(self, track: RemoteTrack) -> CryptoLine | None:
-        srtp = self.config.srtp
-        insists = track.profile is not None and track.profile.secure
-        if not srtp.enabled:
-            if insists:
-                raise ProfileMismatch(
-                    f"the offer insists on SRTP ({track.protocol}), and the SRTP policy is Disabled"
-                )
-            return None
-        if not track.crypto or not srtp.method.offers_sdes:
-            if srtp.policy is SrtpPolicy.REQUIRED:
-                raise SrtpRequired(
-                    f"the offer has no {self._wanted_keys}, and the SRTP policy is Required"
-                )
-            if insists:
-                raise NoCommonSuite(
-                    f"the offer insists on SRTP ({track.protocol}) without a usable key",
-                    supported=srtp.suites,
-                )
-            if self.secure:
-                raise SrtpRequired("the offer drops the encryption that was agreed before")
-            self._warn("the peer offered no SRTP: the media is not encrypted")
-            return None
-        try:
-            local = self._sdes.accept_offer(track.crypto)
-        except NoCommonSuite:
-            if insists or srtp.policy is SrtpPolicy.REQUIRED or self.secure:
-                raise
-            self._warn("no SRTP suite in common: the media is not encrypted")
-            return None
-        self._use_sdes()
-        return local
-
-    def _use_sdes(self) -> None:
-        self._send_context, self._receive_context = self._sdes.send, self._sdes.receive
-
-    # DTLS
-
-    @property
-    def _wanted_keys(self) -> str:
-        method = self.config.srtp.method
-        names = ["a=crypto line"] * method.offers_sdes + ["a=fingerprint"] * method.offers_dtls
-        return " nor ".join(names)
-
-    @property
-    def _is_first(self) -> bool:
-        return self._remote is None and self._agreed is None
-
-    def _own_fingerprints(self) -> tuple[Fingerprint, ...]:
-        wanted = self._offers_dtls and not self._sdes.in_use
-        if not wanted or self._certificate is None:
-            return ()
-        if self._dtls is None:
-            # Before the description leaves: the peer's ClientHello may overtake its answer.
-            self._dtls = DtlsKeying(
-                self._open(rtcp_mux=False),
-                self._certificate,
-                self._on_dtls_keys,
-                suites=self.config.srtp.suites,
-                symmetric=self.config.symmetric,
-            )
-        return (self._dtls.fingerprint,)
-
-    def _answered_setup(self, track: RemoteTrack) -> Setup:
-        offered = track.setup or Setup.ACTIVE
-        answer = offered.answer
-        if self._dtls is not None:
-            answer = self._dtls.answer_to(offered, track.fingerprints)
-        if answer is Setup.HOLDCONN:
-            raise NegotiationError("a=setup:holdconn gives nobody the DTLS handshake")
-        return answer
-
-    def _chooses_dtls(self, track: RemoteTrack) -> bool:
-        return track.keying.dtls and self._offers_dtls and not self._sdes.in_use
-
     def _agree(
         self, track: RemoteTrack, formats: Formats, receivable: Formats, setup: Setup | None
     ) -> None:
         """Start the media, after a DTLS handshake where that gives the keys."""
-        if setup is None or self._dtls is None or not track.keying.dtls:
-            self._drop_dtls()
-            self._begin(track, formats, receivable)
-            return
         self._agreed = (track, formats, receivable)
-        before = self._dtls.contexts
-        rtcp = None if self._muxes(track) else (track.rtcp_address, track.rtcp_port)
-        self._dtls.start(
-            (setup, track.setup or Setup.PASSIVE),
-            track.fingerprints,
-            (track.address, track.port),
-            rtcp if rtcp is not None and rtcp[1] else None,
-        )
-        if before is not None and self._dtls.contexts is before:
-            # The keys in use stay good until a new association has others.
+        if self.keys.start(track, setup, rtcp_mux=self._muxes(track)):
             self._begin(*self._agreed)
 
     def _on_dtls_keys(self) -> None:
-        dtls, agreed = self._dtls, self._agreed
-        # A handshake that ends after the peer has changed to SDES keys nothing.
-        if dtls is not None and dtls.contexts is not None and agreed and not self._sdes.in_use:
-            self._send_context, self._receive_context = dtls.contexts
-            self._begin(*agreed)
-
-    def _drop_dtls(self) -> None:
-        if self._dtls is not None and not self._dtls.established:
-            self._dtls.close()
-            self._dtls = None
-
-    def _warn(self, text: str) -> None:
-        if text not in self.warnings:
-            self.warnings.append(text)
+        if self._agreed is not None:
+            self._begin(*self._agreed)
 
     # the stream
 
@@ -533,9 +389,9 @@ class MediaNegotiation:
                 receive=self._direction.receives,
                 telephone_event=_event_number(formats),
                 receive_telephone_event=_event_number(receivable),
-                srtp_send=self._send_context,
-                srtp_receive=self._receive_context,
-                srtp_rtcp=self._rtcp_contexts,
+                srtp_send=self.keys.send,
+                srtp_receive=self.keys.receive,
+                srtp_rtcp=self.keys.rtcp,
                 symmetric=self.config.symmetric,
             )
         )
@@ -544,14 +400,8 @@ class MediaNegotiation:
         if mux:
             return None
         # Without mux the keys of the media port are not for RTCP (RFC 5764 section 4.1).
-        keyed = self.keying != "dtls" or self._rtcp_contexts is not None
+        keyed = self.keying != "dtls" or self.keys.rtcp is not None
         return track.rtcp_address, track.rtcp_port if keyed else 0
-
-    @property
-    def _rtcp_contexts(self) -> tuple[SrtpContext, SrtpContext] | None:
-        if self._dtls is None or self.keying != "dtls":
-            return None
-        return self._dtls.rtcp_contexts
 
 
 def _is_voice(item: PayloadFormat) -> bool:

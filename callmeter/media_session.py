@@ -89,18 +89,12 @@ class MediaSession(MediaNegotiation):
     def close(self) -> None:
         """Stop, keep the last figures, free the ports and keys; a second call does nothing."""
         stream, self._stream = self._stream, None
-        if self._dtls is not None:
-            self._dtls.close()
+        self.keys.close(running=self._begun)
         if stream is not None:
             self._local = self._local_of(stream)
             if self._begun:
                 self._final = stream.statistics()
             stream.stop()
-        if not self._begun:
-            # A running stream closes the contexts it was given.
-            for context in (self._send_context, self._receive_context):
-                if context is not None:
-                    context.close()
 
     def _running(self) -> MediaStream:
         if self._stream is None or not self._begun:

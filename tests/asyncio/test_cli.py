@@ -139,7 +139,7 @@ async def test_a_call_is_reported_recorded_and_traced(bob, serve, tmp_path):
     text = trace.read_text()
     assert "- INVITE" in text
     assert "a=crypto" in text
-    key = incoming.media._sdes.remote.to_attribute().key_params.partition(":")[2]
+    key = incoming.media.keys.sdes.remote.to_attribute().key_params.partition(":")[2]
     assert key not in text
     assert key[:20] not in text
 

@@ -25,6 +25,7 @@ from callmeter.errors import (
 from callmeter.media import dtls_keying
 from callmeter.media.analysis import recorded_frequency
 from callmeter.media.sources import Tone
+from callmeter.media_keys import MediaKeys
 from callmeter.media_session import MediaSession
 from callmeter.metrics.phases import Phase
 from callmeter.rtp.demux import PacketKind, classify
@@ -297,7 +298,7 @@ async def test_dtls_always_multiplexes_rtcp_and_reports_flow_both_ways(pair, rtc
 
 async def test_a_peer_that_declines_mux_gets_an_association_for_its_rtcp(pair, monkeypatch, until):
     alice, bob = await pair()
-    wants = property(lambda session: session._certificate is alice._certificate)
+    wants = property(lambda session: session.keys._certificate is alice._certificate)
     monkeypatch.setattr(MediaSession, "_wants_mux", wants)
     async with asyncio.TaskGroup() as tasks:
         answering = tasks.create_task(answer_and_echo(bob))
@@ -309,7 +310,7 @@ async def test_a_peer_that_declines_mux_gets_an_association_for_its_rtcp(pair, m
             await until(lambda: all(end.statistics().rtcp_packets_received for end in ends))
             await call.hold()
             await call.resume()
-            keys = [end._dtls.rtcp_contexts for end in ends]
+            keys = [end.keys.dtls.rtcp_contexts for end in ends]
         incoming = await answering
     assert None not in keys
     for end in (call, incoming):
@@ -333,14 +334,14 @@ async def test_hold_and_resume_keep_the_association_and_every_packet(pair, holde
             await wait_for_event(call, events.MediaStarted)
             peer = bob.calls[0]
             who, other = (call, peer) if holder == "caller" else (peer, call)
-            contexts = call.media._send_context, call.media._receive_context
+            contexts = call.media.keys.send, call.media.keys.receive
             for _ in range(2):
                 await who.hold()
                 assert (who.media.direction, other.media.direction) == ("sendonly", "recvonly")
                 await asyncio.sleep(0.1)
                 await who.resume()
                 assert call.media.direction == "sendrecv"
-            assert (call.media._send_context, call.media._receive_context) == contexts
+            assert (call.media.keys.send, call.media.keys.receive) == contexts
             before = call.media.statistics().receive.packets_received
             await asyncio.sleep(0.5)
             assert call.media.statistics().receive.packets_received >= before + 20
@@ -351,7 +352,7 @@ async def test_hold_and_resume_keep_the_association_and_every_packet(pair, holde
         assert report["counters"]["hold_count"] == 2
         assert stream_of(end)["receive"]["srtp_decrypt_failures"] == 0
         assert stream_of(end)["receive"]["packets_lost"] == 0
-        assert end.media._dtls._media.transport.statistics.discarded == 0
+        assert end.media.keys.dtls._media.transport.statistics.discarded == 0
 
 
 async def test_digits_arrive_once_each_under_dtls(pair):
@@ -396,7 +397,7 @@ async def test_a_client_hello_that_overtakes_the_answer_is_not_lost(pair, monkey
     accept = MediaSession.accept_answer
 
     def accept_late(self, body):
-        early.append(self._dtls._media.transport.statistics.datagrams_received)
+        early.append(self.keys.dtls._media.transport.statistics.datagrams_received)
         accept(self, body)
         early.append(self.keys_pending)
 
@@ -424,13 +425,13 @@ def wrong_fingerprint(monkeypatch):
 
     def apply(endpoint):
         other = DtlsCertificate.generate(datetime.now(tz=UTC)).fingerprint()
-        real = MediaSession._own_fingerprints
+        real = MediaKeys._own_fingerprints
 
-        def own(self):
-            found = real(self)
+        def own(self, *, rtcp_mux):
+            found = real(self, rtcp_mux=rtcp_mux)
             return (other,) if self._certificate is endpoint._certificate else found
 
-        monkeypatch.setattr(MediaSession, "_own_fingerprints", own)
+        monkeypatch.setattr(MediaKeys, "_own_fingerprints", own)
 
     return apply
 
@@ -578,7 +579,7 @@ async def test_a_bye_while_the_handshake_runs_ends_the_call_and_says_so(stalled,
     assert left.report.to_dict()["outcome"] == "NEGOTIATION_FAILED"
     for end in (call, incoming):
         assert end.report().to_dict()["media"] == []
-        assert end.media._dtls._media.transport.next_deadline() is None
+        assert end.media.keys.dtls._media.transport.next_deadline() is None
 
 
 async def test_a_call_that_is_never_keyed_is_given_up_by_its_own_limit(stalled):
@@ -626,7 +627,7 @@ async def test_a_cancelled_ringing_call_closes_its_dtls(pair):
         await incoming.ended()
     with pytest.raises(CallCancelled):
         await incoming.answer()
-    assert call.media._dtls._media.transport.next_deadline() is None
+    assert call.media.keys.dtls._media.transport.next_deadline() is None
 
 
 # afterwards

@@ -1,40 +1,27 @@
-"""How the keys of a call follow from policy, method and profile, on sockets of this host."""
+"""What a negotiation agrees on besides its keys, on sockets of this host."""
 
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime
 
 import pytest
 
-from callmeter.config import MediaConfig, SrtpConfig, SrtpMethod, SrtpPolicy
-from callmeter.errors import CallmeterError, ConfigurationError
+from callmeter.config import MediaConfig, SrtpConfig, SrtpPolicy
+from callmeter.errors import ConfigurationError
 from callmeter.media_negotiation import check_media
 from callmeter.media_session import MediaSession
 from callmeter.srtp import libsrtp
-from callmeter.srtp.dtls_certificate import DtlsCertificate
 
 LOOPBACK = "127.0.0.1"
-DISABLED, OFFERED, REQUIRED = SrtpPolicy.DISABLED, SrtpPolicy.OFFERED, SrtpPolicy.REQUIRED
-SDES, DTLS, DUAL = SrtpMethod.SDES, SrtpMethod.DTLS, SrtpMethod.DUAL
 
 
 @pytest.fixture
 def make(stack):
     opened = []
-    certificate = DtlsCertificate.generate(datetime.now(UTC))
 
-    def negotiation(policy=DISABLED, method=SDES, **settings):
-        config = MediaConfig(srtp=SrtpConfig(policy=policy, method=method), **settings)
-        opened.append(
-            MediaSession(
-                stack.media,
-                config,
-                LOOPBACK,
-                entropy=secrets.token_bytes,
-                certificate=certificate if method.offers_dtls else None,
-            )
-        )
+    def negotiation(**settings):
+        config = MediaConfig(**settings)
+        opened.append(MediaSession(stack.media, config, LOOPBACK, entropy=secrets.token_bytes))
         return opened[-1]
 
     yield negotiation
@@ -43,80 +30,27 @@ def make(stack):
     assert stack.media.streams == []
 
 
-def agree(ours, theirs):
-    ours.accept_answer(theirs.accept_offer(ours.create_offer()))
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs", "keying"),
-    [
-        (DISABLED, DISABLED, "none"),
-        (DISABLED, OFFERED, "none"),
-        (OFFERED, OFFERED, "sdes"),
-        (OFFERED, REQUIRED, "sdes"),
-        (REQUIRED, OFFERED, "sdes"),
-        (REQUIRED, REQUIRED, "sdes"),
-    ],
-)
-async def test_policies_that_agree_lead_to_the_same_keys_at_both_ends(make, ours, theirs, keying):
-    caller, callee = make(ours), make(theirs)
-    agree(caller, callee)
-    assert (caller.keying, callee.keying) == (keying, keying)
-    assert caller.secure is callee.secure is (keying != "none")
-    assert caller.suite == callee.suite
+async def test_an_offer_waits_for_its_answer_or_is_withdrawn(make):
+    caller, callee = make(), make()
+    answer = callee.accept_offer(caller.create_offer())
+    assert caller.offering
+    caller.accept_answer(answer)
+    assert not caller.offering
     assert (caller.remote, callee.remote) == (callee.local, caller.local)
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs"), [(DISABLED, REQUIRED), (REQUIRED, DISABLED), (OFFERED, DISABLED)]
-)
-async def test_an_offer_the_policy_forbids_is_refused_and_nothing_begins(make, ours, theirs):
-    caller, callee = make(ours), make(theirs)
-    offer = caller.create_offer()
-    with pytest.raises(CallmeterError):
-        callee.accept_offer(offer)
-    assert callee.codec is None
-
-
-async def test_an_optional_offer_is_made_again_in_clear_and_says_so(make):
-    caller, callee = make(OFFERED), make(DISABLED)
     caller.create_offer()
-    assert caller.fall_back(488) is True
-    agree(caller, callee)
-    assert (caller.keying, callee.keying) == ("none", "none")
-    assert "488" in caller.warnings[0]
-    assert caller.fall_back(488) is False
+    caller.rollback()
+    assert not caller.offering
 
 
-@pytest.mark.parametrize("policy", [DISABLED, REQUIRED])
-async def test_other_policies_do_not_fall_back(make, policy):
-    caller = make(policy)
-    caller.create_offer()
-    assert caller.fall_back(488) is False
-
-
-@pytest.mark.parametrize("ours", [DTLS, DUAL])
-@pytest.mark.parametrize("theirs", [DTLS, DUAL])
-async def test_dtls_keys_both_ends_before_media_may_flow(make, ours, theirs):
-    caller, callee = make(REQUIRED, ours), make(REQUIRED, theirs)
-    agree(caller, callee)
-    assert caller.keys_pending or caller.secure
-    await caller.keyed()
-    await callee.keyed()
-    assert (caller.keying, callee.keying) == ("dtls", "dtls")
-    assert caller.suite == callee.suite is not None
-    assert not caller.keys_pending
-
-
-async def test_a_dual_offer_to_an_end_without_dtls_is_keyed_by_sdes(make):
-    caller, callee = make(REQUIRED, DUAL), make(REQUIRED, SDES)
-    agree(caller, callee)
-    await caller.keyed()
-    assert (caller.keying, callee.keying) == ("sdes", "sdes")
+async def test_ports_are_shared_by_rtp_and_rtcp_where_both_want_it(make):
+    caller, callee = make(rtcp_mux=True), make(rtcp_mux=True)
+    caller.accept_answer(callee.accept_offer(caller.create_offer()))
+    assert caller.rtcp_mux
+    assert callee.rtcp_mux
 
 
 def test_suites_no_build_has_are_refused_by_name(monkeypatch):
-    config = MediaConfig(srtp=SrtpConfig(policy=REQUIRED))
+    config = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED))
     check_media(config)
     monkeypatch.setattr("callmeter.media_negotiation.supported_suites", frozenset)
     assert libsrtp.supported_suites()

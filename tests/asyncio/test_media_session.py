@@ -379,14 +379,14 @@ async def test_mux_and_avpf_are_what_both_want(make):
 async def test_a_key_that_stays_keeps_its_context_and_a_new_one_changes_it(make):
     session = make(REQUIRED)
     first = session.accept_offer(SAVP)
-    receiving, sending = session._receive_context, session._send_context
+    receiving, sending = session.keys.receive, session.keys.send
     again = session.accept_offer(sdp("RTP/SAVP", CRYPTO, "a=sendonly", version=2))
-    assert session._receive_context is receiving
-    assert session._send_context is sending
+    assert session.keys.receive is receiving
+    assert session.keys.send is sending
     assert keys_of(again) == keys_of(first)
     assert version_of(again) == version_of(first) + 1
     session.accept_offer(sdp("RTP/SAVP", CRYPTO.replace(KEY, OTHER_KEY), version=3))
-    assert session._receive_context is not receiving
+    assert session.keys.receive is not receiving
     assert session.direction == "sendrecv"
 
 
@@ -394,12 +394,12 @@ async def test_an_offer_of_ours_repeats_the_keys_in_use(make):
     session = make(REQUIRED)
     offer = session.create_offer()
     session.accept_answer(answer_to(offer, "RTP/SAVP", OUR_KEY))
-    sending, receiving = session._send_context, session._receive_context
+    sending, receiving = session.keys.send, session.keys.receive
     again = session.create_offer(Direction.SENDONLY)
     assert keys_of(again) == keys_of(offer)[:1]
     assert b"a=sendonly" in again
     session.accept_answer(answer_to(again, "RTP/SAVP", OUR_KEY, "a=recvonly"))
-    assert (session._send_context, session._receive_context) == (sending, receiving)
+    assert (session.keys.send, session.keys.receive) == (sending, receiving)
     assert session.direction == "sendonly"
     assert session.on_hold
 
@@ -421,8 +421,8 @@ async def test_a_re_offer_that_is_refused_changes_nothing(make, config, bad):
     session = make(config)
     session.accept_offer(SAVP)
     before = (
-        session._receive_context,
-        session._send_context,
+        session.keys.receive,
+        session.keys.send,
         session.suite,
         session.direction,
         session.remote,
@@ -432,8 +432,8 @@ async def test_a_re_offer_that_is_refused_changes_nothing(make, config, bad):
     with pytest.raises(CallmeterError):
         session.accept_offer(bad)
     assert before == (
-        session._receive_context,
-        session._send_context,
+        session.keys.receive,
+        session.keys.send,
         session.suite,
         session.direction,
         session.remote,
@@ -441,7 +441,7 @@ async def test_a_re_offer_that_is_refused_changes_nothing(make, config, bad):
         parameters(session),
     )
     session.accept_offer(sdp("RTP/SAVP", CRYPTO, version=9))
-    assert session._receive_context is before[0]
+    assert session.keys.receive is before[0]
 
 
 async def test_an_answer_that_drops_the_encryption_is_refused(make):
@@ -503,7 +503,7 @@ async def test_keys_of_a_call_that_never_began_are_closed(make, monkeypatch):
     close = SrtpContext.close
     monkeypatch.setattr(SrtpContext, "close", lambda it: closed.append(it) or close(it))
     session.close()
-    assert set(closed) == {session._send_context, session._receive_context}
+    assert set(closed) == {session.keys.send, session.keys.receive}
 
 
 async def test_media_over_ipv6_is_written_with_brackets(make):

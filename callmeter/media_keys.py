@@ -1,0 +1,346 @@
+"""MediaKeys: which keys the media of one call has, by a=crypto lines or by DTLS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from callmeter.config import SrtpPolicy
+from callmeter.errors import NegotiationError, NoCommonSuite, ProfileMismatch, SrtpRequired
+from callmeter.media.dtls_keying import DtlsKeying
+from callmeter.media.sdes_keying import SdesKeying
+from callmeter.sdp.attributes import Setup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from callmeter.config import SrtpConfig
+    from callmeter.media.stream import MediaStream
+    from callmeter.sdp.attributes import CryptoAttribute, Fingerprint
+    from callmeter.sdp.remote_track import RemoteTrack
+    from callmeter.srtp.context import SrtpContext
+    from callmeter.srtp.dtls_certificate import DtlsCertificate
+    from callmeter.srtp.sdes import CryptoLine
+
+__all__ = ["KeyAttributes", "MediaKeys"]
+
+Contexts: TypeAlias = "tuple[SrtpContext, SrtpContext]"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyAttributes:
+    """What a description of this end says of its keys.
+
+    Attributes:
+        crypto: Its a=crypto lines.
+        fingerprints: Of its certificate, when it takes DTLS.
+        setup: Its role in the handshake, None without DTLS.
+    """
+
+    crypto: tuple[CryptoAttribute, ...] = ()
+    fingerprints: tuple[Fingerprint, ...] = ()
+    setup: Setup | None = None
+
+
+class OpenStream(Protocol):
+    """What opens the stream of the call, once."""
+
+    def __call__(self, *, rtcp_mux: bool) -> MediaStream:
+        """Return it; under `rtcp_mux` it is opened with a single port."""
+
+
+class MediaKeys:
+    """The keys of one call's audio, offered, chosen and in use.
+
+    Attributes:
+        sdes: Those of a=crypto lines.
+        dtls: Those of DTLS, None before an own description mentions it.
+        send: Context of what leaves, None while it leaves in clear.
+        receive: Context of what arrives.
+        warnings: What was given up on the way, one sentence each.
+
+    Args:
+        config: Method, policy and suites.
+        entropy: Returns so many random octets.
+        certificate: Of this end, None where it takes no DTLS.
+        symmetric: Whether the peer may come from another address than the signalled one.
+        open_stream: Gives the stream whose ports carry the handshakes.
+        on_keys: Called when DTLS has contexts, or others than before.
+    """
+
+    def __init__(
+        self,
+        config: SrtpConfig,
+        entropy: Callable[[int], bytes],
+        certificate: DtlsCertificate | None,
+        *,
+        symmetric: bool,
+        open_stream: OpenStream,
+        on_keys: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._certificate = certificate
+        self._symmetric = symmetric
+        self._open_stream = open_stream
+        self._on_keys = on_keys
+        self._in_clear = False
+        self.sdes = SdesKeying(config, entropy)
+        self.dtls: DtlsKeying | None = None
+        self.send: SrtpContext | None = None
+        self.receive: SrtpContext | None = None
+        self.warnings: list[str] = []
+
+    # what is in use
+
+    @property
+    def keying(self) -> str:
+        """`"none"`, `"sdes"` or `"dtls"`: how the keys in use were exchanged."""
+        if self.send is None:
+            return "none"
+        return "sdes" if self.sdes.in_use else "dtls"
+
+    @property
+    def suite(self) -> str | None:
+        """Name of the SRTP suite in use, or None for clear media."""
+        if self.sdes.local is not None:
+            return self.sdes.local.profile.name
+        profile = None if self.dtls is None else self.dtls.profile
+        return None if profile is None else profile.name
+
+    @property
+    def secure(self) -> bool:
+        """Whether every media packet of both directions goes through SRTP."""
+        return self.send is not None and self.receive is not None
+
+    @property
+    def rtcp(self) -> Contexts | None:
+        """Contexts of an RTCP port with keys of its own."""
+        return self.dtls.rtcp_contexts if self.dtls is not None and self.keying == "dtls" else None
+
+    @property
+    def rehandshakes(self) -> int:
+        """DTLS handshakes completed after the first."""
+        return 0 if self.dtls is None else self.dtls.rehandshakes
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is DTLS without verified keys."""
+        return self.dtls is not None and not self.dtls.established
+
+    @property
+    def offers_dtls(self) -> bool:
+        """Whether this end takes DTLS."""
+        srtp = self._config
+        return srtp.enabled and srtp.method.offers_dtls and not self._in_clear
+
+    # offers of this end
+
+    def create_offer(self, *, first: bool) -> KeyAttributes:
+        """The keys of an offer.
+
+        Args:
+            first: Whether nothing was agreed on before.
+
+        Raises:
+            TransportError: No media port is free.
+        """
+        srtp = self._config
+        if self.sdes.in_use or (
+            first and srtp.method.offers_sdes and srtp.enabled and not self._in_clear
+        ):
+            self.sdes.create_offer()
+        return KeyAttributes(
+            crypto=tuple(line.to_attribute() for line in self.sdes.offered),
+            fingerprints=self._own_fingerprints(rtcp_mux=False),
+        )
+
+    def fall_back(self, status: int) -> bool:
+        """Give up SRTP for the next offer, if the policy is Offered and keys were offered.
+
+        Args:
+            status: The response that refused the offer.
+        """
+        offered = bool(self.sdes.offered) or self.offers_dtls
+        if self._config.policy is not SrtpPolicy.OFFERED or not offered:
+            return False
+        self.sdes.offered = ()
+        self._in_clear = True
+        self._warn(f"the peer refused SRTP with {status}: the media is not encrypted")
+        return True
+
+    def accept_answer(self, track: RemoteTrack) -> None:
+        """Use the keys of an answer, or of DTLS once `start` has them.
+
+        Raises:
+            NegotiationError: The answer has none that may be used.
+            MediaSecurityError: Its keys are not usable.
+        """
+        srtp = self._config
+        if not self.sdes.offered and not self.offers_dtls:
+            return
+        if track.keying.dtls:
+            self.sdes.offered = ()
+            return
+        if not track.keying.sdes:
+            if srtp.policy is SrtpPolicy.REQUIRED:
+                raise SrtpRequired(
+                    f"the answer has no {self._wanted}, and the SRTP policy is Required"
+                )
+            if self.secure:
+                raise SrtpRequired("the answer drops the encryption that was agreed before")
+            self._warn("the peer answered without SRTP: the media is not encrypted")
+            return
+        self.sdes.accept_answer(track.crypto)
+        self._use_sdes()
+
+    # offers of the peer
+
+    def accept_offer(self, track: RemoteTrack, *, rtcp_mux: bool) -> KeyAttributes:
+        """Choose keys of an offer; returns what the answer says of them.
+
+        Args:
+            track: What the peer offers.
+            rtcp_mux: Whether RTP and RTCP share a port.
+
+        Raises:
+            NegotiationError: The offer has none that may be used.
+            MediaSecurityError: Its keys are not usable.
+            TransportError: No media port is free.
+        """
+        if track.keying.dtls and self.offers_dtls and not self.sdes.in_use:
+            setup = self._answered_setup(track)
+            fingerprints = self._own_fingerprints(rtcp_mux=rtcp_mux)
+            return KeyAttributes(fingerprints=fingerprints, setup=setup)
+        chosen = self._choose_sdes(track)
+        return KeyAttributes(crypto=() if chosen is None else (chosen.to_attribute(),))
+
+    def _choose_sdes(self, track: RemoteTrack) -> CryptoLine | None:
+        srtp = self._config
+        insists = track.profile is not None and track.profile.secure
+        if not srtp.enabled:
+            if insists:
+                raise ProfileMismatch(
+                    f"the offer insists on SRTP ({track.protocol}), and the SRTP policy is Disabled"
+                )
+            return None
+        if not track.crypto or not srtp.method.offers_sdes:
+            if srtp.policy is SrtpPolicy.REQUIRED:
+                raise SrtpRequired(
+                    f"the offer has no {self._wanted}, and the SRTP policy is Required"
+                )
+            if insists:
+                raise NoCommonSuite(
+                    f"the offer insists on SRTP ({track.protocol}) without a usable key",
+                    supported=srtp.suites,
+                )
+            if self.secure:
+                raise SrtpRequired("the offer drops the encryption that was agreed before")
+            self._warn("the peer offered no SRTP: the media is not encrypted")
+            return None
+        try:
+            local = self.sdes.accept_offer(track.crypto)
+        except NoCommonSuite:
+            if insists or srtp.policy is SrtpPolicy.REQUIRED or self.secure:
+                raise
+            self._warn("no SRTP suite in common: the media is not encrypted")
+            return None
+        self._use_sdes()
+        return local
+
+    def _use_sdes(self) -> None:
+        self.send, self.receive = self.sdes.send, self.sdes.receive
+
+    @property
+    def _wanted(self) -> str:
+        method = self._config.method
+        names = ["a=crypto line"] * method.offers_sdes + ["a=fingerprint"] * method.offers_dtls
+        return " nor ".join(names)
+
+    # DTLS
+
+    def _own_fingerprints(self, *, rtcp_mux: bool) -> tuple[Fingerprint, ...]:
+        wanted = self.offers_dtls and not self.sdes.in_use
+        if not wanted or self._certificate is None:
+            return ()
+        if self.dtls is None:
+            # Before the description leaves: the peer's ClientHello may overtake its answer.
+            self.dtls = DtlsKeying(
+                self._open_stream(rtcp_mux=rtcp_mux),
+                self._certificate,
+                self._on_dtls_keys,
+                suites=self._config.suites,
+                symmetric=self._symmetric,
+            )
+        return (self.dtls.fingerprint,)
+
+    def _answered_setup(self, track: RemoteTrack) -> Setup:
+        offered = track.setup or Setup.ACTIVE
+        answer = offered.answer
+        if self.dtls is not None:
+            answer = self.dtls.answer_to(offered, track.fingerprints)
+        if answer is Setup.HOLDCONN:
+            raise NegotiationError("a=setup:holdconn gives nobody the DTLS handshake")
+        return answer
+
+    def start(self, track: RemoteTrack, setup: Setup | None, *, rtcp_mux: bool) -> bool:
+        """Start the handshake if DTLS was agreed on; False when media has to wait for it.
+
+        Args:
+            track: What the peer agreed to.
+            setup: Role of this end, None without DTLS.
+            rtcp_mux: Whether RTP and RTCP share a port.
+
+        Raises:
+            NegotiationError: The roles leave nobody to start the handshake.
+        """
+        dtls = self.dtls
+        if setup is None or dtls is None or not track.keying.dtls:
+            self._drop_dtls()
+            return True
+        before = dtls.contexts
+        rtcp = None if rtcp_mux else (track.rtcp_address, track.rtcp_port)
+        dtls.start(
+            (setup, track.setup or Setup.PASSIVE),
+            track.fingerprints,
+            (track.address, track.port),
+            rtcp if rtcp is not None and rtcp[1] else None,
+        )
+        # The keys in use stay good until a new association has others.
+        return before is not None and dtls.contexts is before
+
+    async def wait(self) -> None:
+        """Wait until media may flow: at once, or after the DTLS handshake.
+
+        Raises:
+            MediaSecurityError: `DtlsTimeout`, `FingerprintMismatch`, `DtlsHandshakeFailed`.
+        """
+        if self.dtls is not None:
+            await self.dtls.wait()
+
+    def close(self, *, running: bool) -> None:
+        """Say close_notify and free the keys that no running stream has.
+
+        Args:
+            running: Whether a stream was started: it closes the contexts it was given.
+        """
+        if self.dtls is not None:
+            self.dtls.close()
+        if not running:
+            for context in (self.send, self.receive):
+                if context is not None:
+                    context.close()
+
+    def _on_dtls_keys(self) -> None:
+        # A handshake that ends after the peer has changed to SDES keys nothing.
+        if self.dtls is not None and self.dtls.contexts is not None and not self.sdes.in_use:
+            self.send, self.receive = self.dtls.contexts
+            self._on_keys()
+
+    def _drop_dtls(self) -> None:
+        if self.dtls is not None and not self.dtls.established:
+            self.dtls.close()
+            self.dtls = None
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
