@@ -12,11 +12,12 @@ from callmeter.call_bodies import (
     dtmf_of,
     session_description,
 )
-from callmeter.call_record import CallRecord
+from callmeter.call_changes import CallChanges
+from callmeter.call_journal import CallJournal
+from callmeter.call_media_events import watch_media
 from callmeter.errors import (
     AuthenticationFailed,
     CallCancelled,
-    CallFailed,
     CallmeterError,
     CallRejected,
     CallTimedOut,
@@ -28,11 +29,8 @@ from callmeter.errors import (
     NegotiationError,
     NoCommonSuite,
 )
-from callmeter.media import events as media_events
-from callmeter.media.events import EventLog
 from callmeter.metrics.phases import Outcome, Phase
 from callmeter.rtp.telephone_event import DIGITS
-from callmeter.sdp.attributes import Direction
 from callmeter.sip.headers import parse_delta_seconds
 from callmeter.sip.session_events import (
     Answered,
@@ -42,10 +40,6 @@ from callmeter.sip.session_events import (
     Failed,
     InfoReceived,
     Provisional,
-    ReinviteAnswered,
-    ReinviteEstablished,
-    ReinviteFailed,
-    ReinviteReceived,
 )
 
 if TYPE_CHECKING:
@@ -87,15 +81,12 @@ class Call:
         self._call_ids: list[str] = []
         self._endpoint = endpoint
         self._session: InviteSession | None = None
-        self._record = CallRecord(remote)
+        self._journal = CallJournal(remote, lambda: endpoint.stack.now)
+        self._record = self._journal.record
+        self._changes = CallChanges(endpoint, media, self._journal, self._fail_negotiation)
         self._answered = asyncio.Event()
         self._over = asyncio.Event()
         self._error: CallmeterError | None = None
-        self._log: EventLog[call_events.CallEvent] = EventLog(
-            asyncio.get_running_loop().create_future
-        )
-        self._reinvite: asyncio.Future[Response] | None = None
-        self._held_by_peer = False
         self._report: CallReport | None = None
 
     async def __aenter__(self) -> Self:
@@ -186,7 +177,7 @@ class Call:
 
     def events(self) -> AsyncIterator[call_events.CallEvent]:
         """What happened (the last 256 events) and happens, until `events.Ended`."""
-        return self._log.read()
+        return self._journal.read()
 
     def report(self) -> CallReport:
         """What happened, as one picklable value; complete once the call is over."""
@@ -237,9 +228,7 @@ class Call:
         Raises:
             CallRejected: The peer refused the re-INVITE; the call goes on unchanged.
         """
-        await self._reoffer(Direction.SENDONLY)
-        self._record.hold.begin(self._endpoint.stack.now)
-        self._tell(call_events.Held(self._at(), by_peer=False))
+        await self._changes.hold(self.session)
 
     async def resume(self) -> None:
         """Take the peer off hold: a re-INVITE with a=sendrecv.
@@ -247,9 +236,7 @@ class Call:
         Raises:
             CallRejected: The peer refused the re-INVITE; the call goes on unchanged.
         """
-        await self._reoffer(Direction.SENDRECV)
-        self._record.hold.end(self._endpoint.stack.now)
-        self._tell(call_events.Resumed(self._at(), by_peer=False))
+        await self._changes.resume(self.session)
 
     async def send_dtmf(self, digits: str, *, method: str = "rtp", duration_ms: int = 160) -> None:
         """Send DTMF digits and wait until they are sent.
@@ -281,24 +268,6 @@ class Call:
         else:
             raise LocalProtocolError(f"unknown DTMF method {method!r}: 'rtp' or 'info'")
 
-    async def _reoffer(self, direction: Direction) -> None:
-        if not self._answered.is_set() or self.over:
-            raise LocalProtocolError("a re-INVITE needs an answered call")
-        if self._reinvite is not None:
-            raise LocalProtocolError("another re-INVITE is under way in this call")
-        offer = self.media.create_offer(direction)
-        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self._reinvite = answer
-        try:
-            self._run(self.session.reinvite(offer, self._endpoint.stack.now))
-            response = await answer
-        except BaseException:
-            self.media.rollback()
-            raise
-        finally:
-            self._reinvite = None
-        self.media.accept_answer(session_description(response))
-
     # what the core tells
 
     def on_event(self, event: object, now: float) -> None:
@@ -316,20 +285,12 @@ class Call:
                 self._finish(
                     now, "cancelled", CallCancelled("the caller gave up"), Outcome.CALL_FAILED
                 )
-            case ReinviteReceived(session, request):
-                self._on_reinvite(session, request, now)
-            case ReinviteEstablished(_, ack):
-                self._on_reinvite_established(ack)
-            case ReinviteAnswered(_, response):
-                if self._reinvite is not None and not self._reinvite.done():
-                    self._reinvite.set_result(response)
-            case ReinviteFailed(_, status, reason):
-                if self._reinvite is not None and not self._reinvite.done():
-                    self._reinvite.set_exception(CallRejected(status, reason))
             case InfoReceived(session, key, request):
                 self._on_info(session, key, request, now)
             case Ended(_, cause):
                 self._on_ended(cause, now)
+            case _:
+                self._changes.on_event(event, now)
 
     def _on_provisional(self, response: Response, now: float) -> None:
         times = self._record.times
@@ -385,7 +346,8 @@ class Call:
         self._note_tls()
         self._answered.set()
         self._tell(call_events.Answered(self._at(now), status))
-        self._endpoint.stack.start_task(self._watch_media())
+        if self.media.stream is not None:
+            self._endpoint.stack.start_task(watch_media(self.media.stream, self._journal))
 
     def _fail_negotiation(self, error: CallmeterError) -> None:
         # The INVITE is answered, so a BYE ends the call (RFC 3261 section 13.2.2.4).
@@ -443,44 +405,6 @@ class Call:
         retry_after = None if header is None else parse_delta_seconds(header)
         return CallRejected(status, reason, retry_after=retry_after)
 
-    def _on_reinvite(self, session: InviteSession, request: Request, now: float) -> None:
-        was_held = self.media.on_hold
-        try:
-            if request.body:
-                answer = self.media.accept_offer(session_description(request))
-            else:
-                answer = self.media.create_offer()
-        except BAD_DESCRIPTION:
-            self._run(session.reject_reinvite(488, now))
-            return
-        self._run(session.accept_reinvite(answer, now))
-        if request.body:
-            self._note_hold(was_held, now)
-
-    def _on_reinvite_established(self, ack: Request | None) -> None:
-        if not self.media.offering:
-            return
-        # Our 2xx held the offer, so the ACK has the answer (RFC 3261 section 14.2).
-        was_held = self.media.on_hold
-        try:
-            self.media.accept_answer(b"" if ack is None else session_description(ack))
-        except BAD_DESCRIPTION as error:
-            self.media.rollback()
-            self._fail_negotiation(error)
-            return
-        self._note_hold(was_held, self._endpoint.stack.now)
-
-    def _note_hold(self, was_held: bool, now: float) -> None:  # noqa: FBT001
-        held = self.media.on_hold
-        if held and not was_held:
-            self._held_by_peer = True
-            self._record.hold.begin(now)
-            self._tell(call_events.Held(self._at(now), by_peer=True))
-        elif was_held and not held:
-            self._held_by_peer = False
-            self._record.hold.end(now)
-            self._tell(call_events.Resumed(self._at(now), by_peer=True))
-
     def _on_info(self, session: InviteSession, key: Key, request: Request, now: float) -> None:
         self._run(session.answer(key, 200, now))
         content = str(request.content_type or "")
@@ -530,13 +454,12 @@ class Call:
         self._record.finish(now, self._error, outcome, warned=warned)
         if self._session is not None:
             self._endpoint.forget(self._session)
-        if self._reinvite is not None and not self._reinvite.done():
-            self._reinvite.set_exception(CallFailed("the call ended"))
+        self._changes.end()
         self._over.set()
         self._answered.set()
         self._report = self._make_report(now)
         self._tell(call_events.Ended(self._at(now), cause))
-        self._log.close()
+        self._journal.close()
 
     def _note_tls(self) -> None:
         self._record.tls = self._record.tls or self._endpoint.stack.tls_of_dialog(self.call_id)
@@ -545,51 +468,11 @@ class Call:
         error.report = self.report()
         return error
 
-    async def _watch_media(self) -> None:
-        """Turn the edges of the packet lane into events of the call."""
-        stream = self.media.stream
-        if stream is None:
-            return
-        async for event in stream.events():
-            self._on_media(event)
-
-    def _on_media(self, event: object) -> None:
-        match event:
-            case media_events.FirstPacket():
-                self._record.times.first_rtp_at = self._record.times.first_rtp_at or event.at
-                self._tell(call_events.MediaStarted(self._at(event.at), _address(event.source)))
-            case media_events.SourceChanged():
-                self._tell(
-                    call_events.MediaSourceChanged(self._at(event.at), _address(event.source))
-                )
-            case media_events.SsrcChanged():
-                self._tell(call_events.MediaSourceChanged(self._at(event.at), ssrc=event.ssrc))
-            case media_events.Silent():
-                self._tell(call_events.MediaSilent(self._at(), event.seconds))
-            case media_events.AuthenticationFailing():
-                self._tell(
-                    call_events.MediaUnreadable(self._at(), event.count, event.looks_like_plain_rtp)
-                )
-            case media_events.DigitReceived():
-                self._tell(
-                    call_events.DtmfReceived(
-                        self._at(event.at), event.digit, round(event.duration_ms), "rtp"
-                    )
-                )
-
     def _tell(self, event: call_events.CallEvent) -> None:
-        self._log.append(event)
+        self._journal.tell(event)
 
     def _at(self, now: float | None = None) -> float:
-        begun = self._record.times.invite_sent_at
-        if begun is None:
-            return 0.0
-        return (self._endpoint.stack.now if now is None else now) - begun
+        return self._journal.at(now)
 
     def _run(self, effects: Iterable[object]) -> None:
         self._endpoint.stack.run(self._endpoint, effects)
-
-
-def _address(source: tuple[str, int]) -> str:
-    host, port = source
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

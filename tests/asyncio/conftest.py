@@ -21,6 +21,7 @@ from callmeter.config import (
     Transport,
 )
 from callmeter.endpoint import Endpoint
+from callmeter.sip.message import Request
 from callmeter.sip.parser import parse_message
 from callmeter.sip.uri import parse_uri
 from callmeter.stack import Stack
@@ -189,3 +190,114 @@ def resolves(stack, monkeypatch):
         monkeypatch.setattr(on.transport, "known", numeric)
 
     return arrange
+
+
+# a phone that is a script
+
+
+class Phone:
+    """A phone that says what the test tells it to."""
+
+    def __init__(self, bound, media_port):
+        self._socket = bound
+        self._host_port = f"{LOOPBACK}:{bound.getsockname()[1]}"
+        self.uri = f"sip:phone@{self._host_port}"
+        self._media_port = media_port
+        self._peer = None
+        self.invite = None
+        self._cseq = 10
+
+    async def receive(self):
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(PATIENCE):
+            data, self._peer = await loop.sock_recvfrom(self._socket, 65_535)
+        return parse_message(data)
+
+    async def expect(self, method):
+        while True:
+            message = await self.receive()
+            if isinstance(message, Request) and message.method == method:
+                return message
+
+    async def response(self, method):
+        while True:
+            message = await self.receive()
+            if not isinstance(message, Request) and message.cseq.method == method:
+                return message
+
+    def sdp(self, *lines, version=1, host=LOOPBACK, profile="RTP/AVP"):
+        tail = "".join(f"{line}\r\n" for line in lines)
+        return (
+            f"v=0\r\no=- 1 {version} IN IP4 {LOOPBACK}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n"
+            f"m=audio {self._media_port} {profile} 0 101\r\n"
+            f"a=rtpmap:101 telephone-event/8000\r\n{tail}"
+        ).encode()
+
+    def answer(self, request, status=200, body=None, *, kind="application/sdp", reason=None):
+        headers = [("Contact", f"<{self.uri}>")]
+        if body:
+            headers.append(("Content-Type", kind))
+        response = request.create_response(
+            status, reason, to_tag="phone", headers=headers, body=body or b""
+        )
+        self._socket.sendto(response.to_bytes(), self._peer)
+
+    async def take(self, body=None, **how):
+        """Answer the call that comes."""
+        self.invite = await self.expect("INVITE")
+        self.answer(self.invite, 200, body or self.sdp(), **how)
+        return self.invite
+
+    def request(self, method, body=b"", *, kind="application/sdp", cseq=None):
+        invite = self.invite
+        self._cseq += 1
+        number = self._cseq if cseq is None else cseq
+        tagged = f"{invite.to};tag=phone"
+        headers = [
+            ("Via", f"SIP/2.0/UDP {self._host_port};branch=z9hG4bK{method}{self._cseq};rport"),
+            ("From", tagged),
+            ("To", str(invite.from_)),
+            ("Call-ID", invite.call_id),
+            ("CSeq", f"{number} {method}"),
+            ("Max-Forwards", "70"),
+            ("Contact", f"<{self.uri}>"),
+        ]
+        if body:
+            headers.append(("Content-Type", kind))
+        request = Request(method, invite.contacts[0].uri, headers, body)
+        self._socket.sendto(request.to_bytes(), self._peer)
+        return number
+
+    async def hang_up(self, call):
+        """Let `call` end, and see its BYE."""
+        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+            tasks.create_task(call.bye())
+            self.answer(await self.expect("BYE"))
+        assert call.over
+
+
+@pytest.fixture
+def phone(silent_port):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
+        bound.bind((LOOPBACK, 0))
+        bound.settimeout(0)
+        yield Phone(bound, silent_port)
+
+
+@pytest.fixture
+async def alice(make_endpoint):
+    return await make_endpoint("alice")
+
+
+@pytest.fixture
+def begin(phone):
+    """Call the phone, which answers."""
+
+    async def answered(endpoint, body=None):
+        call = await endpoint.invite(phone.uri)
+        await phone.take(body)
+        await call.answered(PATIENCE)
+        await phone.expect("ACK")
+        return call
+
+    return answered

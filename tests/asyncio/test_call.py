@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 
 import pytest
 
@@ -23,114 +22,6 @@ from callmeter.sip.parser import parse_message
 LOOPBACK = "127.0.0.1"
 PATIENCE = 20
 SECURE = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED))
-
-
-class Phone:
-    """A phone that says what the test tells it to."""
-
-    def __init__(self, bound, media_port):
-        self._socket = bound
-        self._host_port = f"{LOOPBACK}:{bound.getsockname()[1]}"
-        self.uri = f"sip:phone@{self._host_port}"
-        self._media_port = media_port
-        self._peer = None
-        self.invite = None
-        self._cseq = 10
-
-    async def receive(self):
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(PATIENCE):
-            data, self._peer = await loop.sock_recvfrom(self._socket, 65_535)
-        return parse_message(data)
-
-    async def expect(self, method):
-        while True:
-            message = await self.receive()
-            if isinstance(message, Request) and message.method == method:
-                return message
-
-    async def response(self, method):
-        while True:
-            message = await self.receive()
-            if not isinstance(message, Request) and message.cseq.method == method:
-                return message
-
-    def sdp(self, *lines, version=1, host=LOOPBACK, profile="RTP/AVP"):
-        tail = "".join(f"{line}\r\n" for line in lines)
-        return (
-            f"v=0\r\no=- 1 {version} IN IP4 {LOOPBACK}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n"
-            f"m=audio {self._media_port} {profile} 0 101\r\n"
-            f"a=rtpmap:101 telephone-event/8000\r\n{tail}"
-        ).encode()
-
-    def answer(self, request, status=200, body=None, *, kind="application/sdp", reason=None):
-        headers = [("Contact", f"<{self.uri}>")]
-        if body:
-            headers.append(("Content-Type", kind))
-        response = request.create_response(
-            status, reason, to_tag="phone", headers=headers, body=body or b""
-        )
-        self._socket.sendto(response.to_bytes(), self._peer)
-
-    async def take(self, body=None, **how):
-        """Answer the call that comes."""
-        self.invite = await self.expect("INVITE")
-        self.answer(self.invite, 200, body or self.sdp(), **how)
-        return self.invite
-
-    def request(self, method, body=b"", *, kind="application/sdp", cseq=None):
-        invite = self.invite
-        self._cseq += 1
-        number = self._cseq if cseq is None else cseq
-        tagged = f"{invite.to};tag=phone"
-        headers = [
-            ("Via", f"SIP/2.0/UDP {self._host_port};branch=z9hG4bK{method}{self._cseq};rport"),
-            ("From", tagged),
-            ("To", str(invite.from_)),
-            ("Call-ID", invite.call_id),
-            ("CSeq", f"{number} {method}"),
-            ("Max-Forwards", "70"),
-            ("Contact", f"<{self.uri}>"),
-        ]
-        if body:
-            headers.append(("Content-Type", kind))
-        request = Request(method, invite.contacts[0].uri, headers, body)
-        self._socket.sendto(request.to_bytes(), self._peer)
-        return number
-
-
-@pytest.fixture
-def phone(silent_port):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
-        bound.bind((LOOPBACK, 0))
-        bound.settimeout(0)
-        yield Phone(bound, silent_port)
-
-
-@pytest.fixture
-async def alice(make_endpoint):
-    return await make_endpoint("alice")
-
-
-@pytest.fixture
-def begin(phone):
-    """Call the phone, which answers."""
-
-    async def answered(endpoint, body=None):
-        call = await endpoint.invite(phone.uri)
-        await phone.take(body)
-        await call.answered(PATIENCE)
-        await phone.expect("ACK")
-        return call
-
-    return answered
-
-
-async def finish(call, phone):
-    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
-        tasks.create_task(call.bye())
-        phone.answer(await phone.expect("BYE"))
-    assert call.over
 
 
 async def kinds(call):
@@ -166,7 +57,7 @@ async def test_an_answer_in_a_multipart_body_is_found(alice, phone):
     await call.answered(PATIENCE)
     assert call.media.codec == "PCMU"
     await phone.expect("ACK")
-    await finish(call, phone)
+    await phone.hang_up(call)
 
 
 async def test_early_media_and_ringing_are_told_apart(alice, phone):
@@ -194,134 +85,6 @@ async def test_the_time_to_call_again_is_kept(alice, phone):
     assert caught.value.retry_after == 30
 
 
-# re-INVITEs of the peer
-
-
-async def test_a_hold_of_the_peer_is_noted_and_its_end_too(alice, phone, begin):
-    call = await begin(alice)
-    for line, direction in (("a=sendonly", "recvonly"), ("a=sendrecv", "sendrecv")):
-        number = phone.request("INVITE", phone.sdp(line, version=phone._cseq))
-        response = await phone.response("INVITE")
-        assert response.status == 200
-        phone.request("ACK", cseq=number)
-        assert call.media.direction == direction
-    await finish(call, phone)
-    assert [e for e in await kinds(call) if e in {"Held", "Resumed"}] == ["Held", "Resumed"]
-    assert call.report().to_dict()["counters"]["hold_count"] == 1
-
-
-async def test_a_re_invite_without_offer_gets_one_and_its_ack_has_the_answer(
-    alice, phone, begin, until
-):
-    call = await begin(alice)
-    number = phone.request("INVITE")
-    response = await phone.response("INVITE")
-    assert response.status == 200
-    assert b"m=audio" in response.body
-    phone.request("ACK", phone.sdp("a=sendonly", version=2), cseq=number)
-    await until(lambda: call.media.direction == "recvonly")
-    await finish(call, phone)
-    assert "Held" in await kinds(call)
-
-
-@pytest.mark.parametrize("body", [b"", b"v=1\r\n"], ids=["nothing", "nonsense"])
-async def test_a_re_invite_without_offer_and_without_answer_ends_the_call(
-    alice, phone, begin, body
-):
-    call = await begin(alice)
-    number = phone.request("INVITE")
-    assert (await phone.response("INVITE")).status == 200
-    phone.request("ACK", body, cseq=number)
-    phone.answer(await phone.expect("BYE"))
-    async with asyncio.timeout(PATIENCE):
-        await call.ended()
-    assert call.report().to_dict()["outcome"] == "NEGOTIATION_FAILED"
-
-
-async def test_an_ack_that_brings_what_nobody_asked_for_changes_nothing(alice, phone, begin):
-    call = await begin(alice)
-    number = phone.request("INVITE", phone.sdp(version=2))
-    assert (await phone.response("INVITE")).status == 200
-    phone.request("ACK", phone.sdp("a=inactive", version=3), cseq=number)
-    phone.request("INFO", b"x", kind="text/plain")
-    assert (await phone.response("INFO")).status == 200
-    assert call.media.direction == "sendrecv"
-    await finish(call, phone)
-
-
-@pytest.mark.parametrize("host", [None, "phone.example"], ids=["no sdp", "a name"])
-async def test_a_re_invite_that_cannot_be_taken_is_refused_and_the_call_goes_on(
-    alice, phone, begin, host
-):
-    call = await begin(alice)
-    number = phone.request("INVITE", phone.sdp(host=host, version=2) if host else b"v=1\r\n")
-    assert (await phone.response("INVITE")).status == 488
-    phone.request("ACK", cseq=number)
-    number = phone.request("INVITE", phone.sdp(version=3))
-    assert (await phone.response("INVITE")).status == 200
-    phone.request("ACK", cseq=number)
-    await finish(call, phone)
-    assert call.report().to_dict()["outcome"] == "SUCCESS"
-
-
-# re-INVITEs of ours
-
-
-async def test_a_hold_that_is_refused_changes_nothing(alice, phone, begin):
-    call = await begin(alice)
-    holding = asyncio.get_running_loop().create_task(call.hold())
-    phone.answer(await phone.expect("INVITE"), 403)
-    with pytest.raises(CallRejected, match="403"):
-        await holding
-    assert call.media.direction == "sendrecv"
-    assert call.report().to_dict()["counters"]["hold_count"] == 0
-    number = phone.request("INVITE", phone.sdp(version=2))
-    response = await phone.response("INVITE")
-    assert b"a=sendonly" not in response.body
-    phone.request("ACK", cseq=number)
-    await finish(call, phone)
-
-
-async def test_two_re_invites_at_once_are_refused_and_the_first_goes_on(alice, phone, begin):
-    call = await begin(alice)
-    holding = asyncio.get_running_loop().create_task(call.hold())
-    reinvite = await phone.expect("INVITE")
-    with pytest.raises(LocalProtocolError, match="under way"):
-        await call.resume()
-    phone.answer(reinvite, 200, phone.sdp("a=recvonly", version=2))
-    async with asyncio.timeout(PATIENCE):
-        await holding
-    assert call.media.direction == "sendonly"
-    await finish(call, phone)
-
-
-async def test_a_hold_whose_answer_is_nonsense_is_an_error_and_can_be_tried_again(
-    alice, phone, begin
-):
-    call = await begin(alice)
-    for body, works in ((b"v=1\r\n", False), (phone.sdp("a=recvonly", version=2), True)):
-        holding = asyncio.get_running_loop().create_task(call.hold())
-        phone.answer(await phone.expect("INVITE"), 200, body)
-        await phone.expect("ACK")
-        async with asyncio.timeout(PATIENCE):
-            await asyncio.wait([holding])
-        assert (holding.exception() is None) is works
-    assert call.media.direction == "sendonly"
-    await finish(call, phone)
-
-
-async def test_the_end_of_the_call_ends_a_re_invite_under_way(alice, phone, begin):
-    call = await begin(alice)
-    holding = asyncio.get_running_loop().create_task(call.hold())
-    await phone.expect("INVITE")
-    phone.request("BYE")
-    with pytest.raises(CallFailed):
-        async with asyncio.timeout(PATIENCE):
-            await holding
-    async with asyncio.timeout(PATIENCE):
-        await call.ended()
-
-
 # INFO and DTMF
 
 
@@ -330,7 +93,7 @@ async def test_an_info_is_answered_and_told(alice, phone, begin):
     for body, kind in ((b"Signal=5\r\n", "application/dtmf-relay"), (b"hi", "text/plain")):
         phone.request("INFO", body, kind=kind)
         assert (await phone.response("INFO")).status == 200
-    await finish(call, phone)
+    await phone.hang_up(call)
     happened = [event async for event in call.events()]
     assert [e.digit for e in happened if isinstance(e, events.DtmfReceived)] == ["5"]
     (info,) = [e for e in happened if isinstance(e, events.InfoReceived)]
@@ -345,7 +108,7 @@ async def test_what_is_no_digit_is_refused_before_anything_is_sent(alice, phone,
     with pytest.raises(LocalProtocolError, match="'rtp' or 'info'"):
         await call.send_dtmf("1", method="smoke")
     assert len(alice.messages.requests("INFO")) == 0
-    await finish(call, phone)
+    await phone.hang_up(call)
 
 
 # out of season

@@ -1,0 +1,51 @@
+"""The edges of the packet lane as events of a call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callmeter import events as call_events
+from callmeter.media import events as media_events
+
+if TYPE_CHECKING:
+    from callmeter.call_journal import CallJournal
+    from callmeter.media.stream import MediaStream
+
+__all__ = ["watch_media"]
+
+
+async def watch_media(stream: MediaStream, journal: CallJournal) -> None:
+    """Tell what happens to a stream until it is stopped."""
+    async for event in stream.events():
+        _tell(event, journal)
+
+
+def _tell(event: object, journal: CallJournal) -> None:
+    match event:
+        case media_events.FirstPacket():
+            times = journal.record.times
+            times.first_rtp_at = times.first_rtp_at or event.at
+            journal.tell(call_events.MediaStarted(journal.at(event.at), _address(event.source)))
+        case media_events.SourceChanged():
+            journal.tell(
+                call_events.MediaSourceChanged(journal.at(event.at), _address(event.source))
+            )
+        case media_events.SsrcChanged():
+            journal.tell(call_events.MediaSourceChanged(journal.at(event.at), ssrc=event.ssrc))
+        case media_events.Silent():
+            journal.tell(call_events.MediaSilent(journal.at(), event.seconds))
+        case media_events.AuthenticationFailing():
+            journal.tell(
+                call_events.MediaUnreadable(journal.at(), event.count, event.looks_like_plain_rtp)
+            )
+        case media_events.DigitReceived():
+            journal.tell(
+                call_events.DtmfReceived(
+                    journal.at(event.at), event.digit, round(event.duration_ms), "rtp"
+                )
+            )
+
+
+def _address(source: tuple[str, int]) -> str:
+    host, port = source
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
