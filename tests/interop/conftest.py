@@ -2,6 +2,8 @@
 
 A test names what it needs: `@pytest.mark.interop("kamailio", "sipp")`. What is missing makes it
 skipped, and a section at the end of the run names it; with CI=true it fails.
+
+`--interop-matrix FILE` writes what was shown with which peer as JSON.
 """
 
 from __future__ import annotations
@@ -24,9 +26,12 @@ from callmeter import (
     Transport,
 )
 from peers.baresip import Baresip
+from peers.conversation import Expectation
 from peers.kamailio import DOMAIN, PASSWORD, Kamailio
 from peers.linphone import Linphone
+from peers.matrix import PROPERTY, Matrix
 from peers.program import HOST, Program
+from peers.rtpengine import Rtpengine
 from peers.sipp import Sipp
 from peers.tshark import Capture, cannot_capture
 
@@ -45,6 +50,7 @@ EXECUTABLES = {
     "kamailio": ("kamailio",),
     "knot": ("knotd",),
     "linphone": ("linphonec", "linphonecsh"),
+    "rtpengine": ("rtpengine",),
     "sipp": ("sipp",),
     "tshark": ("tshark", "dumpcap"),
 }
@@ -52,8 +58,15 @@ STARTED = pytest.StashKey[list[Program]]()
 NOT_RUN = pytest.StashKey[list[tuple[str, str]]]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--interop-matrix", metavar="FILE", help="write the interop matrix as JSON")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[NOT_RUN] = []
+    file = config.getoption("--interop-matrix")
+    if file and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Matrix(file))
 
 
 def lacking(peers: tuple[str, ...]) -> str:
@@ -113,6 +126,18 @@ def run(request: pytest.FixtureRequest) -> Iterator[Callable[[P], P]]:
 
 
 @pytest.fixture
+def expect(request: pytest.FixtureRequest) -> Callable[..., Expectation]:
+    """A row of the interop matrix: `expect(peer="baresip", role="callee", keying="sdes", ...)`."""
+
+    def build(**what: object) -> Expectation:
+        expectation = Expectation(**what)
+        request.node.user_properties.append((PROPERTY, expectation.row()))
+        return expectation
+
+    return build
+
+
+@pytest.fixture
 def kamailio(run: Callable, tmp_path: Path) -> Callable[..., Kamailio]:
     """Start a kamailio: `kamailio(digest="SHA-256")`."""
     return lambda **options: run(Kamailio(tmp_path / "kamailio", **options))
@@ -130,6 +155,12 @@ def baresip(run: Callable, tmp_path: Path) -> Callable[..., Baresip]:
 def linphone(run: Callable, tmp_path: Path) -> Callable[..., Linphone]:
     """Start a linphone: `linphone(certificates=certificates)`."""
     return lambda **options: run(Linphone(tmp_path / "linphone", **options))
+
+
+@pytest.fixture
+def rtpengine(run: Callable, tmp_path: Path) -> Callable[..., Rtpengine]:
+    """Start an rtpengine: `proxy = kamailio(rtpengine=rtpengine().address)`."""
+    return lambda: run(Rtpengine(tmp_path / "rtpengine"))
 
 
 @pytest.fixture

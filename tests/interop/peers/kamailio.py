@@ -47,6 +47,7 @@ loadmodule "auth.so"
 loadmodule "htable.so"
 loadmodule "nathelper.so"
 $tls_module
+$media_module
 
 modparam("jsonrpcs", "transport", 4)
 modparam("jsonrpcs", "dgram_socket", "$folder/rpc")
@@ -102,6 +103,7 @@ request_route {
         sl_send_reply("404", "Not Found");
         exit;
     }
+    route(MEDIA);
     t_on_reply("ANSWER");
     if (!t_relay()) { sl_reply_error(); }
     exit;
@@ -119,6 +121,7 @@ route[WEB_SOCKET] {
 
 onreply_route[ANSWER] {
     if ($$proto =~ "^wss?$$") { add_contact_alias(); }
+    route(MEDIA_ANSWER);
 }
 
 route[IN_DIALOG] {
@@ -126,6 +129,7 @@ route[IN_DIALOG] {
         if (!isdsturiset()) { handle_ruri_alias(); }
         t_on_reply("ANSWER");
         if (is_method("INVITE|SUBSCRIBE|NOTIFY|REFER")) { record_route(); }
+        route(MEDIA);
         t_relay();
         exit;
     }
@@ -163,6 +167,7 @@ route[CALLER] {
     consume_credentials();
 }
 $web_socket
+$media_routes
 """)
 
 # Listener: its certificate, and what it asks of the client.
@@ -203,6 +208,45 @@ event_route[xhttp:request] {
 }
 """
 
+# Media goes through rtpengine where the INVITE asks for it: `X-Media: dtls` has the callee offered
+# DTLS-SRTP, whatever the caller has. Later offers of the dialog keep to what was agreed.
+MEDIA_MODULE = Template("""\
+loadmodule "rtpengine.so"
+modparam("rtpengine", "rtpengine_sock", "udp:$address")
+""")
+NO_MEDIA = """
+route[MEDIA] { return; }
+route[MEDIA_ANSWER] { return; }
+"""
+MEDIA_OFFERS = {
+    "plain": "RTP/AVP rtcp-mux-demux",
+    "sdes": "RTP/SAVP rtcp-mux-demux DTLS=off SDES-pad",
+    "sdes-unpadded": "RTP/SAVP rtcp-mux-demux DTLS=off",
+    "dtls": "UDP/TLS/RTP/SAVP rtcp-mux-offer SDES-off",
+    "dual": "RTP/SAVP rtcp-mux-offer",
+}
+MEDIA_FLAGS = "replace-origin replace-session-connection ICE=remove"
+MEDIA_ROUTES = Template("""
+route[MEDIA] {
+    if (is_method("INVITE") && !has_totag() && is_present_hf("X-Media")) {
+        add_rr_param(";media=on");
+        setflag(1);
+    } else if (has_totag() && check_route_param("media=on")) {
+        setflag(1);
+    }
+    if (!isflagset(1)) { return; }
+    if (is_method("BYE")) { rtpengine_delete(); }
+    if (!has_body("application/sdp")) { return; }
+    $$var(media) = "$flags";
+$offers
+    rtpengine_manage("$$var(media)");
+}
+
+route[MEDIA_ANSWER] {
+    if (isflagset(1) && has_body("application/sdp")) { rtpengine_manage("$flags"); }
+}
+""")
+
 
 class Kamailio(Program):
     """A running kamailio; users of `USERS` with `PASSWORD` in the realm `DOMAIN`.
@@ -214,6 +258,9 @@ class Kamailio(Program):
     With certificates it listens for TLS too, on one port for each of `TLS_LISTENERS`: `good`,
     `mutual` (wants a client certificate), `tls12` (no TLS 1.3), and the ones that must fail:
     `expired`, `wrong-name`, `untrusted`; and for WSS and WS.
+
+    With the address of an rtpengine it has it change the media of calls whose INVITE has a header
+    `X-Media`, one of `MEDIA_OFFERS`: what the callee is offered.
 
     Attributes:
         transports: Those of `TRANSPORTS` it listens on from its next start.
@@ -230,8 +277,10 @@ class Kamailio(Program):
         certificates: Certificates | None = None,
         host: str = HOST,
         transports: tuple[str, ...] = TRANSPORTS,
+        rtpengine: str | None = None,
     ) -> None:
         super().__init__(folder)
+        self.rtpengine = rtpengine
         self.host = f"[{host}]" if ":" in host else host
         self.transports = transports
         self.digest = digest
@@ -289,6 +338,19 @@ class Kamailio(Program):
         )
         (self.folder / "tls.cfg").write_text(text, encoding="utf-8")
 
+    def _media(self) -> dict[str, str]:
+        """The parts of the configuration that send media through rtpengine."""
+        if self.rtpengine is None:
+            return {"media_module": "", "media_routes": NO_MEDIA}
+        offers = "\n".join(
+            f'    if ($hdr(X-Media) == "{name}") {{ $var(media) = "{MEDIA_FLAGS} {flags}"; }}'
+            for name, flags in MEDIA_OFFERS.items()
+        )
+        return {
+            "media_module": MEDIA_MODULE.substitute(address=self.rtpengine),
+            "media_routes": MEDIA_ROUTES.substitute(flags=MEDIA_FLAGS, offers=offers),
+        }
+
     def start(self) -> None:
         modules = next(Path("/usr/lib").glob("*/kamailio/modules/tm.so")).parent
         lines = (f'    $sht(passwords=>{user}) = "{PASSWORD}";' for user in USERS)
@@ -310,6 +372,7 @@ class Kamailio(Program):
                 digest=self.digest,
                 nonce_expire=self.nonce_expire,
                 passwords="\n".join(lines),
+                **self._media(),
             ),
             encoding="utf-8",
         )
