@@ -22,6 +22,7 @@ FULLY_COVERED = ("sip", "sdp", "rtp", "srtp")
 COVERED_FLOOR = 90
 
 VIRTUAL_TIME_TESTS = ("tests/unit", "tests/rfc", "tests/scenario")
+HARDENING = ("tests/scenario/test_dtls.py", "tests/asyncio/media_security")
 OWN_TESTS = (*VIRTUAL_TIME_TESTS, "tests/fuzz", "tests/asyncio")
 
 nox.options.default_venv_backend = "venv"
@@ -223,4 +224,15 @@ def soak(session: nox.Session) -> None:
     _install(session, *_group("tests"))
     session.env["CALLMETER_LONG"] = "1"
     _pytest(session, "tests/fuzz", *session.posargs)
-    _pytest(session, "-m", "slow", "tests/asyncio", *session.posargs)
+    _pytest(session, "-m", "slow", "tests/scenario", "tests/asyncio", *session.posargs)
+
+
+@nox.session(default=False)
+def hardening(session: nox.Session) -> None:
+    """Media security at full length, each test with its figure: matrices, loss, hostile peers.
+
+    `nox -s hardening -- tests/scenario/test_dtls.py` runs a part.
+    """
+    _install(session, *_group("tests"))
+    session.env["CALLMETER_LONG"] = "1"
+    _pytest(session, "-s", *(session.posargs or HARDENING))
