@@ -30,6 +30,7 @@ from callmeter.sdp.description import (
     Origin,
     SessionDescription,
 )
+from callmeter.sdp.ice import Candidate, IceDescription, host_candidate
 from callmeter.sdp.offer_answer import (
     NegotiationState,
     OfferAnswer,
@@ -45,11 +46,13 @@ __all__ = [
     "ENCODINGS",
     "STATIC_PAYLOAD_TYPES",
     "Attribute",
+    "Candidate",
     "Connection",
     "CryptoAttribute",
     "Direction",
     "Fingerprint",
     "Fmtp",
+    "IceDescription",
     "Keying",
     "Line",
     "MediaDescription",
@@ -72,6 +75,7 @@ __all__ = [
     "answer_direction",
     "find_format",
     "formats_for",
+    "host_candidate",
     "parse_description",
     "parse_profile",
     "profile_for",

@@ -22,6 +22,7 @@ from callmeter.sdp.attributes import (
 )
 from callmeter.sdp.codecs import STATIC_PAYLOAD_TYPES, PayloadFormat, payload_formats
 from callmeter.sdp.grammar import words
+from callmeter.sdp.ice import IceDescription, read_ice
 from callmeter.sdp.parser import packet_time
 from callmeter.sdp.profiles import Keying, RtpProfile, parse_profile
 
@@ -72,6 +73,7 @@ class RemoteTrack:
         mid: Its identification tag (RFC 5888), or None.
         bundle: Tags of the BUNDLE group it belongs to (RFC 9143).
         ice: It speaks ICE (RFC 8839), so address and port may be placeholders.
+        ice_description: Its credentials and candidates, None without usable credentials.
         notes: What was tolerated, dropped or corrected, in words; no key material.
     """
 
@@ -100,6 +102,7 @@ class RemoteTrack:
     mid: str | None = None
     bundle: tuple[str, ...] = ()
     ice: bool = False
+    ice_description: IceDescription | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -187,6 +190,7 @@ def read_track(
         rtcp_mux=media.has_attribute("rtcp-mux"),
         direction=_direction(description, media, notes),
         ice=any(part.attributes_named(*_ICE_ATTRIBUTES) for part in (media, description)),
+        ice_description=read_ice(description, media, notes),
     )
     track = _with_addresses(track, description, media, notes)
     if track.keys_missing:
