@@ -11,7 +11,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
 from callmeter.errors import LocalProtocolError
-from callmeter.sip.capabilities import capability_headers
 from callmeter.sip.dialog import DialogState
 from callmeter.sip.session_events import (
     Cancelled,
@@ -190,7 +189,7 @@ class DialogUsage(Usage):
                 self._infos[key] = request
                 return [InfoReceived(self._session, key, request)]
             case _:
-                return [self._reply(key, request, 200, headers=capability_headers())]
+                return [self._reply(key, request, 200, headers=self._agent.capabilities.lines)]
 
     def on_response(self, sent: ClientRequest, response: Response, now: float) -> list[Effect]:
         """A response to a request of this session."""

@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from callmeter.sip.capabilities import ALLOW_HEADER
 from callmeter.sip.client_requests import ClientRequests
 from callmeter.sip.dialog import MAX_FORWARDS, routed_request, tagged
 from callmeter.sip.headers import CSeq, NameAddr
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from callmeter.config import TimerConfig
+    from callmeter.sip.capabilities import Capabilities
     from callmeter.sip.identity import Identity
     from callmeter.sip.invite_session import InviteSession
     from callmeter.sip.session_events import Effect
@@ -46,6 +46,7 @@ class Agent:
     Attributes:
         timers: RFC 3261 timer values.
         entropy: `entropy(n)` gives n octets nobody can guess.
+        capabilities: Methods and extensions that are served.
         requests: Requests under way.
         deadlines: When a usage wants to be called.
         sessions: Live invite sessions, by Call-ID and local tag.
@@ -53,13 +54,26 @@ class Agent:
             their answer's ACK.
     """
 
-    __slots__ = ("deadlines", "entropy", "requests", "served", "sessions", "timers")
+    __slots__ = (
+        "capabilities",
+        "deadlines",
+        "entropy",
+        "requests",
+        "served",
+        "sessions",
+        "timers",
+    )
 
     def __init__(
-        self, identity: Identity, timers: TimerConfig, entropy: Callable[[int], bytes]
+        self,
+        identity: Identity,
+        timers: TimerConfig,
+        entropy: Callable[[int], bytes],
+        capabilities: Capabilities,
     ) -> None:
         self.timers = timers
         self.entropy = entropy
+        self.capabilities = capabilities
         self.requests = ClientRequests(identity, entropy)
         self.deadlines: Deadlines[Usage] = Deadlines()
         self.sessions: dict[tuple[str, str], InviteSession] = {}
@@ -117,7 +131,7 @@ class Agent:
             message.headers.add("User-Agent" if message.is_request else "Server", name)
         if contact:
             message.headers.add("Contact", NameAddr(self.identity.contact))
-            message.headers.add(*ALLOW_HEADER)
+            message.headers.extend(self.capabilities.contact_lines)
         for line in headers:
             message.headers.add(*line)
         if body:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from callmeter.errors import LocalProtocolError
-from callmeter.sip.capabilities import ACCEPT, capability_headers, inspect
+from callmeter.sip.capabilities import ACCEPT, Capabilities
 from callmeter.sip.client_requests import PlainRequestUser, retry_after
 from callmeter.sip.client_session import ClientInviteSession
 from callmeter.sip.headers import CSeq, NameAddr
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from callmeter.sip.usage import HeaderLines
 
 __all__ = [
+    "Capabilities",
     "ClientInviteSession",
     "Identity",
     "InviteSession",
@@ -56,6 +57,7 @@ class UserAgentCore:
         timers: RFC 3261 timer values.
         entropy: `entropy(n)` gives n octets nobody can guess.
         dialog_limit: Live sessions; an INVITE beyond gets a 503.
+        capabilities: Methods and extensions that are served; those of RFC 3261 by default.
     """
 
     __slots__ = ("_agent", "_plain", "dialog_limit")
@@ -67,8 +69,9 @@ class UserAgentCore:
         entropy: Callable[[int], bytes],
         *,
         dialog_limit: int = 5000,
+        capabilities: Capabilities | None = None,
     ) -> None:
-        self._agent = Agent(identity, timers, entropy)
+        self._agent = Agent(identity, timers, entropy, capabilities or Capabilities())
         self._plain = PlainRequestUser()
         self.dialog_limit = dialog_limit
 
@@ -84,6 +87,15 @@ class UserAgentCore:
     @identity.setter
     def identity(self, identity: Identity) -> None:
         self._agent.requests.identity = identity
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Methods and extensions that are served; may be replaced between calls."""
+        return self._agent.capabilities
+
+    @capabilities.setter
+    def capabilities(self, capabilities: Capabilities) -> None:
+        self._agent.capabilities = capabilities
 
     @property
     def sessions(self) -> list[InviteSession]:
@@ -199,7 +211,7 @@ class UserAgentCore:
             return self._on_cancel(key, request, invite_key, now)
         if merged:
             return [self._reply(key, request, 482)]
-        refusal = inspect(request)
+        refusal = self._agent.capabilities.inspect(request)
         if refusal is not None:
             status, headers, reason = refusal
             return [self._reply(key, request, status, headers, reason)]
@@ -212,7 +224,7 @@ class UserAgentCore:
             case "INVITE":
                 return self._on_invite(key, request, now)
             case "OPTIONS":
-                return [self._reply(key, request, 200, capability_headers())]
+                return [self._reply(key, request, 200, self._agent.capabilities.lines)]
             case _:
                 return [self._reply(key, request, 481)]
 

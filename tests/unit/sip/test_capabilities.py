@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from callmeter.sip.capabilities import capability_headers, inspect
+from callmeter.errors import ConfigurationError
+from callmeter.sip.capabilities import Capabilities
+from callmeter.sip.extension_policy import Extension, SessionTimerPolicy
+
+BASIC = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO"
+TIMER = SessionTimerPolicy(mode=Extension.SUPPORTED)
+inspect = Capabilities().inspect
 
 MULTIPART = (
     b"--b\r\nContent-Type: text/plain\r\n\r\nhello\r\n"
@@ -23,7 +29,7 @@ def test_a_served_method_passes(rig, method):
 def test_a_method_that_is_not_served_is_told_which_are(rig, method, status):
     refusal = inspect(rig.request(method))
     assert refusal.status == status
-    assert dict(refusal.headers)["Allow"] == "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO"
+    assert dict(refusal.headers)["Allow"] == BASIC
 
 
 def test_a_registration_of_what_is_no_sip_address_is_a_bad_request(rig):
@@ -106,5 +112,78 @@ def test_a_body_that_may_be_ignored_is(rig):
 
 
 def test_a_200_to_options_says_what_can_be_done():
-    names = [name for name, _ in capability_headers()]
-    assert names == ["Allow", "Accept", "Accept-Encoding", "Supported"]
+    assert Capabilities().lines == (
+        ("Allow", BASIC),
+        ("Accept", "application/sdp"),
+        ("Accept-Encoding", "identity"),
+        ("Supported", ""),
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "methods", "tags"),
+    [
+        ({}, "", ""),
+        ({"reliable": Extension.SUPPORTED}, ", PRACK", "100rel"),
+        ({"session_timer": TIMER}, "", "timer"),
+        ({"update": True}, ", UPDATE", ""),
+        ({"refer": True}, ", REFER, NOTIFY", "replaces, norefersub"),
+        ({"subscriptions": True}, ", NOTIFY", ""),
+        ({"message": True}, ", MESSAGE", ""),
+        ({"events": ("dialog",)}, ", SUBSCRIBE", ""),
+    ],
+)
+def test_what_is_switched_on_is_told(settings, methods, tags):
+    capabilities = Capabilities(**settings)
+    lines = dict(capabilities.contact_lines)
+    assert lines["Allow"] == BASIC + methods
+    assert lines.get("Supported", "") == tags == dict(capabilities.lines)["Supported"]
+
+
+def test_packages_are_told():
+    capabilities = Capabilities(events=("dialog", "presence"), info_packages=("g.a", "g.b"))
+    lines = dict(capabilities.lines)
+    assert (lines["Allow-Events"], lines["Recv-Info"]) == ("dialog, presence", "g.a, g.b")
+
+
+@pytest.mark.parametrize("redirects", [-1, 6])
+def test_redirects_are_bounded(redirects):
+    with pytest.raises(ConfigurationError, match="redirects"):
+        Capabilities(redirects=redirects)
+
+
+def test_an_extension_that_is_served_may_be_required(rig):
+    request = rig.request(headers=[("Require", "100REL, timer")])
+    refusal = Capabilities(reliable=Extension.SUPPORTED).inspect(request)
+    assert (refusal.status, refusal.headers) == (420, (("Unsupported", "timer"),))
+    both = Capabilities(reliable=Extension.SUPPORTED, session_timer=TIMER)
+    assert both.inspect(request) is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "to_tag", "refused"),
+    [
+        ([], None, True),
+        ([("Supported", "100rel")], None, False),
+        ([("Require", "100rel")], None, False),
+        ([], "x", False),
+    ],
+)
+def test_a_caller_that_lacks_a_required_extension_gets_421(rig, lines, to_tag, refused):
+    refusal = Capabilities(reliable=Extension.REQUIRED).inspect(
+        rig.request(headers=lines, to_tag=to_tag)
+    )
+    if refused:
+        assert (refusal.status, refusal.headers) == (421, (("Require", "100rel"),))
+    else:
+        assert refusal is None
+
+
+@pytest.mark.parametrize(("package", "status"), [("g.a;x=y", None), ("g.c", 469)])
+def test_an_info_of_an_unknown_package_is_told_which_are_known(rig, package, status):
+    refusal = Capabilities(info_packages=("g.a", "g.b")).inspect(
+        rig.request("INFO", headers=[("Info-Package", package)])
+    )
+    assert (refusal and refusal.status) == status
+    if refusal:
+        assert refusal.headers == (("Recv-Info", "g.a, g.b"),)

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from callmeter.errors import LocalProtocolError
+from callmeter.sip.capabilities import Capabilities
 from callmeter.sip.session_events import (
     IncomingInvite,
     InfoReceived,
@@ -183,3 +184,11 @@ def test_every_request_gets_one_answer_or_waits_for_the_application(rig, request
             if isinstance(effect, IncomingInvite):
                 effect.session.reject(486, rig.now)
     rig.now += 1.0
+
+
+def test_what_is_served_can_be_changed(rig):
+    assert rig.core.capabilities == Capabilities()
+    assert rig.status(rig.request("MESSAGE")) == 405
+    rig.core.capabilities = Capabilities(message=True)
+    (order,) = rig.deliver(rig.request("OPTIONS"))
+    assert "MESSAGE" in order.response.allow

@@ -1,0 +1,67 @@
+"""How a user agent is told to use the optional extensions of calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from callmeter.errors import ConfigurationError
+
+__all__ = ["LONGEST_SESSION", "SHORTEST_SESSION", "Extension", "SessionTimerPolicy"]
+
+SHORTEST_SESSION = 90
+LONGEST_SESSION = 7200
+"""Session intervals that can be asked for; RFC 4028 section 4 forbids shorter ones."""
+
+
+class Extension(Enum):
+    """Whether an extension is used."""
+
+    DISABLED = "disabled"
+    """It is not offered, and a peer that requires it gets a 420."""
+    SUPPORTED = "supported"
+    """It is used where the peer can do it, too."""
+    REQUIRED = "required"
+    """A call without it fails, by 420 or 421."""
+
+    @property
+    def offered(self) -> bool:
+        """Whether its option tag is in Supported."""
+        return self is not Extension.DISABLED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionTimerPolicy:
+    """Session timers (RFC 4028).
+
+    Attributes:
+        mode: Whether sessions expire.
+        interval: Seconds of Session-Expires to ask for, 90 to 7200.
+        min_se: The shortest interval that is taken, 90 to `interval`.
+        refresher: Who is asked to refresh: `"uac"`, `"uas"`, or None for no wish.
+        soft_expiry: When nobody refreshes, only tell so, and go on.
+
+    Raises:
+        ConfigurationError: An interval or the refresher is none of these.
+    """
+
+    mode: Extension = Extension.DISABLED
+    interval: int = 1800
+    min_se: int = SHORTEST_SESSION
+    refresher: str | None = "uac"
+    soft_expiry: bool = False
+
+    def __post_init__(self) -> None:
+        if not SHORTEST_SESSION <= self.interval <= LONGEST_SESSION:
+            raise ConfigurationError(
+                f"the session interval is {SHORTEST_SESSION} to {LONGEST_SESSION} s, "
+                f"not {self.interval}"
+            )
+        if not SHORTEST_SESSION <= self.min_se <= self.interval:
+            raise ConfigurationError(
+                f"min_se is {SHORTEST_SESSION} s to the session interval, not {self.min_se}"
+            )
+        if self.refresher not in {"uac", "uas", None}:
+            raise ConfigurationError(
+                f"the refresher is 'uac', 'uas' or None, not {self.refresher!r}"
+            )
