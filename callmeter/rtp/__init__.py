@@ -1,4 +1,4 @@
-"""RTP and RTCP without input or output (RFC 3550, 3551, 4733, 5761, 7983; ITU-T G.711).
+"""RTP and RTCP without input or output (RFC 3550, 3551, 4585, 4733, 5104, 5761, 7983; G.711).
 
 Packets of many streams are accounted for in numpy columns; reports, digits and codecs are pure
 functions and small state machines.
@@ -7,6 +7,15 @@ functions and small state machines.
 from __future__ import annotations
 
 from callmeter.rtp.demux import PacketKind, classify, classify_batch
+from callmeter.rtp.early_feedback import EarlyFeedback
+from callmeter.rtp.feedback import (
+    FullIntraRequest,
+    GenericNack,
+    IntraRequest,
+    PictureLossIndication,
+    SliceLoss,
+    SliceLossIndication,
+)
 from callmeter.rtp.header import RtpHeader, header_length, pack_header, parse_header
 from callmeter.rtp.reception import ReceptionStatistics, SenderStatistics
 from callmeter.rtp.report_schedule import ReportSchedule
@@ -26,10 +35,15 @@ from callmeter.rtp.telephone_event import DIGITS, EventReceiver, EventSender
 
 __all__ = [
     "DIGITS",
+    "EarlyFeedback",
     "EventReceiver",
     "EventSender",
+    "FullIntraRequest",
+    "GenericNack",
     "Goodbye",
+    "IntraRequest",
     "PacketKind",
+    "PictureLossIndication",
     "ReceiverReport",
     "ReceptionStatistics",
     "ReportBlock",
@@ -38,6 +52,8 @@ __all__ = [
     "SendTable",
     "SenderReport",
     "SenderStatistics",
+    "SliceLoss",
+    "SliceLossIndication",
     "SourceDescription",
     "StreamTable",
     "UnknownRtcp",

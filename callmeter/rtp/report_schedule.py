@@ -125,6 +125,11 @@ class ReportSchedule:
         """Sources known, the own one included."""
         return len(self._members) + 1
 
+    @property
+    def feedback_interval(self) -> float:
+        """Mean seconds between packets that the bandwidth allows (AVPF, RFC 4585 3.4)."""
+        return self._mean_interval(0.0)
+
     def next_deadline(self) -> float | None:
         """When `on_deadline` is due; None after `stop`."""
         return self._deadline

@@ -1,7 +1,8 @@
 """RTCP packets: parse and build (RFC 3550 section 6).
 
-Sender and receiver reports, source descriptions and goodbyes are read in full; every other
-packet type is kept as `UnknownRtcp`, so that nothing is refused for being newer than this text.
+Sender and receiver reports, source descriptions, goodbyes and the feedback messages of `feedback`
+are read in full; every other packet is kept as `UnknownRtcp`, so that nothing is refused for being
+newer than this text.
 """
 
 from __future__ import annotations
@@ -11,6 +12,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from callmeter.errors import LocalProtocolError, RtcpSyntaxError
+from callmeter.rtp.feedback import (
+    PAYLOAD_FEEDBACK,
+    TRANSPORT_FEEDBACK,
+    Feedback,
+    FullIntraRequest,
+    GenericNack,
+    PictureLossIndication,
+    SliceLossIndication,
+    build_feedback,
+    parse_feedback,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +67,8 @@ class PacketType:
     RECEIVER_REPORT: Final = 201
     SOURCE_DESCRIPTION: Final = 202
     GOODBYE: Final = 203
+    TRANSPORT_FEEDBACK: Final = TRANSPORT_FEEDBACK
+    PAYLOAD_FEEDBACK: Final = PAYLOAD_FEEDBACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +171,7 @@ class Goodbye:
 
 @dataclass(frozen=True, slots=True)
 class UnknownRtcp:
-    """A packet of another type, APP, feedback and XR among them.
+    """A packet of another type or format, APP, XR and TMMBR among them.
 
     Attributes:
         packet_type: 0 to 255.
@@ -170,7 +184,7 @@ class UnknownRtcp:
     body: bytes
 
 
-RtcpPacket = SenderReport | ReceiverReport | SourceDescription | Goodbye | UnknownRtcp
+RtcpPacket = SenderReport | ReceiverReport | SourceDescription | Goodbye | Feedback | UnknownRtcp
 
 
 def ntp_timestamp(wall: float) -> int:
@@ -302,6 +316,14 @@ def _parse_goodbye(_kind: int, count: int, body: bytes) -> Goodbye:
     return Goodbye(ssrcs, reason)
 
 
+def _parse_feedback(kind: int, message_format: int, body: bytes) -> Feedback | UnknownRtcp:
+    try:
+        found = parse_feedback(kind, message_format, body)
+    except ValueError as error:
+        raise RtcpSyntaxError(str(error), rfc="RFC 4585 section 6.1", excerpt=body) from error
+    return found or UnknownRtcp(kind, message_format, body)
+
+
 def _parse_unknown(kind: int, count: int, body: bytes) -> UnknownRtcp:
     return UnknownRtcp(kind, count, body)
 
@@ -312,6 +334,8 @@ _PARSERS: Final[Mapping[int, Callable[[int, int, bytes], RtcpPacket]]] = {
     PacketType.RECEIVER_REPORT: _parse_receiver_report,
     PacketType.SOURCE_DESCRIPTION: _parse_source_description,
     PacketType.GOODBYE: _parse_goodbye,
+    PacketType.TRANSPORT_FEEDBACK: _parse_feedback,
+    PacketType.PAYLOAD_FEEDBACK: _parse_feedback,
 }
 
 
@@ -351,6 +375,8 @@ def _build(packet: RtcpPacket) -> bytes:
             body = b"".join(map(_WORD.pack, packet.ssrcs))
             if packet.reason is not None:
                 body = _to_word(body + _counted(packet.reason))
+        case GenericNack() | PictureLossIndication() | SliceLossIndication() | FullIntraRequest():
+            kind, count, body = build_feedback(packet)
         case _:
             kind, count, body = packet.packet_type, packet.count, packet.body
     if count > MAX_COUNT:

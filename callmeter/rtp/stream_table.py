@@ -44,6 +44,8 @@ _WINDOW_HALF: Final = (1 << 64) - 1
 _BATCH_PAYS: Final = 16
 """Below this many packets plain Python is faster than numpy."""
 _NOT_RUNNING: Final = -1.0
+_MAX_GAPS: Final = 1024
+_WINDOW_NUMBERS: Final = 128
 
 
 class StreamTable(ColumnTable):
@@ -66,6 +68,9 @@ class StreamTable(ColumnTable):
         jumps: Leaps forward by more than `JUMP_THRESHOLD`.
         timestamp_jumps: Timestamps that moved by more than a second away from real time.
         ssrc_switches: Changes of the SSRC within the row.
+        gaps_wanted: Each gap of the stream is put into `gaps`.
+        gaps: Row, first missing number with its cycles, and how many, of the gaps since the owner
+            last emptied the list; at most 1024.
         gap, gap_previous, gap_max: Longest run of missing numbers since the last `roll`, in the
             second before that, and before all that.
     """
@@ -96,6 +101,7 @@ class StreamTable(ColumnTable):
     gap: Integers
     gap_previous: Integers
     gap_max: Integers
+    gaps_wanted: NDArray[np.bool_]
     clock_rate: Floats
     wild: Floats
     jitter: Floats
@@ -140,6 +146,7 @@ class StreamTable(ColumnTable):
         "gap": ("i8", 0),
         "gap_previous": ("i8", 0),
         "gap_max": ("i8", 0),
+        "gaps_wanted": ("?", 0),
         "clock_rate": ("f8", 8000.0),
         "wild": ("f8", _NOT_RUNNING),
         "jitter": ("f8", 0.0),
@@ -157,6 +164,10 @@ class StreamTable(ColumnTable):
         "mark_arrival_previous": ("f8", math.nan),
         "mark_packets_previous": ("i8", 0),
     }
+
+    def __init__(self, rows: int = 64, limit: int = 65_536) -> None:
+        self.gaps: list[tuple[int, int, int]] = []
+        super().__init__(rows, limit)
 
     def _bind(self) -> None:
         self._mark = np.zeros(self.capacity, np.int64)
@@ -426,6 +437,8 @@ class StreamTable(ColumnTable):
             one["leapt"][row] += missing
         else:
             one["gap"][row] = max(one["gap"][row], missing)
+            if missing and one["gaps_wanted"][row] and len(self.gaps) < _MAX_GAPS:
+                self.gaps.append((row, before + 1, missing))
         one["extended_max"][row] = one["settled_at"][row] = before + ahead
         one["settled"][row] += 1
         self._shift_window(row, ahead, 1)
@@ -445,6 +458,28 @@ class StreamTable(ColumnTable):
         window |= bit
         low[row] = window & _WINDOW_HALF
         high[row] = window >> 64
+
+    def still_missing(self, row: int, first: int, count: int) -> tuple[int, ...]:
+        """Which of these numbers have not come since; only those in the window of 128.
+
+        Args:
+            row: Of the stream.
+            first: Number with its cycles.
+            count: How many from there.
+
+        Returns:
+            Sequence numbers as on the wire.
+        """
+        self._settle(row)
+        one = self._one
+        highest = one["extended_max"][row]
+        window = one["window_high"][row] << 64 | one["window_low"][row]
+        oldest = highest - _WINDOW_NUMBERS + 1
+        return tuple(
+            number & 0xFFFF
+            for number in range(max(first, oldest), min(first + count, highest))
+            if not window >> (highest - number) & 1
+        )
 
     def switch_ssrc(self, row: int, ssrc: int, *, probation: int = 0) -> None:
         """The stream goes on under another SSRC: new sequence numbers, new jitter, one switch."""

@@ -8,6 +8,14 @@ import pytest
 
 from callmeter.errors import RtcpSyntaxError
 from callmeter.rtp.demux import PacketKind, classify
+from callmeter.rtp.feedback import (
+    FullIntraRequest,
+    GenericNack,
+    IntraRequest,
+    PictureLossIndication,
+    SliceLoss,
+    SliceLossIndication,
+)
 from callmeter.rtp.header import header_length, parse_header, payload_bounds
 from callmeter.rtp.rtcp import (
     Goodbye,
@@ -30,7 +38,16 @@ SEEDS = [
             Goodbye((1, 2), b"shift over"),
         ]
     ),
-    build_compound([ReceiverReport(1, (ReportBlock(2),)), UnknownRtcp(206, 1, bytes(8))]),
+    build_compound([ReceiverReport(1, (ReportBlock(2),)), UnknownRtcp(206, 15, bytes(8))]),
+    build_compound(
+        [
+            ReceiverReport(1),
+            GenericNack(1, 2, (3, 4, 19, 40, 65_535, 0)),
+            PictureLossIndication(1, 2),
+            SliceLossIndication(1, 2, (SliceLoss(3, 4, 5),)),
+            FullIntraRequest(1, (IntraRequest(2, 3), IntraRequest(4, 5))),
+        ]
+    ),
     build_compound([ReceiverReport(1), UnknownRtcp(207, 0, bytes(40))]),
 ]
 

@@ -203,3 +203,10 @@ def test_in_the_long_run_reports_come_about_every_five_seconds(entropy):
     while (deadline := timer.next_deadline()) < 600.0:
         sent += timer.on_deadline(deadline)
     assert 600 / 7.6 < sent < 600 / 2.0
+
+
+def test_feedback_has_the_interval_that_the_bandwidth_allows():
+    # Two members, 128 octets a packet, five percent of 80 kbit/s; no five seconds at least.
+    timer = schedule()
+    timer.on_received([ReceiverReport(PEER)], 100, 0.0, 0)
+    assert timer.feedback_interval == pytest.approx(2 * 128 / (500 * 0.75))

@@ -54,7 +54,7 @@ others = st.one_of(
         st.lists(words, max_size=31).map(tuple),
         st.none() | st.binary(max_size=255),
     ),
-    st.builds(UnknownRtcp, st.integers(204, 223), st.integers(0, 31), word_octets),
+    st.builds(UnknownRtcp, st.integers(207, 223), st.integers(0, 31), word_octets),
 )
 
 REPORT = ReceiverReport(0x01020304)
@@ -102,13 +102,13 @@ def test_text_that_is_no_utf8_can_still_be_read():
 
 
 def test_padding_of_the_last_packet_is_taken_off():
-    feedback = struct.pack("!BBH", 0xA1, 206, 4) + b"abcdefgh" + b"\0\0\0\0\0\0\0\x08"
-    assert parse_rtcp(PLAIN + feedback)[1] == UnknownRtcp(206, 1, b"abcdefgh")
+    feedback = struct.pack("!BBH", 0xA3, 206, 4) + b"abcdefgh" + b"\0\0\0\0\0\0\0\x08"
+    assert parse_rtcp(PLAIN + feedback)[1] == UnknownRtcp(206, 3, b"abcdefgh")
 
 
 def test_reduced_size_packets_are_read_where_they_were_agreed():
-    feedback = build_compound([UnknownRtcp(206, 1, b"abcdefgh")])
-    assert parse_rtcp(feedback, reduced_size=True) == [UnknownRtcp(206, 1, b"abcdefgh")]
+    feedback = build_compound([UnknownRtcp(206, 3, b"abcdefgh")])
+    assert parse_rtcp(feedback, reduced_size=True) == [UnknownRtcp(206, 3, b"abcdefgh")]
     with pytest.raises(RtcpSyntaxError, match="begins with a report"):
         parse_rtcp(feedback)
 

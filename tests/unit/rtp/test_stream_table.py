@@ -314,3 +314,26 @@ def test_a_released_row_comes_back_fresh():
     assert again == row
     feed(table, again, [9])
     assert (table.lost(again), table.duplicates[again], table.octets[again]) == (0, 0, 160)
+
+
+def test_gaps_are_told_of_streams_that_want_it_and_no_others():
+    table, row = running_stream([1, 2, 4])
+    assert table.gaps == []
+    table.gaps_wanted[row] = True
+    feed(table, row, [5, 8, 9, 500], start=1.0)
+    assert table.gaps == [(row, 6, 2)]
+    assert table.still_missing(row, 6, 2) == ()
+
+
+def test_what_came_late_is_not_missing_any_more():
+    table, row = running_stream([1, 2])
+    feed(table, row, [6, 4], start=1.0)
+    assert table.still_missing(row, 3, 3) == (3, 5)
+    assert table.still_missing(row, 3, 100) == (3, 5)
+
+
+def test_more_gaps_than_a_tick_can_tell_are_left_out():
+    table, row = running_stream([1])
+    table.gaps_wanted[row] = True
+    feed(table, row, range(3, 4003, 2), start=1.0)
+    assert len(table.gaps) == 1024
