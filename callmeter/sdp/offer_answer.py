@@ -25,6 +25,7 @@ from callmeter.sdp.description import (
     Origin,
     SessionDescription,
 )
+from callmeter.sdp.feedback import agreed_feedback
 from callmeter.sdp.received_answer import agreed_keying, answered_track, with_default_setup
 from callmeter.sdp.remote_track import RemoteTrack, read_tracks
 
@@ -339,7 +340,6 @@ class OfferAnswer:
 
     def _answered_media(self, offered: RemoteTrack, answer: TrackAnswer) -> MediaDescription:
         _check_answer(offered, answer)
-        wanted = {(item.kind, item.parameter) for item in offered.feedback}
         extra = answer.attributes
         if offered.mid is not None and all(item.key != "mid" for item in extra):
             extra = (Attribute("mid", offered.mid), *extra)
@@ -349,9 +349,12 @@ class OfferAnswer:
             direction=answer_direction(offered.direction, answer.direction),
             rtcp_mux=multiplexed,
             rtcp_port=None if multiplexed else answer.rtcp_port,
-            feedback=tuple(
-                item for item in answer.feedback if (item.kind, item.parameter) in wanted
+            feedback=agreed_feedback(
+                offered.feedback,
+                answer.feedback,
+                [item.payload_type for item in answer.formats],
             ),
+            reduced_size=answer.reduced_size and offered.reduced_size,
             attributes=extra,
         )
         setup = offered.setup.answer if offered.setup is not None else Setup.ACTIVE

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from callmeter.errors import NegotiationError, NoCommonCodec, ProfileMismatch
 from callmeter.sdp.attributes import Setup
 from callmeter.sdp.codecs import STATIC_PAYLOAD_TYPES, find_format
+from callmeter.sdp.feedback import is_offered
 from callmeter.sdp.profiles import Keying
 from callmeter.sdp.remote_track import RemoteTrack, read_track
 
@@ -69,6 +70,7 @@ def answered_track(offered: RemoteTrack, description: SessionDescription) -> Rem
     answered = _with_offered_formats(offered, answered)
     answered = _with_agreed_keys(offered, answered)
     answered = with_default_setup(answered, Setup.PASSIVE)
+    answered = _with_offered_feedback(offered, answered)
     if answered.rtcp_mux and not offered.rtcp_mux:
         answered = answered.noted("rtcp-mux was answered but not offered", rtcp_mux=False)
     if answered.rtcp_mux:
@@ -92,6 +94,15 @@ def _with_offered_formats(offered: RemoteTrack, answered: RemoteTrack) -> Remote
         extra = ", ".join(item.encoding for item in answered.formats if item not in common)
         return answered.noted(f"formats answered but not offered: {extra}", formats=common)
     return answered
+
+
+def _with_offered_feedback(offered: RemoteTrack, answered: RemoteTrack) -> RemoteTrack:
+    """Feedback that was not offered is not used (RFC 4585 section 4.2)."""
+    common = tuple(item for item in answered.feedback if is_offered(item, offered.feedback))
+    if common != answered.feedback:
+        extra = ", ".join(str(item) for item in answered.feedback if item not in common)
+        answered = answered.noted(f"feedback answered but not offered: {extra}", feedback=common)
+    return replace(answered, reduced_size=answered.reduced_size and offered.reduced_size)
 
 
 def _with_agreed_keys(offered: RemoteTrack, answered: RemoteTrack) -> RemoteTrack:

@@ -70,6 +70,7 @@ class RemoteTrack:
         fingerprints: All a=fingerprint lines that can be read.
         setup: Its role in the DTLS handshake; None without a fingerprint and a=setup.
         feedback: RTCP feedback messages it takes.
+        reduced_size: It takes RTCP packets that do not begin with a report (RFC 5506).
         mid: Its identification tag (RFC 5888), or None.
         bundle: Tags of the BUNDLE group it belongs to (RFC 9143).
         ice: It speaks ICE (RFC 8839), so address and port may be placeholders.
@@ -99,6 +100,7 @@ class RemoteTrack:
     fingerprints: tuple[Fingerprint, ...] = ()
     setup: Setup | None = None
     feedback: tuple[RtcpFb, ...] = ()
+    reduced_size: bool = False
     mid: str | None = None
     bundle: tuple[str, ...] = ()
     ice: bool = False
@@ -187,6 +189,7 @@ def read_track(
         keying=Keying.of(sdes=bool(crypto), dtls=bool(fingerprints)),
         setup=_setup(description, media, notes),
         feedback=_each(RtcpFb.parse, "rtcp-fb", media.attributes_named("rtcp-fb"), notes),
+        reduced_size=media.has_attribute("rtcp-rsize"),
         rtcp_mux=media.has_attribute("rtcp-mux"),
         direction=_direction(description, media, notes),
         ice=any(part.attributes_named(*_ICE_ATTRIBUTES) for part in (media, description)),

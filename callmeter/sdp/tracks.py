@@ -49,6 +49,8 @@ class TrackAnswer:
         setup: Role in the DTLS handshake; None takes actpass in an offer, and in an answer the
             role that fits the offer's.
         feedback: RTCP feedback messages (RFC 4585); in an answer only those that were offered.
+        reduced_size: RTCP packets need not begin with a report (RFC 5506); in an answer only if
+            it was offered.
         ssrc: SSRC this side sends with, announced with `cname` (RFC 5576).
         cname: Its RTCP canonical name.
         attributes: Further attributes, written last.
@@ -68,6 +70,7 @@ class TrackAnswer:
     fingerprints: tuple[Fingerprint, ...] = ()
     setup: Setup | None = None
     feedback: tuple[RtcpFb, ...] = ()
+    reduced_size: bool = False
     ssrc: int | None = None
     cname: str | None = None
     attributes: tuple[Attribute, ...] = ()
@@ -139,6 +142,8 @@ class TrackAnswer:
         found = [] if port is None else [Attribute("rtcp", str(RtcpAttribute(port)))]
         if self.rtcp_mux:
             found.append(Attribute("rtcp-mux"))
+        if self.reduced_size:
+            found.append(Attribute("rtcp-rsize"))
         return found + [Attribute("rtcp-fb", str(item)) for item in self.feedback]
 
 

@@ -348,7 +348,13 @@ def test_multiplexing_is_answered_only_where_it_was_offered():
 def test_only_offered_feedback_is_answered():
     pli, nack = RtcpFb(None, "nack", "pli"), RtcpFb(None, "nack")
     media = answered((*AUDIO, "a=rtcp-fb:0 nack"), answer(feedback=(pli, nack)))
-    assert media.attributes_named("rtcp-fb") == ("* nack",)
+    assert media.attributes_named("rtcp-fb") == ("0 nack",)
+
+
+def test_packets_without_a_report_are_agreed_on_where_both_take_them():
+    assert answered((*AUDIO, "a=rtcp-rsize"), answer(reduced_size=True)).has_attribute("rtcp-rsize")
+    assert not answered((*AUDIO, "a=rtcp-rsize"), answer()).has_attribute("rtcp-rsize")
+    assert not answered(AUDIO, answer(reduced_size=True)).has_attribute("rtcp-rsize")
 
 
 @pytest.mark.parametrize(

@@ -180,3 +180,20 @@ def test_an_offer_without_a_role_is_active_and_one_with_actpass_stays_so():
     assert with_default_setup(offered(*DTLS[:2]), Setup.ACTIVE).setup is Setup.ACTIVE
     assert with_default_setup(offered(*DTLS), Setup.ACTIVE).setup is Setup.ACTPASS
     assert with_default_setup(offered(*PLAIN), Setup.ACTIVE).setup is None
+
+
+FEEDBACK = ("m=audio 4000 RTP/AVPF 0", "a=rtcp-fb:* nack", "a=rtcp-rsize")
+
+
+def test_feedback_that_was_offered_is_agreed_on():
+    track = answer(FEEDBACK, "m=audio 5000 RTP/AVPF 0", "a=rtcp-fb:0 nack", "a=rtcp-rsize")
+    assert [str(item) for item in track.feedback] == ["0 nack"]
+    assert track.reduced_size
+    assert track.notes == ()
+
+
+def test_feedback_that_was_not_offered_is_dropped_and_noted():
+    track = answer(FEEDBACK[:2], "m=audio 5000 RTP/AVPF 0", "a=rtcp-fb:0 nack pli", "a=rtcp-rsize")
+    assert track.feedback == ()
+    assert not track.reduced_size
+    assert track.notes == ("feedback answered but not offered: 0 nack pli",)

@@ -231,6 +231,11 @@ def test_of_different_roles_the_first_that_can_be_read_is_taken():
     assert len(track.notes) == 2
 
 
+def test_packets_without_a_report_may_be_sent_to_who_says_so():
+    assert read(PLAIN, "a=rtcp-rsize").reduced_size
+    assert not read(PLAIN).reduced_size
+
+
 def test_feedback_for_all_formats_is_read_under_any_profile():
     track = read(PLAIN, "a=rtcp-fb:* trr-int 5000", "a=rtcp-fb:0 nack", "a=rtcp-fb:x")
     assert track.feedback == (RtcpFb(None, "trr-int", "5000"), RtcpFb(0, "nack"))

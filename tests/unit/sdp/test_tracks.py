@@ -72,13 +72,19 @@ def test_feedback_source_and_further_attributes_are_stated():
     described = lines(
         track(
             feedback=(RtcpFb(None, "nack", "pli"),),
+            reduced_size=True,
             ssrc=7,
             cname="alice",
             attributes=(Attribute("mid", "0"),),
             direction=Direction.INACTIVE,
         )
     )
-    assert described[-3:] == ["a=rtcp-fb:* nack pli", "a=ssrc:7 cname:alice", "a=mid:0"]
+    assert described[-4:] == [
+        "a=rtcp-rsize",
+        "a=rtcp-fb:* nack pli",
+        "a=ssrc:7 cname:alice",
+        "a=mid:0",
+    ]
     assert "a=inactive" in described
 
 
