@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from callmeter.call_evidence import media_facts, signaling_facts
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from callmeter.media.statistics import StreamStatistics
     from callmeter.media_session import MediaSession
     from callmeter.metrics.report import Finding, TlsReport
+    from callmeter.rtp.feedback import FeedbackCounts
     from callmeter.sip.server_location import Location
     from callmeter.trace.message_log import LoggedMessage
 
@@ -159,6 +161,11 @@ class CallRecord:
         }
 
 
+def _feedback(counts: FeedbackCounts) -> dict[str, Value]:
+    """What was said about a stream: by its receiver, whichever side that is."""
+    return {f"{name}_count": value for name, value in asdict(counts).items()}
+
+
 def _stream(media: MediaSession, statistics: StreamStatistics) -> StreamReport:
     common: dict[str, Value] = {
         "audio_packetization_ms": media.ptime_ms,
@@ -175,6 +182,7 @@ def _stream(media: MediaSession, statistics: StreamStatistics) -> StreamReport:
             "rtcp_packets_sent": statistics.rtcp_packets_sent,
             "srtp_protect_failures": statistics.srtp_protect_failures,
         }
+        | _feedback(statistics.feedback_received)
     )
     receive = (
         common
@@ -187,6 +195,7 @@ def _stream(media: MediaSession, statistics: StreamStatistics) -> StreamReport:
             "rtcp_packets_received": statistics.rtcp_packets_received,
             "socket_overflows": statistics.socket_overflows,
         }
+        | _feedback(statistics.feedback_sent)
     )
     return StreamReport(
         codec=media.codec or "",

@@ -7,6 +7,7 @@ Durations are seconds, sizes octets, unless the name says otherwise.
 from __future__ import annotations
 
 import ipaddress
+import re
 import warnings
 from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum, StrEnum
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 MAX_PORT = 65_535
+_FEEDBACK = re.compile(r"[a-z0-9-]+( [a-z0-9-]+)*")
 
 
 class Transport(StrEnum):
@@ -254,6 +256,9 @@ class MediaConfig:
         srtp: Media encryption.
         rtcp_mux: Offer RTP and RTCP on one port (RFC 5761).
         feedback: Use the AVPF profile (RFC 4585).
+        feedback_messages: What is offered and taken as a=rtcp-fb under AVPF: `"nack"`,
+            `"nack pli"`, `"ccm fir"` ...; no feedback message is sent that the peer did not agree
+            to.
         telephone_event: Offer RFC 4733 DTMF.
         telephone_event_payload_type: Its payload type in offers.
         address: Address to bind and to announce; None takes the one the SIP transport uses.
@@ -268,6 +273,7 @@ class MediaConfig:
     srtp: SrtpConfig = field(default_factory=SrtpConfig)
     rtcp_mux: bool = False
     feedback: bool = False
+    feedback_messages: tuple[str, ...] = ("nack",)
     telephone_event: bool = True
     telephone_event_payload_type: int = 101
     address: str | None = None
@@ -282,6 +288,11 @@ class MediaConfig:
             raise ConfigurationError("ptime is 10, 20, 30, 40, 50 or 60 ms")
         if self.telephone_event_payload_type not in range(96, 128):
             raise ConfigurationError("telephone_event_payload_type is 96 to 127")
+        for message in self.feedback_messages:
+            if not _FEEDBACK.fullmatch(message):
+                raise ConfigurationError(
+                    f"{message!r} is no feedback message such as 'nack' or 'nack pli'"
+                )
         first, last = self.ports
         if (first, last) != (0, 0) and not 0 < first <= last <= MAX_PORT:
             raise ConfigurationError("ports is (first, last) within 1 to 65535, or (0, 0)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from callmeter.config import Codec, SrtpPolicy
@@ -15,8 +16,9 @@ from callmeter.errors import (
 )
 from callmeter.media.parameters import StreamParameters
 from callmeter.media_keys import MediaKeys
-from callmeter.sdp.attributes import Direction, Setup
+from callmeter.sdp.attributes import Direction, RtcpFb, Setup
 from callmeter.sdp.codecs import formats_for, select_formats
+from callmeter.sdp.feedback import agreed_feedback, feedback_for
 from callmeter.sdp.offer_answer import NegotiationState, OfferAnswer, answer_direction
 from callmeter.sdp.parser import parse_description
 from callmeter.sdp.profiles import Keying, profile_for
@@ -217,17 +219,20 @@ class MediaNegotiation:
         self._wanted_before, self._wanted = self._wanted, direction
         keys = self.keys.create_offer(first=self._remote is None and self._agreed is None)
         keying = Keying.of(sdes=bool(keys.crypto), dtls=bool(keys.fingerprints))
+        profile = self._profile(keying)
         track = TrackOffer(
             port=stream.port,
             address=self._address,
             formats=self._formats(),
-            profile=self._profile(keying),
+            profile=profile,
             direction=direction,
             ptime=self.config.ptime,
             rtcp_mux=self._wants_mux,
             rtcp_port=stream.rtcp_port,
             crypto=keys.crypto,
             fingerprints=keys.fingerprints,
+            feedback=self._own_feedback if profile.feedback else (),
+            reduced_size=profile.feedback,
         )
         return self._offer_answer.create_offer([track]).to_bytes()
 
@@ -303,6 +308,8 @@ class MediaNegotiation:
             fingerprints=keys.fingerprints,
             setup=keys.setup,
         )
+        if chosen.profile is not None and chosen.profile.feedback:
+            answer = replace(answer, feedback=self._own_feedback, reduced_size=True)
         description = self._offer_answer.create_answer(
             [answer if track is chosen else None for track in tracks]
         )
@@ -334,6 +341,17 @@ class MediaNegotiation:
         config = self.config
         event = config.telephone_event_payload_type if config.telephone_event else None
         return formats_for(config.codecs, telephone_event_payload_type=event)
+
+    @property
+    def _own_feedback(self) -> tuple[RtcpFb, ...]:
+        return tuple(RtcpFb.parse(f"* {words}") for words in self.config.feedback_messages)
+
+    def _feedback_of(self, track: RemoteTrack, payload_type: int) -> frozenset[str]:
+        """The feedback agreed on; under AVP there is none (RFC 4585 section 4.2)."""
+        if track.profile is None or not track.profile.feedback:
+            return frozenset()
+        agreed = agreed_feedback(track.feedback, self._own_feedback, [payload_type])
+        return feedback_for(agreed, payload_type)
 
     def _agree(
         self, track: RemoteTrack, formats: Formats, receivable: Formats, setup: Setup | None
@@ -393,6 +411,8 @@ class MediaNegotiation:
                 srtp_receive=self.keys.receive,
                 srtp_rtcp=self.keys.rtcp,
                 symmetric=self.config.symmetric,
+                feedback=self._feedback_of(track, voice.payload_type),
+                reduced_size=self.feedback and track.reduced_size,
             )
         )
 

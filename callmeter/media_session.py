@@ -70,6 +70,18 @@ class MediaSession(MediaNegotiation):
         """
         await self._running().send_digits(digits, duration_ms=duration_ms)
 
+    def send_feedback(self, kind: str, *, lost: tuple[int, ...] = ()) -> None:
+        """Send an RTCP feedback message as soon as the rules for early packets allow (RFC 4585).
+
+        Args:
+            kind: `"nack"`, `"nack pli"`, `"nack sli"` or `"ccm fir"`.
+            lost: Sequence numbers that a `"nack"` names.
+
+        Raises:
+            LocalProtocolError: It was not agreed on as a=rtcp-fb.
+        """
+        self._running().send_feedback(kind, lost=lost)
+
     def statistics(self) -> StreamStatistics | None:
         """What was sent and received so far; the last figures once the call ended."""
         if self._final is not None or self._stream is None:

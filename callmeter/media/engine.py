@@ -301,7 +301,16 @@ class MediaEngine:
         if offset is not None:
             offset.sample()
         self._receive.run(now, self.clock_offset)
+        if self.reception.gaps:
+            self._tell_gaps(now)
         self._keep_deadlines(now)
+
+    def _tell_gaps(self, now: float) -> None:
+        gaps, self.reception.gaps = self.reception.gaps, []
+        for row, first, count in gaps:
+            stream = self.lanes.streams[row]
+            if stream is not None:
+                stream.on_gap(first, count, now)
 
     def _skip(self, behind: float) -> None:
         """Leave out what was missed: sequence numbers go on, timestamps show the pause."""

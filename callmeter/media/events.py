@@ -20,6 +20,7 @@ __all__ = [
     "AuthenticationFailing",
     "DigitReceived",
     "EventLog",
+    "FeedbackReceived",
     "FirstPacket",
     "MediaEvent",
     "PeerLeft",
@@ -111,6 +112,19 @@ class ReportReceived(MediaEvent):
     rtt_s: float | None
     fraction_lost: float | None
     jitter_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackReceived(MediaEvent):
+    """An RTCP feedback message about the own stream came (RFC 4585).
+
+    Attributes:
+        kind: `"nack"`, `"pli"`, `"fir"` or `"sli"`.
+        lost: Sequence numbers that a NACK names.
+    """
+
+    kind: str
+    lost: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,8 @@ class StreamParameters:
             later `start` keeps its state; the stream closes both when it is done with them.
         srtp_rtcp: Contexts to send and to receive RTCP with, where it has keys of its own.
         symmetric: Send to where media really comes from (RFC 4961).
+        feedback: RTCP feedback agreed on, as the words of a=rtcp-fb: `"nack"`, `"nack pli"` ...
+        reduced_size: RTCP packets need not begin with a report (RFC 5506).
 
     Raises:
         ConfigurationError: A value that cannot be sent.
@@ -64,6 +66,8 @@ class StreamParameters:
     srtp_receive: SrtpContext | None = None
     srtp_rtcp: tuple[SrtpContext, SrtpContext] | None = None
     symmetric: bool = True
+    feedback: frozenset[str] = frozenset()
+    reduced_size: bool = False
 
     def __post_init__(self) -> None:
         codec = find_codec(self.codec)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from callmeter.errors import RtcpSyntaxError
-from callmeter.media.events import PeerLeft, ReportReceived
+from callmeter.media.events import FeedbackReceived, PeerLeft, ReportReceived
+from callmeter.media.stream_feedback import StreamFeedback
+from callmeter.rtp.feedback import Feedback, GenericNack, concerns
 from callmeter.rtp.reception import report_block
 from callmeter.rtp.report_schedule import ReportSchedule, round_trip_time
 from callmeter.rtp.rtcp import (
@@ -19,7 +21,7 @@ from callmeter.rtp.rtcp import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from callmeter.media.events import MediaEvent
     from callmeter.rtp.rtcp import ReportBlock, RtcpPacket
@@ -45,10 +47,20 @@ class RtcpReporter:
 
     Attributes:
         schedule: When to send, and what the peer reported.
+        feedback: What is said about single packets.
         sent, received: Compound packets.
     """
 
-    __slots__ = ("_cname", "_reception", "_row", "_table", "received", "schedule", "sent")
+    __slots__ = (
+        "_cname",
+        "_reception",
+        "_row",
+        "_table",
+        "feedback",
+        "received",
+        "schedule",
+        "sent",
+    )
 
     def __init__(
         self,
@@ -64,6 +76,7 @@ class RtcpReporter:
         self._reception = reception
         self._table = table
         self.schedule = ReportSchedule(int(table.ssrc[row]), now, entropy)
+        self.feedback = StreamFeedback(row, reception, entropy)
         self.sent = 0
         self.received = 0
 
@@ -72,13 +85,21 @@ class RtcpReporter:
         self.schedule.we_sent = self._is_sender(now)
         return self.schedule.on_deadline(now)
 
-    def compound(self, now: float, wall: float, *, goodbye: bool = False) -> bytes:
-        """Report, CNAME, and a BYE at the end of the session.
+    def compound(
+        self,
+        now: float,
+        wall: float,
+        *,
+        goodbye: bool = False,
+        feedback: Sequence[Feedback] = (),
+    ) -> bytes:
+        """Report, CNAME, feedback, and a BYE at the end of the session.
 
         Args:
             now: Loop time.
             wall: The same moment in seconds since 1970.
             goodbye: The last packet of the session.
+            feedback: Messages that go along.
         """
         row, table = self._row, self._table
         ssrc = int(table.ssrc[row])
@@ -95,7 +116,8 @@ class RtcpReporter:
             )
         else:
             report = ReceiverReport(ssrc, blocks)
-        packets: list[RtcpPacket] = [report, SourceDescription.cname(ssrc, self._cname)]
+        described = SourceDescription.cname(ssrc, self._cname)
+        packets: list[RtcpPacket] = [report, described, *feedback]
         if goodbye:
             packets.append(Goodbye((ssrc,)))
             self.schedule.stop()
@@ -106,19 +128,22 @@ class RtcpReporter:
         self.sent += 1
         self.schedule.on_sent(octets)
 
-    def on_compound(self, data: bytes, arrival: float, wall: float) -> list[MediaEvent] | None:
+    def on_compound(
+        self, data: bytes, arrival: float, wall: float, *, reduced_size: bool = False
+    ) -> list[MediaEvent] | None:
         """Take in a decrypted compound packet.
 
         Args:
             data: As it came.
             arrival: Loop time.
             wall: The same moment in seconds since 1970.
+            reduced_size: Whether it need not begin with a report.
 
         Returns:
             What it means, or None when it is malformed.
         """
         try:
-            packets = parse_rtcp(data)
+            packets = parse_rtcp(data, reduced_size=reduced_size)
         except RtcpSyntaxError:
             return None
         self.received += 1
@@ -135,7 +160,18 @@ class RtcpReporter:
             for packet in packets
             if isinstance(packet, Goodbye) and known in packet.ssrcs
         )
+        own = int(self._table.ssrc[self._row])
+        events.extend(
+            self._feedback_event(packet, arrival)
+            for packet in packets
+            if isinstance(packet, Feedback) and concerns(packet, own)
+        )
         return events
+
+    def _feedback_event(self, message: Feedback, arrival: float) -> FeedbackReceived:
+        kind = self.feedback.received.note(message)
+        lost = message.lost if isinstance(message, GenericNack) else ()
+        return FeedbackReceived(at=arrival, kind=kind, lost=lost)
 
     def _report_event(
         self, report: SenderReport | ReceiverReport, arrival: float, ntp: int

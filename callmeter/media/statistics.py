@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from callmeter.rtp.feedback import FeedbackCounts
     from callmeter.rtp.reception import ReceptionStatistics, SenderStatistics
     from callmeter.srtp.trial import FailureCause
 
@@ -38,6 +39,8 @@ class StreamStatistics:
         reported_packets_lost: The same, packets in all.
         reported_jitter_ms: Jitter of our packets by the peer's last report.
         rtcp_packets_sent, rtcp_packets_received: Compound packets.
+        feedback_sent, feedback_received: RTCP feedback messages, of those received the ones about
+            the own stream.
         rtcp_in_clear: Plain RTCP packets where SRTCP was agreed.
         rtcp_encryption_mismatches: SRTCP packets whose E bit is not what was agreed.
         dtmf_digits_sent, dtmf_digits_received: By RFC 4733.
@@ -67,6 +70,8 @@ class StreamStatistics:
     reported_jitter_ms: float | None
     rtcp_packets_sent: int
     rtcp_packets_received: int
+    feedback_sent: FeedbackCounts
+    feedback_received: FeedbackCounts
     rtcp_in_clear: int
     rtcp_encryption_mismatches: int
     dtmf_digits_sent: int

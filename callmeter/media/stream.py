@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from callmeter.errors import ConfigurationError, LocalProtocolError
@@ -11,6 +12,7 @@ from callmeter.media.sender import StreamSender
 from callmeter.media.statistics import StreamStatistics
 from callmeter.media.stream_rtcp import StreamRtcp
 from callmeter.rtp.demux import PacketKind, classify
+from callmeter.rtp.feedback import FeedbackCounts
 from callmeter.rtp.reception import reception_statistics, sender_statistics
 
 if TYPE_CHECKING:
@@ -159,6 +161,19 @@ class MediaStream:
             raise LocalProtocolError("the stream is stopped")
         return self._sender.send_digits(digits, duration_ms, gap_ms)
 
+    def send_feedback(self, kind: str, *, lost: tuple[int, ...] = ()) -> None:
+        """Send an RTCP feedback message (RFC 4585) as soon as the rules for early packets allow.
+
+        Args:
+            kind: `"nack"`, `"nack pli"`, `"nack sli"` or `"ccm fir"`: the words of a=rtcp-fb.
+            lost: Sequence numbers that a `"nack"` names.
+
+        Raises:
+            LocalProtocolError: It was not agreed on, or the stream does not run.
+        """
+        self._reports.request(kind, lost)
+        self._watch()
+
     def attach(self, sink: AudioSink) -> None:
         """Let a sink hear what is received.
 
@@ -234,6 +249,7 @@ class MediaStream:
         receiver, sender, reporter = self._receiver, self._sender, self._reports.reporter
         schedule = None if reporter is None else reporter.schedule
         block = None if schedule is None else schedule.remote_block
+        feedback = None if reporter is None else reporter.feedback
         dropped = dict(receiver.dropped)
         rate = float(engine.send_table.clock_rate[row])
         latch = receiver.latch
@@ -268,6 +284,8 @@ class MediaStream:
             reported_jitter_ms=None if block is None else _milliseconds(block.jitter / rate),
             rtcp_packets_sent=0 if reporter is None else reporter.sent,
             rtcp_packets_received=0 if reporter is None else reporter.received,
+            feedback_sent=FeedbackCounts() if feedback is None else replace(feedback.sent),
+            feedback_received=FeedbackCounts() if feedback is None else replace(feedback.received),
             rtcp_in_clear=receiver.rtcp_in_clear,
             rtcp_encryption_mismatches=receiver.rtcp_mismatches,
             dtmf_digits_sent=sender.digits,
@@ -344,16 +362,25 @@ class MediaStream:
             receiver.drop("unrecognised" if kind is PacketKind.DROP else kind.name.lower())
 
     def _watch(self) -> None:
-        if self._receiver.next_deadline() is not None:
+        if self.next_deadline() is not None:
             self._engine.watch(self)
 
     def next_deadline(self) -> float | None:
         """When `on_deadline` has something to do."""
-        return self._receiver.next_deadline()
+        received, feedback = self._receiver.next_deadline(), self._reports.next_deadline()
+        if received is None or feedback is None:
+            return feedback if received is None else received
+        return min(received, feedback)
 
     def on_deadline(self, now: float) -> None:
         """End what waited too long."""
         self._receiver.on_deadline(now)
+        self._reports.on_deadline(now)
+
+    def on_gap(self, first: int, count: int, now: float) -> None:
+        """Packets are missing, and the peer wants to know."""
+        self._reports.on_gap(first, count, now)
+        self._watch()
 
     def on_second(self) -> None:
         """Charge the key for what was sent."""

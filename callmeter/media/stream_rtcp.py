@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from callmeter.errors import RtcpSyntaxError
+from callmeter.errors import LocalProtocolError, RtcpSyntaxError
 from callmeter.media.reports import RtcpReporter
-from callmeter.rtp.rtcp import parse_rtcp
+from callmeter.rtp.rtcp import build_compound, parse_rtcp
 from callmeter.srtp.trial import is_encrypted_otherwise
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class StreamRtcp:
                 self._row, self._cname, engine.reception, engine.send_table, now, engine.entropy
             )
             self._schedule(self.reporter)
+        self.reporter.feedback.start(parameters.feedback)
 
     def _schedule(self, reporter: RtcpReporter) -> None:
         deadline = reporter.schedule.next_deadline()
@@ -115,18 +116,60 @@ class StreamRtcp:
                 self.send(now)
             self._schedule(self.reporter)
 
-    def send(self, now: float, *, goodbye: bool = False) -> None:
-        """Send a report, with a BYE at the end; protected whenever the stream is."""
+    def send(self, now: float, *, goodbye: bool = False, early: bool = False) -> None:
+        """Send a report, with a BYE at the end; protected whenever the stream is.
+
+        Args:
+            now: Loop time.
+            goodbye: The last packet of the session.
+            early: Only because feedback is due: there is none without it.
+        """
         reporter, parameters, engine = self.reporter, self._parameters, self._engine
         if reporter is None or parameters is None or not parameters.rtcp_destination[1]:
             return
-        data: bytes | None = reporter.compound(now, engine.wall(), goodbye=goodbye)
+        feedback = reporter.feedback.take(int(engine.send_table.ssrc[self._row]), now)
+        if early and not feedback:
+            return
+        data: bytes | None
+        if early and parameters.reduced_size:
+            data = build_compound(feedback)
+        else:
+            data = reporter.compound(now, engine.wall(), goodbye=goodbye, feedback=feedback)
         own = parameters.srtp_rtcp
         context = self._sender.context if own is None else own[0]
-        if data is not None and context is not None:
+        if context is not None:
             data = context.protect_rtcp(data)
         if data is not None and engine.backend.send_one(self._outlet, data, self.destination):
             reporter.on_sent(len(data))
+            reporter.feedback.on_sent(feedback, now, reporter.schedule, early=early)
+
+    def next_deadline(self) -> float | None:
+        """When feedback is due before the next report."""
+        return None if self.reporter is None else self.reporter.feedback.due
+
+    def on_deadline(self, now: float) -> None:
+        """Send the feedback that is due."""
+        due = self.next_deadline()
+        if due is not None and due <= now:
+            self.send(now, early=True)
+
+    def on_gap(self, first: int, count: int, now: float) -> None:
+        """Packets are missing, from this number (with its cycles) on."""
+        reporter = self.reporter
+        if reporter is not None:
+            reporter.feedback.on_gap(first, count, now, reporter.schedule)
+
+    def request(self, kind: str, lost: tuple[int, ...]) -> None:
+        """Send a feedback message as soon as the rules allow.
+
+        Raises:
+            LocalProtocolError: It was not agreed on, or the stream does not run.
+        """
+        reporter, engine = self.reporter, self._engine
+        if reporter is None or self._parameters is None:
+            raise LocalProtocolError("feedback needs a running stream")
+        own = int(engine.send_table.ssrc[self._row])
+        reporter.feedback.request(kind, own, engine.now(), reporter.schedule, lost)
 
     def on_datagram(self, datagram: bytes, source: Hashable, arrival: float) -> None:
         """Take a compound packet of the peer."""
@@ -149,7 +192,12 @@ class StreamRtcp:
         elif source != self.destination and not self._is_peer(source):
             receiver.drop("rtcp_source")
             return
-        events = reporter.on_compound(datagram, arrival, arrival - self._engine.clock_offset)
+        events = reporter.on_compound(
+            datagram,
+            arrival,
+            arrival - self._engine.clock_offset,
+            reduced_size=parameters.reduced_size,
+        )
         if events is None:
             receiver.drop("rtcp_malformed")
             return

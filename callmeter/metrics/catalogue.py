@@ -328,6 +328,45 @@ _NETWORK = (
     ),
 )
 
+_FEEDBACK = (
+    _stream(
+        "nack_count",
+        "count",
+        _COUNTER,
+        _BOTH,
+        "RFC 4585 section 6.2.1",
+        "Generic NACKs about the stream: sent to its sender; of sent streams, received.",
+        verified=False,
+    ),
+    _stream(
+        "pli_count",
+        "count",
+        _COUNTER,
+        _BOTH,
+        "RFC 4585 section 6.3.1",
+        "Picture loss indications about the stream: sent; of sent streams, received.",
+        verified=False,
+    ),
+    _stream(
+        "fir_count",
+        "count",
+        _COUNTER,
+        _BOTH,
+        "RFC 5104 section 4.3.1",
+        "Full intra requests about the stream: sent; of sent streams, received.",
+        verified=False,
+    ),
+    _stream(
+        "sli_count",
+        "count",
+        _COUNTER,
+        _BOTH,
+        "RFC 4585 section 6.3.2",
+        "Slice loss indications about the stream: sent; of sent streams, received.",
+        verified=False,
+    ),
+)
+
 _OWN = (
     _stream(
         "srtp_replayed",
@@ -480,7 +519,10 @@ _COUNTERS = (
 )
 
 CATALOGUE: Final[Mapping[str, Metric]] = MappingProxyType(
-    {metric.key: metric for metric in (*_NETWORK, *_QUALITY, *_OWN, *_TIMING, *_COUNTERS)}
+    {
+        metric.key: metric
+        for metric in (*_NETWORK, *_QUALITY, *_FEEDBACK, *_OWN, *_TIMING, *_COUNTERS)
+    }
 )
 """All metrics by key, in the order of reports."""
 

@@ -23,9 +23,9 @@ def record_call(phone, capture):
     return functools.partial(call_each_other, phone, capture)
 
 
-async def call_each_other(phone, capture, *, srtp=None, rtcp_mux=False):
+async def call_each_other(phone, capture, *, meanwhile=None, **media):
     first = free_ports(8)
-    media = {"srtp": srtp, "rtcp_mux": rtcp_mux, "ports": (first, first + 7)}
+    media["ports"] = (first, first + 7)
 
     async def answer(bob):
         incoming = await bob.next_call(5)
@@ -45,6 +45,8 @@ async def call_each_other(phone, capture, *, srtp=None, rtcp_mux=False):
         recorded = capture(f"{own} or udp portrange {first}-{first + 7}")
         tasks.create_task(answer(bob))
         async with alice.call(f"sip:bob@127.0.0.1:{bob.contact.port}") as call:
+            if meanwhile is not None:
+                await meanwhile(call)
             await call.media.play(Tone(440), seconds=1.5)
     recorded.stop()
     return decode(recorded.file, ports)
@@ -91,3 +93,29 @@ async def test_a_secure_call_shows_no_speech_on_the_wire(record_call):
     assert {len(tag.replace(":", "")) * 4 for _, tag in packets} == {80}
     # A tone repeats itself on the wire; a ciphertext does not.
     assert len({payload for payload, _ in packets}) == len(packets)
+
+
+async def test_feedback_is_decoded_as_what_it_was_sent_as(record_call):
+    numbers = (65_530, 65_531, 2, 30)
+
+    async def complain(call):
+        for words in ("nack pli", "ccm fir", "nack sli"):
+            call.media.send_feedback(words)
+        call.media.send_feedback("nack", lost=numbers)
+
+    words = ("nack", "nack pli", "nack sli", "ccm fir")
+    decoded = await record_call(meanwhile=complain, feedback=True, feedback_messages=words)
+    assert decoded.malformed() == []
+    offered, answered = decoded.fields("sdp", "sdp.media_attr", "sdp.media")
+    for attributes, media in (offered, answered):
+        assert "RTP/AVPF" in media
+        assert all(f"rtcp-fb:* {word}" in attributes for word in words)
+    (asked,) = decoded.fields("rtcp.rtpfb.nack_pid", "rtcp.rtpfb.nack_pid", "rtcp.rtpfb.nack_blp")
+    # tshark writes out what the masks mean, without the wrap of the numbers.
+    assert [int(number) % 65_536 for number in asked[0].split(",")] == list(numbers)
+    # Two after the first are marked in its mask, 2 being eight numbers on; 30 is too far away.
+    masks = [int(mask, 0) for mask in asked[1].split(",")]
+    assert masks == [1 << 0 | 1 << 7, 0]
+    assert decoded.count("rtcp.psfb.fmt == 1") == 1
+    assert decoded.count("rtcp.psfb.fmt == 2") == 1
+    assert decoded.count("rtcp.psfb.fmt == 4") == 1

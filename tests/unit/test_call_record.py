@@ -10,6 +10,7 @@ from callmeter.call_record import CallRecord
 from callmeter.config import MediaConfig, SrtpConfig, SrtpPolicy
 from callmeter.errors import CallRejected
 from callmeter.metrics.phases import Outcome, Phase
+from callmeter.rtp.feedback import FeedbackCounts
 from callmeter.sip.server_location import Location
 from callmeter.trace.message_log import LoggedMessage
 
@@ -41,6 +42,8 @@ class Media:
             reported_jitter_ms=0.5,
             rtcp_packets_sent=4,
             rtcp_packets_received=5,
+            feedback_sent=FeedbackCounts(nack=2),
+            feedback_received=FeedbackCounts(pli=1),
             srtp_protect_failures=0,
             srtp_decrypt_failures=3,
             srtp_replayed=6,
@@ -139,6 +142,8 @@ def test_the_stream_says_what_the_media_session_says(record):
     assert stream["send"]["rtcp_packets_sent"] == 4
     assert stream["receive"]["audio_packetization_ms"] == 20
     assert stream["receive"]["srtp_replayed"] == 6
+    assert (stream["receive"]["nack_count"], stream["receive"]["pli_count"]) == (2, 0)
+    assert (stream["send"]["nack_count"], stream["send"]["pli_count"]) == (0, 1)
     assert stream["receive"]["packets_received"] == 49
     assert stream["receive"]["srtp_decrypt_failures"] == 3
     assert stream["receive"]["rtcp_sr_rr_interval_ms"] == 5000.0
