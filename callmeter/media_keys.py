@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from callmeter.config import SrtpConfig
+    from callmeter.errors import MediaSecurityError
     from callmeter.media.stream import MediaStream
     from callmeter.sdp.attributes import CryptoAttribute, Fingerprint
     from callmeter.sdp.remote_track import RemoteTrack
@@ -268,6 +269,7 @@ class MediaKeys:
                 self._open_stream(rtcp_mux=rtcp_mux),
                 self._certificate,
                 self._on_dtls_keys,
+                self._on_refused,
                 suites=self._config.suites,
                 symmetric=self._symmetric,
             )
@@ -335,6 +337,9 @@ class MediaKeys:
         if self.dtls is not None and self.dtls.contexts is not None and not self.sdes.in_use:
             self.send, self.receive = self.dtls.contexts
             self._on_keys()
+
+    def _on_refused(self, error: MediaSecurityError) -> None:
+        self._warn(f"a new DTLS handshake failed, the keys before it stay in use: {error}")
 
     def _drop_dtls(self) -> None:
         if self.dtls is not None and not self.dtls.established:

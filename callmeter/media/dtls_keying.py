@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from callmeter.config import SrtpSuite
+    from callmeter.errors import MediaSecurityError
     from callmeter.media.stream import MediaStream
     from callmeter.sdp.attributes import Fingerprint
     from callmeter.srtp.dtls import DtlsKeys, DtlsRole
@@ -43,6 +44,7 @@ class DtlsKeying:
         stream: Whose ports carry the handshakes, from now on.
         certificate: Of this end.
         on_keys: Called when there are contexts for media, or others than before.
+        on_refused: Called when a handshake after the first failed: its keys stay in use.
         suites: SRTP suites in order of preference.
         symmetric: Whether the peer may come from another address than the signalled one.
     """
@@ -52,17 +54,18 @@ class DtlsKeying:
         stream: MediaStream,
         certificate: DtlsCertificate,
         on_keys: Callable[[], None],
+        on_refused: Callable[[MediaSecurityError], None],
         *,
         suites: Sequence[SrtpSuite],
         symmetric: bool,
     ) -> None:
         self._stream = stream
         self._certificate = certificate
-        self._on_keys = on_keys
+        self._on_keys, self._on_refused = on_keys, on_refused
         self._suites = suites
         self._symmetric = symmetric
         self._peer: tuple[DtlsRole, frozenset[Fingerprint]] | None = None
-        self._media = DtlsSession(stream, self._transport(), self._on_media_keys)
+        self._media = DtlsSession(stream, self._transport(), self._on_media_keys, on_refused)
         self._rtcp: DtlsSession | None = None
         self.fingerprint = certificate.fingerprint()
         self.contexts: Contexts | None = None
@@ -126,7 +129,11 @@ class DtlsKeying:
         else:
             if self._rtcp is None:
                 self._rtcp = DtlsSession(
-                    self._stream, self._transport(), self._on_rtcp_keys, rtcp=True
+                    self._stream,
+                    self._transport(),
+                    self._on_rtcp_keys,
+                    self._on_refused,
+                    rtcp=True,
                 )
             self._rtcp.start(role, fingerprints, rtcp_remote)
         if same:

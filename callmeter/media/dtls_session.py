@@ -26,6 +26,7 @@ class DtlsSession:
         stream: Whose port carries the handshake, from now on and before `start`.
         transport: The associations on it.
         on_keys: Told of each verified pair of keys, the first and those of a re-handshake.
+        on_refused: Told why a re-handshake failed; the keys before it stay in use.
         rtcp: Whether this is the DTLS of the stream's RTCP port.
     """
 
@@ -34,12 +35,13 @@ class DtlsSession:
         stream: MediaStream,
         transport: DtlsTransport,
         on_keys: Callable[[DtlsKeys], None],
+        on_refused: Callable[[MediaSecurityError], None],
         *,
         rtcp: bool = False,
     ) -> None:
         self.transport = transport
         self._stream = stream
-        self._on_keys = on_keys
+        self._on_keys, self._on_refused = on_keys, on_refused
         self._rtcp = rtcp
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -97,7 +99,9 @@ class DtlsSession:
                 continue  # lost like any datagram: the flight is sent again
         if result.keys is not None:
             self._on_keys(result.keys)
-        if result.failure is not None and not self.established:
+        if result.failure is not None and self.established:
+            self._on_refused(result.failure)
+        elif result.failure is not None:
             self._failure = result.failure
         if result.keys is not None or result.failure is not None:
             self._wake()

@@ -500,8 +500,8 @@ def mute(monkeypatch, owner):
     """No DTLS datagram of this endpoint leaves it."""
     real = dtls_keying.DtlsSession
 
-    def build(stream, transport, on_keys, **options):
-        session = real(stream, transport, on_keys, **options)
+    def build(stream, transport, *told, **options):
+        session = real(stream, transport, *told, **options)
         if transport._certificate is owner():
             session._stream = Mute(stream)
         return session

@@ -40,12 +40,13 @@ class Wire:
 async def pair():
     wires = Wire(), Wire()
     wires[0].peer, wires[1].peer = wires[1], wires[0]
-    told = []
+    told, refused = [], []
     made = [
         DtlsKeying(
             wire,
             DtlsCertificate.generate(datetime.now(tz=UTC)),
             lambda wire=wire: told.append(wire),
+            refused.append,
             suites=DEFAULT_SUITES,
             symmetric=True,
         )

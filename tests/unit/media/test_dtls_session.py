@@ -50,10 +50,10 @@ async def ends(certificate):
 
     def make(timeout=10.0, *, rtcp=False):
         for address in (HERE, THERE):
-            port, keys = Port(address), []
+            port, keys, refused = Port(address), [], []
             transport = DtlsTransport(certificate, timeout=timeout)
-            session = DtlsSession(port, transport, keys.append, rtcp=rtcp)
-            made.append(SimpleNamespace(port=port, session=session, keys=keys))
+            session = DtlsSession(port, transport, keys.append, refused.append, rtcp=rtcp)
+            made.append(SimpleNamespace(port=port, session=session, keys=keys, refused=refused))
         made[0].port.peer, made[1].port.peer = made[1].port, made[0].port
         return made
 
@@ -84,6 +84,23 @@ async def test_a_handshake_that_nobody_answers_wakes_those_who_wait(ends, certif
     with pytest.raises(DtlsTimeout):
         await client.session.wait()
     assert client.keys == []
+
+
+async def test_a_handshake_in_the_call_that_fails_is_told_and_leaves_the_keys(ends, certificate):
+    client, server = ends(timeout=0.3)
+    prints = (certificate.fingerprint(),)
+    server.session.start("server", prints, HERE)
+    client.session.start("client", prints, THERE)
+    async with asyncio.timeout(10):
+        await client.session.wait()
+        client.port.peer = None
+        client.session.start("client", prints, THERE)
+        while not client.refused:  # noqa: ASYNC110  there is no event
+            await asyncio.sleep(0.005)
+        await client.session.wait()
+    assert isinstance(client.refused[0], DtlsTimeout)
+    assert len(client.keys) == 1
+    assert client.session.established
 
 
 async def test_a_network_that_refuses_loses_the_datagram_and_nothing_else(ends, certificate):
