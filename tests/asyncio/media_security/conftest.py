@@ -113,17 +113,18 @@ class Keys:
 class Dtls:
     """A DTLS-SRTP association by pyOpenSSL alone."""
 
-    def __init__(self, certificate, role, send):
+    def __init__(self, certificate, role, send, on_keys):
         context = SSL.Context(SSL.DTLS_METHOD)
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
-        context.use_certificate(certificate.certificate)
-        context.use_privatekey(certificate.key)
+        if certificate is not None:
+            context.use_certificate(certificate.certificate)
+            context.use_privatekey(certificate.key)
         context.set_tlsext_use_srtp(b"SRTP_AES128_CM_SHA1_80")
         self.role = role
         self.keys = None
         self.error = None
         self.closed_by_peer = False
-        self._send = send
+        self._send, self._on_keys = send, on_keys
         self._timer = None
         self._connection = SSL.Connection(context, None)
         if role == "client":
@@ -143,6 +144,7 @@ class Dtls:
             self._timer.cancel()
 
     def _advance(self):
+        had_keys = self.keys is not None
         try:
             if self.keys is None:
                 self._connection.do_handshake()
@@ -156,6 +158,8 @@ class Dtls:
         except SSL.Error as error:
             self.error = error
         self._flush()
+        if self.keys is not None and not had_keys:
+            self._on_keys()
 
     def _flush(self):
         try:
@@ -182,7 +186,12 @@ class Dtls:
 
 
 class MediaPort:
-    """One UDP socket and every datagram that reached it."""
+    """One UDP socket and every datagram that reached it.
+
+    Attributes:
+        before_keys: The kinds of those that came before its handshake was done.
+        on_keys: Called when it is.
+    """
 
     def __init__(self):
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -191,7 +200,9 @@ class MediaPort:
         self.port = self._socket.getsockname()[1]
         self.remote = None
         self.received = []
+        self.before_keys = []
         self.dtls = None
+        self.on_keys = lambda: None
         self.keys = None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket, self.drain)
@@ -204,6 +215,8 @@ class MediaPort:
             except BlockingIOError:
                 return
             self.received.append(datagram)
+            if self.dtls is not None and self.dtls.keys is None:
+                self.before_keys.append(kind_of(datagram))
             if kind_of(datagram) == "dtls" and self.dtls is not None:
                 self.remote = self.remote or source
                 self.dtls.take(datagram)
@@ -226,7 +239,7 @@ class MediaPort:
             self._socket.sendto(datagram, self.remote)
 
     def begin_dtls(self, certificate, role):
-        self.dtls = Dtls(certificate, role, self.send)
+        self.dtls = Dtls(certificate, role, self.send, self.on_keys)
         if role == "client":
             self.dtls.start()
 
@@ -264,6 +277,7 @@ class SniffingPeer:
     """A user agent of one call whose media ports are watched.
 
     Attributes:
+        shows_certificate: Whether it has one for the handshake.
         rtp: Its media port; RTCP too under mux.
         rtcp: Its RTCP port.
         key: Its own SDES key.
@@ -275,6 +289,7 @@ class SniffingPeer:
     def __init__(self, stack, certificate):
         self.stack = stack
         self.certificate = certificate
+        self.shows_certificate = True
         self.rtp, self.rtcp = MediaPort(), MediaPort()
         self.key = os.urandom(KEY + SALT)
         self.theirs = None
