@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from callmeter.config import Transport
+from callmeter.dialog_paths import DialogPaths
 from callmeter.errors import SipSyntaxError, TransportError
 from callmeter.sip.headers import parse_delta_seconds
 from callmeter.sip.next_hop import default_port, facing, host_port, next_hop_uri, transport_of
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
     from typing import Any
 
+    from callmeter.dialog_paths import DialogPath
     from callmeter.sip.message import Request, Response
     from callmeter.sip.server_location import Location
     from callmeter.sip.transaction.key import Key
@@ -125,22 +127,6 @@ class Attempt:
 
 
 @dataclass(slots=True)
-class DialogPath:
-    """How the messages of one dialog travel.
-
-    Attributes:
-        hop: Where its INVITE went, or came from.
-        flow: The connection the peer opened, if it did.
-        advertised: Host and port the proxy at the other end of `flow` says it has; None when
-            the peer itself is there.
-    """
-
-    hop: Hop
-    flow: Hop | None = None
-    advertised: tuple[str, int] | None = None
-
-
-@dataclass(slots=True)
 class Owner:
     """Whose transaction a key names.
 
@@ -175,8 +161,11 @@ class RequestDispatch:
         self._tokens: dict[tuple[int, int], Key] = {}
         self._cancelled: set[tuple[int, int]] = set()
         self._by_hop: dict[Hop, set[Key]] = {}
-        self._paths: dict[str, DialogPath] = {}
+        self._paths = DialogPaths(self._alive)
         self.unreachable = 0
+
+    def _alive(self, flow: Hop) -> bool:
+        return self._shell.transport.alive(flow)
 
     @property
     def idle(self) -> bool:
@@ -249,24 +238,13 @@ class RequestDispatch:
                 self._shell.transport.pool.alias(source.connection, port)
             # Whoever merely knows the Call-ID does not draw a dialog to himself.
             if request.call_id in self._paths and user is not None and user.core.owns(request):
-                self.follow(request, source)
+                self._paths.follow(request, source)
         except SipSyntaxError:
             return
 
     def follow(self, request: Request, source: Hop) -> None:
         """Remember how a dialog of ours came here, until `forget_dialog`."""
-        if source.connection is None:
-            self._paths[request.call_id] = DialogPath(source)
-            return
-        known = self._paths.get(request.call_id)
-        name = source.name if known is None else known.hop.name
-        vias = request.vias
-        via = vias[0]
-        # With one Via the peer itself is at the other end, with more it is a proxy that has to
-        # be the next hop anyway.
-        advertised = None if len(vias) == 1 else (via.host, via.port or default_port(source))
-        path = DialogPath(replace(source, name=name), source, advertised)
-        self._paths[request.call_id] = path
+        self._paths.follow(request, source)
 
     def hop_of(self, call_id: str) -> Hop | None:
         """Where the dialog's INVITE went, or came from."""
@@ -275,20 +253,7 @@ class RequestDispatch:
 
     def forget_dialog(self, call_id: str) -> None:
         """The dialog of this Call-ID is over."""
-        self._paths.pop(call_id, None)
-
-    def _flow_of(self, path: DialogPath | None, target: SipUri) -> Hop | None:
-        """The connection of a request in a dialog, when the next hop is at its other end.
-
-        A peer behind address translation, or one that only connects out, is reached no other
-        way (RFC 5923 section 5, RFC 5626 section 5.3).
-        """
-        if path is None or path.flow is None or not self._shell.transport.alive(path.flow):
-            return None
-        here = (target.host, target.port or default_port(path.flow))
-        if path.advertised is not None and path.advertised != here:
-            return None
-        return path.flow
+        self._paths.forget(call_id)
 
     # requests
 
@@ -298,8 +263,9 @@ class RequestDispatch:
         if target is None:
             self._fail(user, token, f"{request.uri} has no address to send to")
             return
-        path = self._paths.get(request.call_id) if request.to.tag is not None else None
-        flow = self._flow_of(path, target)
+        in_dialog = request.to.tag is not None
+        path = self._paths.get(request.call_id) if in_dialog else None
+        flow = self._paths.flow_of(request.call_id, target) if in_dialog else None
         if flow is not None:
             self._send(user, token, request, [flow])
             return
@@ -442,7 +408,7 @@ class RequestDispatch:
                 # The connection of the last one may have ended: this one binds its own way.
                 user.move_home(local, hop.transport)
         if request.method == "INVITE" and request.to.tag is None:
-            self._paths[request.call_id] = DialogPath(hop)
+            self._paths.begin(request.call_id, hop)
         key, effects = shell.transactions.request(request, hop, host_port(local), shell.now)
         self._owners[key] = owner = Owner(user, attempt, hop)
         self._tokens[id(user), attempt.token] = key
