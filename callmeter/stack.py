@@ -13,7 +13,7 @@ import secrets
 import time
 from collections import deque
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from callmeter.config import StackConfig
@@ -476,6 +476,9 @@ class Stack:
         """Put a message on the wire."""
         data = message.to_bytes()
         if user is not None:
+            if hop.transport == "TLS" and hop.connection is None and hop.tls is None:
+                # A response by a new connection: trust is the endpoint's, not the transaction's.
+                hop = replace(hop, tls=user.tls)
             self._log(user, "sent", hop, data)
         try:
             self.transport.send(data, hop)

@@ -226,6 +226,10 @@ class InviteSession(DialogUsage):
             return []
         if self.state in UNANSWERED:
             return self._finish(Ended(self, cause))
+        if cause == "transport":
+            # Section 13.3.1.4: the 2xx goes out again, and its caller may have come by another
+            # connection by then; the wait for the ACK ends it otherwise.
+            return []
         return self._lose(cause)
 
     @property

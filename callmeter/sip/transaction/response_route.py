@@ -63,7 +63,9 @@ def response_hops(via: Via, source: Hop) -> tuple[Hop, Hop | None]:
     if source.connection is None or source.transport in {"WS", "WSS"}:
         return source, None  # a browser cannot be called back
     port = DEFAULT_TLS_PORT if source.transport == "TLS" else DEFAULT_PORT
-    return source, Hop(source.transport, source.host, via.port or port)
+    # RFC 5922 section 7.3: what the certificate has to name is the sent-by.
+    name = via.host if source.transport == "TLS" else None
+    return source, Hop(source.transport, source.host, via.port or port, name=name)
 
 
 def _datagram_hop(via: Via, source: Hop) -> Hop:

@@ -213,14 +213,21 @@ def test_another_invite_before_the_answer_is_told_to_wait(rig, octet, wait):
     assert order.response.headers.get("Retry-After") == wait
 
 
-@pytest.mark.parametrize("answered", [False, True])
-def test_a_response_that_cannot_be_sent_ends_the_call(rig, answered):
+def test_a_provisional_response_that_cannot_be_sent_ends_the_call(rig):
     session = rig.incoming()
-    if answered:
-        session.accept(ANSWER, 0.0)
-    effects = rig.core.on_server_transport_error(rig.key, "reset", 0.0)
-    assert effects[-1] == Ended(session, "transport")
-    assert any(isinstance(effect, SendRequest) for effect in effects) is answered
+    refusal, ended = rig.core.on_server_transport_error(rig.key, "reset", 0.0)
+    assert refusal.response.status == 487
+    assert ended == Ended(session, "transport")
+
+
+def test_a_2xx_that_cannot_be_sent_is_sent_again_until_nobody_waits_for_it(rig):
+    session = rig.incoming()
+    sent = session.accept(ANSWER, 0.0)
+    assert rig.core.on_server_transport_error(rig.key, "reset", 0.0) == []
+    assert rig.core.on_deadline(0.5) == sent
+    *_, bye, ended = rig.core.on_deadline(32.0)
+    assert isinstance(bye, SendRequest)
+    assert ended == Ended(session, "ack-timeout")
 
 
 def test_a_server_transaction_that_gives_up_ends_the_call(rig):

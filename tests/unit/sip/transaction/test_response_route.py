@@ -112,7 +112,9 @@ def test_a_maddr_that_is_no_single_remote_address_is_ignored(maddr):
 def test_a_stream_is_answered_on_its_connection_or_else_at_sent_by(transport, port):
     source = Hop(transport, "192.0.2.1", 40000, 9)
     via = Via(transport, "pc.example.com", None, (("branch", "z9hG4bKa"), ("rport", None)))
-    assert response_hops(via, source) == (source, Hop(transport, "192.0.2.1", port))
+    # RFC 5922 section 7.3: the certificate has to name the sent-by, wherever it came from.
+    name = "pc.example.com" if transport == "TLS" else None
+    assert response_hops(via, source) == (source, Hop(transport, "192.0.2.1", port, name=name))
 
 
 def test_the_port_of_sent_by_is_where_a_lost_connection_is_replaced():
