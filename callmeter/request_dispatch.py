@@ -45,6 +45,8 @@ STREAM_ABOVE: Final = 1_300
 """Octets of a request that still goes by UDP when the path MTU is not known (RFC 3261 18.1.1)."""
 VIA_OCTETS: Final = 90
 """What the Via takes that a request gets last: `sent-by`, branch and `rport`."""
+MOST_REPEATS: Final = 3
+"""How often a request goes out again by other connections: one by each that may be dead too."""
 TRYING: Final = 100
 SERVICE_UNAVAILABLE: Final = 503
 
@@ -114,6 +116,7 @@ class Attempt:
         token: What its core calls it.
         request: As the core made it.
         hops: The targets that are left.
+        newest: Number of the newest connection when it began: later ones are its own.
         for_size: Hops that stand in for datagrams which cannot hold the request.
         answered: Somebody has answered more than 100: no other target is asked.
     """
@@ -122,6 +125,7 @@ class Attempt:
     token: int
     request: Request
     hops: deque[Hop]
+    newest: int
     for_size: frozenset[Hop] = frozenset()
     answered: bool = False
 
@@ -135,14 +139,16 @@ class Owner:
         attempt: None for server transactions and CANCELs.
         hop: Where the request goes, or came from.
         ways: What its loss means the loss of: targets without, connections with a number.
-        resent: Where it goes by a second connection, as its first was lost.
+        lost: The connection it was lost with last.
+        repeats: How often it has gone out again, each time by another connection.
     """
 
     user: StackUser
     attempt: Attempt | None = None
     hop: Hop | None = None
     ways: set[Hop] = field(default_factory=set)
-    resent: Hop | None = None
+    lost: Hop | None = None
+    repeats: int = 0
 
 
 class RequestDispatch:
@@ -328,13 +334,14 @@ class RequestDispatch:
     def _send(
         self, user: StackUser, token: int | None, request: Request, hops: Iterable[Hop]
     ) -> None:
-        if token is None:
-            self._send_ack(user, request, next(iter(hops)))
-            return
         targets = list(hops)
+        if token is None:
+            self._acknowledge(user, request, targets)
+            return
         for_size = self._by_size(request, targets)
-        attempt = Attempt(user, token, request, deque(for_size + targets), frozenset(for_size))
-        self._launch(attempt)
+        newest = self._shell.transport.pool.newest
+        hops = deque(for_size + targets)
+        self._launch(Attempt(user, token, request, hops, newest, frozenset(for_size)))
 
     @staticmethod
     def _by_size(request: Request, hops: list[Hop]) -> list[Hop]:
@@ -344,11 +351,16 @@ class RequestDispatch:
             return []
         return [replace(hop, transport="TCP") for hop in datagrams]
 
+    def _acknowledge(self, user: StackUser, request: Request, hops: list[Hop]) -> None:
+        """Send an ACK, which has no transaction to try the next target for it."""
+        transport = self._shell.transport
+        if transport.ready(hops[0]) and (len(hops) == 1 or transport.connected(hops[0])):
+            self._send_ack(user, request, hops[0])
+        else:
+            self._shell.start_task(self._connect_and_acknowledge(user, request, hops))
+
     def _send_ack(self, user: StackUser, request: Request, hop: Hop) -> None:
         shell = self._shell
-        if not shell.transport.ready(hop):
-            shell.start_task(self._connect_and_acknowledge(user, request, hop))
-            return
         try:
             sent_by = host_port(shell.transport.local_towards(hop))
         except TransportError:
@@ -358,9 +370,11 @@ class RequestDispatch:
             if isinstance(effect, Send):
                 shell.transmit(user, None, effect.message, effect.hop)
 
-    async def _connect_and_acknowledge(self, user: StackUser, request: Request, hop: Hop) -> None:
+    async def _connect_and_acknowledge(
+        self, user: StackUser, request: Request, hops: list[Hop]
+    ) -> None:
         try:
-            await self._shell.transport.connect(hop)
+            hop = await self._shell.transport.first_open(hops)
         except TransportError:
             self.unreachable += 1
         else:
@@ -495,6 +509,8 @@ class RequestDispatch:
 
     def on_unreachable(self, destination: Hop, error: str) -> None:
         """No message gets to `destination`: its unanswered requests fail, and only they."""
+        # An ACK has no transaction: when the 2xx comes again, its ACK is to go elsewhere.
+        self._shell.transport.resolver.mark_failed(_destination(destination))
         for key in list(self._by_hop.get(destination, ())):
             self._fail_unanswered(key, error)
 
@@ -505,28 +521,45 @@ class RequestDispatch:
                 self._fail_unanswered(key, error)
 
     def resend(self, key: Key | None, lost: Hop) -> bool:
-        """Send an unanswered request once more, by a new connection; False if it cannot be.
+        """Send an unanswered request once more, by another connection; False if it cannot be.
 
         The peer may have had it, or may have closed the connection just before: the branch
-        stays, so that it is served once.
+        stays, so that it is served once. An INVITE that rings is sent again as well: its answer
+        has to find a way back.
 
         Args:
             key: Its transaction.
             lost: The connection, or the target whose connection, was lost.
         """
         owner = None if key is None else self._owners.get(key)
-        if key is None or owner is None or owner.attempt is None or owner.attempt.answered:
+        if key is None or owner is None or owner.attempt is None:
             return False
-        if owner.resent is not None:
-            return lost.connection is not None and lost == owner.hop
+        attempt = owner.attempt
+        if attempt.answered and attempt.request.method != "INVITE":
+            return False
+        if lost.connection is not None and lost == owner.lost:
+            return True  # told twice: by what was sent last, too
+        hop = self._other_way(owner, attempt, lost)
+        if hop is None and not attempt.answered:
+            return False
+        owner.lost = lost
+        owner.repeats += 1
+        self._shell.push(None, self._shell.transactions.resend(key, hop, self._shell.now))
+        return True
+
+    def _other_way(self, owner: Owner, attempt: Attempt, lost: Hop) -> Hop | None:
+        """Where a request goes once more whose connection was lost, or None.
+
+        One connection that was opened for its sake and lost again is enough. Those from before
+        may have died along with the first, and nobody has noticed yet.
+        """
+        own = lost.connection is not None and lost.connection > attempt.newest
+        if owner.repeats >= (1 if own else MOST_REPEATS):
+            return None
         hop = owner.hop
         if hop is not None and hop.connection is not None:
-            hop = self._way_back(owner.user, owner.attempt.request)
-        if hop is None:
-            return False
-        owner.resent = hop
-        self._shell.push(None, self._shell.transactions.resend(key, hop))
-        return True
+            hop = self._way_back(owner.user, attempt.request)
+        return hop
 
     def _way_back(self, user: StackUser, request: Request) -> Hop | None:
         """Where a request in a dialog goes without the connection the peer opened."""

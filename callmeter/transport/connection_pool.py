@@ -50,6 +50,11 @@ class ConnectionPool:
         limits: Caps and time-outs.
         parser_limits: What a message may be.
         entropy: Spreads the keep-alives.
+
+    Attributes:
+        newest: Number of the connection that was begun last; numbers grow.
+        refused: Connections that a cap has turned away.
+        last_tls_error: What went wrong last in TLS.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class ConnectionPool:
         self.parser_limits = parser_limits
         self._entropy = entropy
         self._numbers = count(1)
+        self.newest = 0
         self._live: dict[int, Connection] = {}
         self._by_address: dict[Address, int] = {}
         self._inbound_by_host: dict[str, int] = {}
@@ -122,7 +128,7 @@ class ConnectionPool:
             raise ConnectionFailed(
                 f"{hop}: {error.strerror or error}", destination=str(hop)
             ) from error
-        number = next(self._numbers)
+        number = self.newest = next(self._numbers)
         own = replace(hop, connection=number)
         connection = Connection(self, self._loop, sock, own, layers, inbound=False)
         self._live[number] = connection
@@ -151,7 +157,7 @@ class ConnectionPool:
             sock.close()
             return
         sock.setblocking(False)  # noqa: FBT003  the socket module's own signature
-        number = next(self._numbers)
+        number = self.newest = next(self._numbers)
         self._inbound += 1
         self._inbound_by_host[host] = self._inbound_by_host.get(host, 0) + 1
         self._unfinished += 1

@@ -181,7 +181,11 @@ class TransportLayer:
         transport = self._transports.get(hop.transport)
         if not isinstance(transport, StreamTransport) or transport.listens:
             return True
-        if transport.name in {"WS", "WSS"}:
+        return transport.name in {"WS", "WSS"} or self.connected(hop)
+
+    def connected(self, hop: Hop) -> bool:
+        """Whether there is an open connection to `hop`, or none is needed."""
+        if not hop.reliable:
             return True
         connection = self.pool.find(hop)
         return connection is not None and connection.state is ConnectionState.OPEN

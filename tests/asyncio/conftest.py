@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -118,6 +119,18 @@ def closed_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
         bound.bind((LOOPBACK, 0))
         return int(bound.getsockname()[1])
+
+
+@pytest.fixture
+def tell(record_property, capsys):
+    """Print a figure, for whoever runs this to see what the limits are."""
+
+    def record(name, value):
+        record_property(name, value)
+        with capsys.disabled():
+            sys.stdout.write(f"\n{name}: {value}")
+
+    return record
 
 
 class Peer:

@@ -221,18 +221,6 @@ async def fresh_server(authority, transport):
         await process.communicate()
 
 
-@pytest.fixture
-def tell(record_property, capsys):
-    """Print a figure, for whoever runs this to see what the limits are."""
-
-    def record(name, value):
-        record_property(name, value)
-        with capsys.disabled():
-            sys.stdout.write(f"\n{name}: {value}")
-
-    return record
-
-
 LIFTED = {"inbound": 5_000, "inbound_per_host": 5_000, "unfinished_handshakes": 5_000}
 KINDS = [
     (Transport.TLS, "silence"),

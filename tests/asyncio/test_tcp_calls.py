@@ -1,4 +1,4 @@
-"""Calls over TCP: one connection for both directions, and what happens when it breaks."""
+"""Calls over connections: one for both directions, and what happens when it breaks."""
 
 from __future__ import annotations
 
@@ -17,16 +17,20 @@ from callmeter.config import (
     EndpointConfig,
     StackConfig,
     TimerConfig,
+    TlsConfig,
+    TlsVerify,
     Transport,
 )
 from callmeter.endpoint import Endpoint
 from callmeter.errors import CallmeterError, TransportError
 from callmeter.sip.parser import parse_message
 from callmeter.stack import Stack
+from callmeter.testing.certificates import Authority
 
 LOOPBACK = "127.0.0.1"
 PATIENCE = 20
 LONG = bool(os.environ.get("CALLMETER_LONG"))
+RESET_CALLS = 100 if LONG else 12
 NO_WAIT = struct.pack("ii", 1, 0)
 HASTY = TimerConfig(t1=1 / 64, t2=0.05, t4=0.05, ring_timeout=5)
 EVERY = (Transport.UDP, Transport.TCP)
@@ -34,14 +38,28 @@ MANY = ConnectionLimits(inbound=5_000, inbound_per_host=5_000)
 
 
 @asynccontextmanager
-async def party(user, *, transport=Transport.TCP, listens=EVERY, bind=LOOPBACK, timers=HASTY):
+async def party(
+    user, *, transport=Transport.TCP, listens=EVERY, bind=LOOPBACK, timers=HASTY, tls=None
+):
     host = f"[{bind}]" if ":" in bind else bind
-    config = StackConfig(bind=bind, transports=listens, timers=timers, connections=MANY)
-    async with (
-        Stack(config) as stack,
-        Endpoint(EndpointConfig(f"sip:{user}@{host}", transport=transport), stack) as endpoint,
-    ):
+    tls = tls or TlsConfig()
+    config = StackConfig(bind=bind, transports=listens, timers=timers, connections=MANY, tls=tls)
+    own = EndpointConfig(f"sip:{user}@{host}", transport=transport, tls=tls)
+    async with Stack(config) as stack, Endpoint(own, stack) as endpoint:
         yield endpoint
+
+
+@pytest.fixture(scope="module")
+def tls():
+    """What both ends need to listen with TLS, and to trust each other."""
+    authority = Authority()
+    issued = authority.issue(LOOPBACK)
+    return TlsConfig(
+        verify=TlsVerify.CUSTOM,
+        ca=authority.pem,
+        certificate=issued.certificate,
+        private_key=issued.private_key,
+    )
 
 
 @asynccontextmanager
@@ -67,7 +85,8 @@ async def serving(endpoint):
 
 
 def address(endpoint, transport=""):
-    host, port = endpoint.stack.transport.listening("TCP" if transport else "UDP")
+    name = transport.rpartition("=")[2].upper() or "UDP"
+    host, port = endpoint.stack.transport.listening(name)
     host = f"[{host}]" if ":" in host else host
     return f"sip:{endpoint.aor_user}@{host}:{port}{transport}"
 
@@ -253,12 +272,13 @@ async def test_a_connection_closed_before_any_answer_is_tried_once_more_and_no_o
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("transport", [Transport.TCP, Transport.TLS, Transport.WSS])
 @pytest.mark.parametrize("side", ["alice", "bob"])
 @pytest.mark.parametrize("hangs_up", ["alice", "bob"])
-async def test_calls_outlive_a_reset_and_their_bye_arrives(side, hangs_up):
-    calls = 100 if LONG else 25
-    async with party("alice") as alice, party("bob") as bob:
-        for _ in range(calls):
+async def test_calls_outlive_a_reset_and_their_bye_arrives(tls, tell, transport, side, hangs_up):
+    options = {"transport": transport, "listens": (transport,), "tls": tls}
+    async with party("alice", **options) as alice, party("bob", **options) as bob:
+        for _ in range(RESET_CALLS):
             async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
                 answered = asyncio.get_running_loop().create_future()
 
@@ -269,7 +289,7 @@ async def test_calls_outlive_a_reset_and_their_bye_arrives(side, hangs_up):
                     await incoming.ended()
 
                 tasks.create_task(answer())
-                call = await alice.invite(address(bob, ";transport=tcp"))
+                call = await alice.invite(address(bob, f";transport={transport.value}"))
                 async with call:
                     await call.answered(PATIENCE)
                     incoming = await answered
@@ -279,11 +299,73 @@ async def test_calls_outlive_a_reset_and_their_bye_arrives(side, hangs_up):
                     await (call if hangs_up == "alice" else incoming).bye()
         for endpoint in (alice, bob):
             byes = endpoint.messages.requests("BYE").received()
-            assert len({entry.message.call_id for entry in byes}) == (
-                calls if endpoint.aor_user != hangs_up else 0
-            )
+            arrived = len({entry.message.call_id for entry in byes})
+            if endpoint.aor_user != hangs_up:
+                tell(
+                    f"{transport.name} reset by {side}, BYE of {hangs_up}",
+                    f"{arrived} of {RESET_CALLS} arrived",
+                )
+            assert arrived == (RESET_CALLS if endpoint.aor_user != hangs_up else 0)
             assert endpoint.calls == []
             await until(lambda endpoint=endpoint: not len(endpoint.core))
+
+
+BOTH_LISTEN = [(transport, True) for transport in (Transport.TCP, Transport.TLS, Transport.WSS)]
+CALLER_ONLY_CONNECTS = [(transport, False) for transport, _ in BOTH_LISTEN]
+
+
+@pytest.mark.parametrize(("transport", "listens"), BOTH_LISTEN + CALLER_ONLY_CONNECTS)
+@pytest.mark.parametrize("side", ["alice", "bob"])
+async def test_a_call_that_rings_outlives_a_reset(tls, transport, listens, side):
+    options = {"transport": transport, "tls": tls}
+    async with (
+        party("alice", listens=(transport,) if listens else (Transport.UDP,), **options) as alice,
+        party("bob", listens=(transport,), **options) as bob,
+        asyncio.TaskGroup() as tasks,
+    ):
+        rings = asyncio.get_running_loop().create_future()
+
+        async def answer():
+            incoming = await bob.next_call(PATIENCE)
+            incoming.ring()
+            rings.set_result(incoming)
+            await repeated.wait()
+            await incoming.answer()
+            await incoming.ended()
+
+        repeated = asyncio.Event()
+        tasks.create_task(answer())
+        call = await alice.invite(address(bob, f";transport={transport.value}"))
+        async with call:
+            await rings
+            await until(lambda: len(alice.messages.responses(180).received()))
+            for connection in connections(alice if side == "alice" else bob):
+                reset(connection)
+            if side == "alice":
+                # The pool was told of no loss, as it was the test that ended it.
+                alice.stack.on_flow_lost(connection.hop, "reset")
+            await until(lambda: len(alice.messages.requests("INVITE").sent()) == 2)
+            repeated.set()
+            await call.answered(PATIENCE)
+        first, second = alice.messages.requests("INVITE").sent()
+        assert first.message.via.branch == second.message.via.branch
+        assert len(bob.calls) == 0
+        await until(lambda: not len(alice.core) and not len(bob.core))
+
+
+async def test_a_call_that_rings_fails_when_its_peer_is_gone_for_good():
+    async with party("alice", listens=(Transport.UDP,)) as alice:
+        async with party("bob") as bob:
+            call = await alice.invite(address(bob, ";transport=tcp"))
+            incoming = await bob.next_call(PATIENCE)
+            incoming.ring()
+            await until(lambda: len(alice.messages.responses(180).received()))
+            bob.stack.transport.close()
+            await until(lambda: not connections(alice))
+            with pytest.raises(TransportError, match="the connection was lost, and no answer came"):
+                await call.answered(PATIENCE)
+        assert call.report().to_dict()["outcome"] == "OSERROR"
+        await until(lambda: alice.stack.idle)
 
 
 async def test_an_answer_whose_connection_died_takes_another_to_the_sender():
@@ -306,8 +388,8 @@ async def test_an_answer_whose_connection_died_takes_another_to_the_sender():
 
 
 @pytest.mark.slow
-async def test_connect_invite_close_again_and_again_leaves_nothing():
-    cycles = 1_000 if LONG else 200
+async def test_connect_invite_close_again_and_again_leaves_nothing(tell):
+    cycles = 10_000 if LONG else 200
     async with party("bob") as bob, serving(bob):
         stack = bob.stack
         loop = asyncio.get_running_loop()
@@ -329,6 +411,7 @@ async def test_connect_invite_close_again_and_again_leaves_nothing():
                 await asyncio.sleep(0.05)
         await until(lambda: stack.idle and not connections(bob))
         await until(lambda: (len(asyncio.all_tasks()), descriptors()) <= before)
+        tell(f"{cycles} x connect, INVITE, close", "0 tasks, descriptors, transactions, calls left")
     gc.collect()
 
 

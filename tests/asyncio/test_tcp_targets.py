@@ -11,6 +11,7 @@ from callmeter.config import EndpointConfig, StackConfig, TimerConfig, Transport
 from callmeter.endpoint import Endpoint
 from callmeter.errors import CallCancelled, CallmeterError, CallRejected
 from callmeter.sip.framing import StreamFramer
+from callmeter.sip.server_location import Target
 from callmeter.sip.transaction.effects import Hop
 from callmeter.stack import Stack
 
@@ -330,6 +331,54 @@ async def test_a_callee_that_cannot_be_reached_is_lost_without_harm(
     assert alice.calls == []
     assert not alice.messages.requests("ACK").sent()
     await until(lambda: alice.stack.idle)
+
+
+@pytest.mark.parametrize("listens", [(Transport.UDP,), (Transport.UDP, Transport.TCP)])
+async def test_the_ack_of_a_2xx_goes_to_the_next_target_when_the_first_is_gone(
+    make_alice, make_server, resolves, closed_tcp, listens, until
+):
+    alice, server, second = await make_alice(listens=listens), make_server(), make_server()
+    calling = start(alice.invite(server.uri))
+    invite = await server.receive()
+    call = await calling
+    resolves([closed_tcp, second.hop], on=alice.stack)
+    server.uri = "sip:bob@two.example;transport=tcp"
+    await server.accept_call(invite)
+    ack = await second.receive()
+    assert (ack.method, ack.call_id) == ("ACK", invite.call_id)
+    ending = start(call.bye())
+    await second.answer(await second.receive(), 200)
+    await ending
+    await until(lambda: not len(alice.core))
+
+
+async def test_an_ack_that_no_target_takes_is_counted(
+    make_alice, make_server, resolves, closed_tcp, until
+):
+    alice, server = await make_alice(), make_server()
+    calling = start(alice.invite(server.uri))
+    invite = await server.receive()
+    call = await calling
+    resolves([closed_tcp, closed_tcp], on=alice.stack)
+    server.uri = "sip:bob@two.example;transport=tcp"
+    await server.accept_call(invite)
+    await until(lambda: alice.stack._dispatch.unreachable == 1)
+    await call.bye()
+    assert call.report().to_dict()["outcome"] != "SUCCESS"
+    await until(lambda: not len(alice.core))
+
+
+async def test_a_datagram_target_that_did_not_take_an_ack_comes_last_from_then_on(
+    make_alice, closed_port, silent_port
+):
+    alice = await make_alice()
+    targets = [
+        Target(Transport.UDP, "two.example", LOOPBACK, port, "two.example")
+        for port in (closed_port, silent_port)
+    ]
+    alice.stack.on_unreachable(Hop("UDP", LOOPBACK, closed_port), "Connection refused")
+    health = alice.stack.transport.resolver._health
+    assert list(health.usable(targets, alice.stack.now)) == targets[::-1]
 
 
 async def test_the_response_of_a_cancel_is_nobodys_concern(make_alice, make_server):

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
 from callmeter.sip.message import Headers, Request
-from callmeter.sip.timers import backoff
+from callmeter.sip.timers import NEVER, backoff
 from callmeter.sip.transaction.effects import Deliver, Effect, Hop, Send, TimedOut, TransportFailed
 from callmeter.sip.transaction.machine import FAILURE, FINAL, Machine
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from callmeter.sip.transaction.effects import Key
 
 __all__ = ["TRANSITIONS", "InviteClientTransaction", "State", "failure_ack"]
+
+FLOW_LOST = "flow lost"
+"""Ends the wait for the answer of an INVITE that rang when its connection was lost."""
 
 
 class State(Enum):
@@ -79,6 +82,8 @@ class InviteClientTransaction(Machine[State]):
                 # 17.1.1.2: neither A nor B runs once somebody has answered at all.
                 if self.state is State.CALLING:
                     self._enter(State.PROCEEDING)
+                elif self._ends_by == FLOW_LOST:
+                    self._ends_by, self._ends_at = "B", NEVER
                 return [Deliver(self.key, response)]
             case State.CALLING | State.PROCEEDING if status < FAILURE:
                 # RFC 6026 section 7.2: stay for the 2xx of other forks, until timer M.
@@ -99,6 +104,9 @@ class InviteClientTransaction(Machine[State]):
     def on_deadline(self, now: float) -> list[Effect]:
         """Timer A sends again, B gives up, D and M end the wait."""
         if now >= self._ends_at:
+            if self._ends_by == FLOW_LOST and self.state is State.PROCEEDING:
+                error = f"{self.hop}: the connection was lost, and no answer came"
+                return self.on_transport_error(error, now)
             if self.state is State.CALLING or self.state is State.PROCEEDING:
                 return [TimedOut(self.key, self._ends_by), *self._terminate()]
             return self._terminate()
@@ -113,6 +121,18 @@ class InviteClientTransaction(Machine[State]):
         self.waiting_cancel = None
         self._ends_by = "CANCEL"
         self._ends_at = now + self.timers.b
+
+    def on_flow_lost(self, now: float) -> bool:
+        """The connection of the request has ended; whether its answer is still to come.
+
+        After a provisional response no timer runs (17.1.1.2). The peer may open a connection of
+        its own for the answer (18.2.2), or take the one the request comes by again; when there
+        is no word for 64*T1, it does neither.
+        """
+        if self.state is State.PROCEEDING and self._ends_at == NEVER:
+            self._ends_by = FLOW_LOST
+            self._ends_at = now + self.timers.b
+        return self.state is State.CALLING or self.state is State.PROCEEDING
 
     def on_transport_error(self, error: str, now: float) -> list[Effect]:
         """17.1.4: tell the TU; a 2xx that was already delivered is not taken back."""

@@ -147,17 +147,33 @@ class TransactionLayer:
         sent = _with_via(message, hop, sent_by, new_branch(self._entropy))
         return [Send(None, sent, hop)]
 
-    def resend(self, key: Key, hop: Hop) -> list[Effect]:
-        """Send a request once more, to `hop`: its connection was lost before any answer came.
+    def resend(self, key: Key, hop: Hop | None, now: float) -> list[Effect]:
+        """Send a request once more, to `hop`: its connection was lost before its answer came.
 
         It is the same request with the same branch, so that a peer that has it already takes
-        this for a retransmission and repeats its answer.
+        this for a retransmission and repeats its answer. An INVITE that somebody has answered
+        provisionally waits 64*T1 for the next word.
+
+        Args:
+            key: Of its client transaction.
+            hop: Where to; None leaves it to the peer to find a way back (RFC 3261 section
+                18.2.2).
+            now: Loop time.
         """
         transaction = self._clients.get(key)
         if transaction is None:
             return []
-        transaction.hop = hop
-        return [Send(key, transaction.request, hop)]
+        resent: AnyClient = transaction
+        if isinstance(transaction, InviteClientTransaction):
+            if not transaction.on_flow_lost(now):
+                return []
+            self._deadlines.arm(transaction)
+            # Nobody's phone is to ring anew for a call that was given up.
+            resent = self._clients.get(transaction.cancel_key or (), transaction)
+        if hop is None:
+            return []
+        transaction.hop = resent.hop = hop
+        return [Send(resent.key, resent.request, hop)]
 
     def cancel(
         self, key: Key, now: float, *, headers: Iterable[tuple[str, str]] = ()

@@ -355,12 +355,59 @@ def test_a_request_with_a_header_that_cannot_be_read_leaves_nothing(layer, invit
 def test_a_request_whose_connection_was_lost_goes_by_another_with_the_same_branch(layer, outgoing):
     key, (first,) = layer.request(outgoing("OPTIONS"), BOB_TCP, "192.0.2.1", 0.0)
     again = Hop("TCP", "192.0.2.2", 5060)
-    (second,) = layer.resend(key, again)
+    (second,) = layer.resend(key, again, 0.1)
     assert second == Send(key, first.message, again)
-    # What follows from it goes there too.
-    assert layer.resend(("c", "z9hG4bKnone", "OPTIONS"), again) == []
+    assert layer.resend(key, None, 0.1) == []
+    assert layer.resend(("c", "z9hG4bKnone", "OPTIONS"), again, 0.1) == []
     answer = first.message.create_response(200, to_tag="x")
     assert layer.on_message(answer, BOB_TCP, 0.1)[0] == Deliver(key, answer)
+
+
+@pytest.fixture
+def ringing(layer, outgoing):
+    """An INVITE by TCP that somebody has answered 180: its key, and the request as sent."""
+    key, (sent,) = layer.request(outgoing(), BOB_TCP, "192.0.2.1", 0.0)
+    layer.on_message(sent.message.create_response(180, to_tag="bob"), BOB_TCP, 1.0)
+    return key, sent.message
+
+
+AGAIN = Hop("TCP", "192.0.2.2", 5060, 5)
+
+
+def test_an_invite_that_rings_goes_by_another_connection_and_is_given_up_without_a_word(
+    layer, ringing
+):
+    key, sent = ringing
+    assert layer.next_deadline() is None
+    assert layer.resend(key, AGAIN, 10.0) == [Send(key, sent, AGAIN)]
+    # The second loss makes nobody wait longer.
+    assert layer.resend(key, None, 20.0) == []
+    assert layer.next_deadline() == 42.0
+    failed, ended = layer.on_deadline(42.0)
+    assert failed == TransportFailed(key, f"{AGAIN}: the connection was lost, and no answer came")
+    assert ended == Terminated(key)
+    assert len(layer) == 0
+
+
+def test_any_word_ends_the_wait_for_an_invite_whose_connection_was_lost(layer, ringing):
+    key, sent = ringing
+    layer.resend(key, AGAIN, 10.0)
+    layer.on_message(sent.create_response(180, to_tag="bob"), AGAIN, 11.0)
+    assert layer.next_deadline() is None
+    answer = sent.create_response(200, to_tag="bob")
+    assert layer.on_message(answer, AGAIN, 100.0) == [Deliver(key, answer)]
+    # What the dialog needs from here on is not the transaction's.
+    assert layer.resend(key, AGAIN, 101.0) == []
+
+
+def test_what_goes_by_another_connection_for_a_call_given_up_is_its_cancel(layer, ringing):
+    key, sent = ringing
+    cancel_key, (cancel,) = layer.cancel(key, 5.0)
+    (again,) = layer.resend(key, AGAIN, 10.0)
+    assert again == Send(cancel_key, cancel.message, AGAIN)
+    assert again.message.via.branch == sent.via.branch
+    # 9.1: 64*T1 after the CANCEL, not after the loss.
+    assert TimedOut(key, "CANCEL") in layer.on_deadline(37.0)
 
 
 def test_a_request_that_came_again_by_another_connection_is_answered_by_that_one(
