@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -10,7 +11,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from peers.program import HOST, PeerError, Program, free_ports
-from peers.tone import write_tone
+from peers.tone import is_complete, write_tone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,9 +32,9 @@ contact=sip:carol@$host:$port
 register_only_when_network_is_up=0
 auto_net_state_mon=0
 default_proxy=-1
-media_encryption=srtp
+media_encryption=$encryption
 media_encryption_mandatory=1
-root_ca=$folder/ca.pem
+root_ca=$authority
 verify_server_certs=1
 verify_server_cn=1
 [net]
@@ -42,6 +43,7 @@ firewall_policy=0
 [rtp]
 bind_address=$host
 audio_rtp_port=$media_port
+rtcp_mux=$rtcp_mux
 audio_adaptive_jitt_comp_enabled=0
 [sound]
 echocancellation=0
@@ -53,18 +55,30 @@ auto_download_mediaplugins=0
 
 
 class Linphone(Program):
-    """A running linphone on 127.0.0.1: SIP over UDP, TCP and TLS, SDES-SRTP only.
+    """A running linphone on 127.0.0.1: SIP over UDP, TCP and TLS, encrypted media only.
 
     Args:
         folder: Its own folder.
-        certificates: Whose authority it trusts, and what it shows.
+        certificates: Whose authority it trusts over TLS, or None.
         tone: Frequency in Hz of what `play` plays.
+        encryption: `"srtp"` (SDES) or `"dtls"`.
+        rtcp_mux: Whether it offers RTCP on the RTP port.
     """
 
     name = "linphone"
 
-    def __init__(self, folder: Path, *, certificates: Certificates, tone: int = 880) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        certificates: Certificates | None = None,
+        tone: int = 880,
+        encryption: str = "srtp",
+        rtcp_mux: bool = False,
+    ) -> None:
         super().__init__(folder)
+        self.encryption = encryption
+        self.rtcp_mux = rtcp_mux
         self.certificates = certificates
         self.tone = tone
         self.port = free_ports(2)
@@ -73,8 +87,8 @@ class Linphone(Program):
 
     @property
     def uri(self) -> str:
-        """Where it is called by TLS."""
-        return f"sip:carol@{HOST}:{self.tls_port};transport=tls"
+        """Where it is called by UDP and TCP; nobody can call it by TLS."""
+        return f"sip:carol@{HOST}:{self.port}"
 
     @property
     def _environment(self) -> dict[str, str]:
@@ -84,14 +98,17 @@ class Linphone(Program):
     def start(self) -> None:
         for part in (".local/share/linphone", ".config/linphone"):
             (self.folder / part).mkdir(parents=True, exist_ok=True)
-        self.certificates.write(self.folder)
+        if self.certificates is not None:
+            self.certificates.write(self.folder)
         write_tone(self.folder / "tone.wav", self.tone, seconds=30)
         text = CONFIGURATION.substitute(
             host=HOST,
             port=self.port,
             tls_port=self.tls_port,
             media_port=self.media_port,
-            folder=self.folder,
+            authority=self.folder / "ca.pem" if self.certificates else "",
+            encryption=self.encryption,
+            rtcp_mux=int(self.rtcp_mux),
         )
         (self.folder / "linphonerc").write_text(text, encoding="utf-8")
         command = ["linphonec", "--pipe", "-c", self.folder / "linphonerc", "-a", "-d", "6"]
@@ -122,6 +139,19 @@ class Linphone(Program):
     def play(self) -> None:
         """Send the tone in the call that is up; it sends nothing until then."""
         self.command(f"play {self.folder}/tone.wav")
+
+    def record(self) -> None:
+        """Record what it hears in the call that is up."""
+        self.command(f"record {self.folder}/heard.wav")
+
+    async def heard(self) -> Path:
+        """The recording; it is complete a moment after the call has ended."""
+        recording = self.folder / "heard.wav"
+        for _ in range(250):
+            if recording.exists() and is_complete(recording):
+                return recording
+            await asyncio.sleep(0.02)
+        raise PeerError(f"linphone recorded nothing\n{self.tail()}")
 
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:
         if self.status is None and self._process is not None:
