@@ -14,6 +14,7 @@ import shutil
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
+from aioice.ice import get_host_addresses
 
 from callmeter import (
     Credentials,
@@ -27,6 +28,8 @@ from callmeter import (
 )
 from peers.baresip import Baresip
 from peers.conversation import Expectation
+from peers.gstreamer import Gstreamer
+from peers.janus import Janus, JanusPhone
 from peers.kamailio import DOMAIN, PASSWORD, Kamailio
 from peers.linphone import Linphone
 from peers.matrix import PROPERTY, Matrix
@@ -47,6 +50,8 @@ P = TypeVar("P", bound=Program)
 EXECUTABLES = {
     "baresip": ("baresip",),
     "bind": ("named",),
+    "gstreamer": ("gst-launch-1.0",),
+    "janus": ("janus",),
     "kamailio": ("kamailio",),
     "knot": ("knotd",),
     "linphone": ("linphonec", "linphonecsh"),
@@ -75,6 +80,8 @@ def lacking(peers: tuple[str, ...]) -> str:
         for executable in EXECUTABLES[peer]:
             if shutil.which(executable) is None:
                 return f"{executable} is not installed (scripts/install-peers)"
+        if peer == "janus" and not get_host_addresses(use_ipv4=True, use_ipv6=True):
+            return "there is no address but loopback, and ICE takes none of those"
         if peer == "tshark" and (reason := cannot_capture()):
             return reason
     return ""
@@ -149,6 +156,23 @@ def baresip(run: Callable, tmp_path: Path) -> Callable[..., Baresip]:
     return lambda user="bob", **options: run(
         Baresip(tmp_path / f"baresip-{user}", user=user, **options)
     )
+
+
+@pytest.fixture
+def gstreamer(run: Callable, tmp_path: Path) -> Callable[..., Gstreamer]:
+    """Start a pipeline that talks to a stream: `gstreamer(stream=stream, suite=..., keys=...)`."""
+    return lambda **options: run(Gstreamer(tmp_path / "gstreamer", **options))
+
+
+@pytest.fixture
+def janus(run: Callable, tmp_path: Path) -> Callable[..., JanusPhone]:
+    """Start a janus and a user of it: `carol = janus(tone=880)`."""
+
+    def build(**options: object) -> JanusPhone:
+        gateway = run(Janus(tmp_path / "janus"))
+        return run(JanusPhone(tmp_path / "janus-phone", gateway, **options))
+
+    return build
 
 
 @pytest.fixture
