@@ -34,6 +34,9 @@ def _tell(event: object, journal: CallJournal) -> None:
             journal.tell(call_events.MediaSourceChanged(journal.at(event.at), ssrc=event.ssrc))
         case media_events.Silent():
             journal.tell(call_events.MediaSilent(journal.at(), event.seconds))
+        case media_events.ConsentExpired():
+            peer = _address(event.peer)
+            journal.tell(call_events.ConsentExpired(journal.at(event.at), peer, event.seconds))
         case media_events.AuthenticationFailing():
             journal.tell(
                 call_events.MediaUnreadable(journal.at(), event.count, event.looks_like_plain_rtp)

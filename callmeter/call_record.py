@@ -55,6 +55,7 @@ class CallRecord:
         self._error: CallmeterError | None = None
         self._info_digits = {"sent": 0, "received": 0}
         self._rehandshakes = 0
+        self._ice_restarts = 0
         self._ended_at: float | None = None
 
     @property
@@ -99,6 +100,7 @@ class CallRecord:
         if self.times.first_rtp_at is None and statistics is not None:
             self.times.first_rtp_at = statistics.first_packet_at
         self._rehandshakes = media.rehandshakes
+        self._ice_restarts = media.ice_restarts
         return CallReport(
             phase=self.life.phase,
             outcome=self.life.outcome,
@@ -155,6 +157,7 @@ class CallRecord:
             "total_hold_duration_ms": self.hold.total_ms(self._ended_at or now),
             "session_timer_refreshes": 0,
             "dtls_rehandshakes": self._rehandshakes,
+            "ice_restarts": self._ice_restarts,
             "dtmf_digits_sent": sent + self._info_digits["sent"],
             "dtmf_digits_received": received + self._info_digits["received"],
             "dtmf_method": method,
@@ -204,6 +207,7 @@ def _stream(media: MediaSession, statistics: StreamStatistics) -> StreamReport:
         suite=media.suite,
         rtcp_mux=media.rtcp_mux,
         feedback=media.feedback,
+        ice=media.ice,
         direction=media.direction,
         local=media.local or "",
         remote=media.remote or "",

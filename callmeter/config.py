@@ -259,6 +259,8 @@ class MediaConfig:
         feedback_messages: What is offered and taken as a=rtcp-fb under AVPF: `"nack"`,
             `"nack pli"`, `"ccm fir"` ...; no feedback message is sent that the peer did not agree
             to.
+        ice: Offer ICE, and take it where it is offered, as a lite agent (RFC 8445 section 2.5):
+            the peer finds the way to the media ports, which browsers insist on.
         telephone_event: Offer RFC 4733 DTMF.
         telephone_event_payload_type: Its payload type in offers.
         address: Address to bind and to announce; None takes the one the SIP transport uses.
@@ -274,6 +276,7 @@ class MediaConfig:
     rtcp_mux: bool = False
     feedback: bool = False
     feedback_messages: tuple[str, ...] = ("nack",)
+    ice: bool = False
     telephone_event: bool = True
     telephone_event_payload_type: int = 101
     address: str | None = None
@@ -318,11 +321,12 @@ class MediaConfig:
 
     @classmethod
     def webrtc_gateway(cls) -> Self:
-        """WebRTC gateway: DTLS-SRTP, AVPF, RTCP-MUX."""
+        """WebRTC gateway or browser: DTLS-SRTP, AVPF, RTCP-MUX, ICE."""
         return cls(
             srtp=SrtpConfig(method=SrtpMethod.DTLS, policy=SrtpPolicy.REQUIRED),
             rtcp_mux=True,
             feedback=True,
+            ice=True,
         )
 
     @classmethod

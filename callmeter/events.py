@@ -10,6 +10,7 @@ from dataclasses import dataclass
 __all__ = [
     "Answered",
     "CallEvent",
+    "ConsentExpired",
     "DtmfReceived",
     "EarlyMedia",
     "Ended",
@@ -76,6 +77,14 @@ class MediaSourceChanged(CallEvent):
 class MediaSilent(CallEvent):
     """No media packet came for `seconds`."""
 
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentExpired(CallEvent):
+    """A peer with ICE has not checked its way to us for `seconds` (RFC 7675): it has gone."""
+
+    peer: str
     seconds: float
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from callmeter.config import SrtpConfig
     from callmeter.errors import MediaSecurityError
-    from callmeter.media.stream import MediaStream
+    from callmeter.media.dtls_session import DatagramPort
     from callmeter.sdp.attributes import CryptoAttribute, Fingerprint
     from callmeter.sdp.remote_track import RemoteTrack
     from callmeter.srtp.context import SrtpContext
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KeyAttributes", "MediaKeys"]
 
+Address: TypeAlias = "tuple[str, int]"
 Contexts: TypeAlias = "tuple[SrtpContext, SrtpContext]"
 
 
@@ -43,11 +44,11 @@ class KeyAttributes:
     setup: Setup | None = None
 
 
-class OpenStream(Protocol):
-    """What opens the stream of the call, once."""
+class OpenPort(Protocol):
+    """What opens the media ports of the call, once."""
 
-    def __call__(self, *, rtcp_mux: bool) -> MediaStream:
-        """Return it; under `rtcp_mux` it is opened with a single port."""
+    def __call__(self, *, rtcp_mux: bool) -> DatagramPort:
+        """Return them; under `rtcp_mux` there is a single one."""
 
 
 class MediaKeys:
@@ -65,7 +66,7 @@ class MediaKeys:
         entropy: Returns so many random octets.
         certificate: Of this end, None where it takes no DTLS.
         symmetric: Whether the peer may come from another address than the signalled one.
-        open_stream: Gives the stream whose ports carry the handshakes.
+        open_port: Gives the ports that carry the handshakes.
         on_keys: Called when DTLS has contexts, or others than before.
     """
 
@@ -76,13 +77,13 @@ class MediaKeys:
         certificate: DtlsCertificate | None,
         *,
         symmetric: bool,
-        open_stream: OpenStream,
+        open_port: OpenPort,
         on_keys: Callable[[], None],
     ) -> None:
         self._config = config
         self._certificate = certificate
         self._symmetric = symmetric
-        self._open_stream = open_stream
+        self._open_port = open_port
         self._on_keys = on_keys
         self._in_clear = False
         self.sdes = SdesKeying(config, entropy)
@@ -266,7 +267,7 @@ class MediaKeys:
         if self.dtls is None:
             # Before the description leaves: the peer's ClientHello may overtake its answer.
             self.dtls = DtlsKeying(
-                self._open_stream(rtcp_mux=rtcp_mux),
+                self._open_port(rtcp_mux=rtcp_mux),
                 self._certificate,
                 self._on_dtls_keys,
                 self._on_refused,
@@ -284,13 +285,21 @@ class MediaKeys:
             raise NegotiationError("a=setup:holdconn gives nobody the DTLS handshake")
         return answer
 
-    def start(self, track: RemoteTrack, setup: Setup | None, *, rtcp_mux: bool) -> bool:
+    def start(
+        self,
+        track: RemoteTrack,
+        setup: Setup | None,
+        *,
+        remote: Address,
+        rtcp_remote: Address | None,
+    ) -> bool:
         """Start the handshake if DTLS was agreed on; False when media has to wait for it.
 
         Args:
             track: What the peer agreed to.
             setup: Role of this end, None without DTLS.
-            rtcp_mux: Whether RTP and RTCP share a port.
+            remote: Where the peer's media is.
+            rtcp_remote: Where its RTCP is, None under mux.
 
         Raises:
             NegotiationError: The roles leave nobody to start the handshake.
@@ -300,12 +309,11 @@ class MediaKeys:
             self._drop_dtls()
             return True
         before = dtls.contexts
-        rtcp = None if rtcp_mux else (track.rtcp_address, track.rtcp_port)
         dtls.start(
             (setup, track.setup or Setup.PASSIVE),
             track.fingerprints,
-            (track.address, track.port),
-            rtcp if rtcp is not None and rtcp[1] else None,
+            remote,
+            rtcp_remote if rtcp_remote is not None and rtcp_remote[1] else None,
         )
         # The keys in use stay good until a new association has others.
         return before is not None and dtls.contexts is before

@@ -10,15 +10,18 @@ from callmeter.config import Codec, SrtpPolicy
 from callmeter.errors import (
     CallmeterError,
     ConfigurationError,
+    DtlsTimeout,
     NegotiationError,
     NoCommonCodec,
     SrtpRequired,
 )
+from callmeter.media.ice_session import RTCP, RTP, IceSession, peer_of, runs_checks
 from callmeter.media.parameters import StreamParameters
 from callmeter.media_keys import MediaKeys
-from callmeter.sdp.attributes import Direction, RtcpFb, Setup
+from callmeter.sdp.attributes import Attribute, Direction, RtcpFb, Setup
 from callmeter.sdp.codecs import formats_for, select_formats
 from callmeter.sdp.feedback import agreed_feedback, feedback_for
+from callmeter.sdp.ice import ICE_SESSION_ATTRIBUTES
 from callmeter.sdp.offer_answer import NegotiationState, OfferAnswer, answer_direction
 from callmeter.sdp.parser import parse_description
 from callmeter.sdp.profiles import Keying, profile_for
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from callmeter.config import MediaConfig
+    from callmeter.media.dtls_session import DatagramPort
     from callmeter.media.engine import MediaEngine
     from callmeter.media.statistics import StreamStatistics
     from callmeter.media.stream import MediaStream
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MediaNegotiation", "check_media"]
 
+Address: TypeAlias = "tuple[str, int]"
 Formats: TypeAlias = "tuple[PayloadFormat, ...]"
 
 PTIMES = range(5, 121, 5)
@@ -79,6 +84,7 @@ class MediaNegotiation:
         self.config = config
         self._agreed: tuple[RemoteTrack, Formats, Formats] | None = None
         self._engine = engine
+        self._entropy = entropy
         self._address = config.address or address
         self._offer_answer = OfferAnswer(
             username="-",
@@ -87,13 +93,14 @@ class MediaNegotiation:
             address=self._address,
         )
         self._stream: MediaStream | None = None
+        self._ice: IceSession | None = None
         self._final: StreamStatistics | None = None
         self.keys = MediaKeys(
             config.srtp,
             entropy,
             certificate,
             symmetric=config.symmetric,
-            open_stream=self._open,
+            open_port=self._open_port,
             on_keys=self._on_dtls_keys,
         )
         self._direction = Direction.SENDRECV
@@ -144,10 +151,21 @@ class MediaNegotiation:
 
     @property
     def remote(self) -> str | None:
-        """The peer's `"host:port"` for RTP, from its session description."""
+        """The peer's `"host:port"` for RTP, by its description or by its choice under ICE."""
         if self._remote is None:
             return None
-        return _host_port(self._remote.address, self._remote.port)
+        chosen = self._ice.destination(RTP) if self._ice is not None and self._ice.active else None
+        return _host_port(*(chosen or (self._remote.address, self._remote.port)))
+
+    @property
+    def ice(self) -> bool:
+        """Whether the peer finds its way to the media ports by ICE."""
+        return self._ice is not None and self._ice.active
+
+    @property
+    def ice_restarts(self) -> int:
+        """How often new ICE credentials came within the session (`ice_restarts`)."""
+        return 0 if self._ice is None else self._ice.agent.statistics.restarts
 
     @property
     def rtcp_mux(self) -> bool:
@@ -184,7 +202,12 @@ class MediaNegotiation:
         Raises:
             MediaSecurityError: `DtlsTimeout`, `FingerprintMismatch`, `DtlsHandshakeFailed`.
         """
-        await self.keys.wait()
+        try:
+            await self.keys.wait()
+        except DtlsTimeout as error:
+            if self._ice is None or not self._ice.active:
+                raise
+            raise self._ice.explained(error) from error
 
     # offer and answer
 
@@ -215,7 +238,7 @@ class MediaNegotiation:
         Raises:
             TransportError: No media port is free.
         """
-        stream = self._open(rtcp_mux=False)
+        stream = self._ports(rtcp_mux=False)
         self._wanted_before, self._wanted = self._wanted, direction
         keys = self.keys.create_offer(first=self._remote is None and self._agreed is None)
         keying = Keying.of(sdes=bool(keys.crypto), dtls=bool(keys.fingerprints))
@@ -234,7 +257,14 @@ class MediaNegotiation:
             feedback=self._own_feedback if profile.feedback else (),
             reduced_size=profile.feedback,
         )
-        return self._offer_answer.create_offer([track]).to_bytes()
+        session: tuple[Attribute, ...] = ()
+        if self.config.ice:
+            mid = (None if self._remote is None else self._remote.mid) or "0"
+            # Candidates of both ports: the peer may decline mux.
+            lines = (Attribute("mid", mid), *self._browser_lines(rtcp_mux=False))
+            track = replace(track, ssrc=stream.ssrc, cname=stream.cname, attributes=lines)
+            session = (*ICE_SESSION_ATTRIBUTES, Attribute("group", f"BUNDLE {mid}"))
+        return self._offer_answer.create_offer([track], attributes=session).to_bytes()
 
     def _profile(self, keying: Keying) -> RtpProfile:
         """Of an offer: what the keys ask for, and from then on what was agreed."""
@@ -261,6 +291,8 @@ class MediaNegotiation:
             raise NoCommonCodec("the answer refuses every track")
         self._check(track, track.formats)
         self.keys.accept_answer(track)
+        if self._ice is not None:
+            self._ice.accept_answer(track)
         self._direction = track.direction.reversed
         # The answer's numbers are what it takes, the offer's what it sends (RFC 3264 section 5.1).
         self._agree(track, track.formats, self._formats(), Setup.ACTPASS)
@@ -294,7 +326,7 @@ class MediaNegotiation:
         self._check(chosen, formats)
         mux = self._muxes(chosen)
         keys = self.keys.accept_offer(chosen, rtcp_mux=mux)
-        stream = self._open(rtcp_mux=mux)
+        stream = self._ports(rtcp_mux=mux)
         self._direction = answer_direction(chosen.direction, self._wanted)
         answer = TrackAnswer(
             port=stream.port,
@@ -310,8 +342,13 @@ class MediaNegotiation:
         )
         if chosen.profile is not None and chosen.profile.feedback:
             answer = replace(answer, feedback=self._own_feedback, reduced_size=True)
+        session: tuple[Attribute, ...] = ()
+        if self._ice is not None and self._ice.accept_offer(chosen):
+            lines = self._browser_lines(rtcp_mux=mux)
+            answer = replace(answer, ssrc=stream.ssrc, cname=stream.cname, attributes=lines)
+            session = ICE_SESSION_ATTRIBUTES
         description = self._offer_answer.create_answer(
-            [answer if track is chosen else None for track in tracks]
+            [answer if track is chosen else None for track in tracks], attributes=session
         )
         self._agree(chosen, formats, formats, keys.setup)
         return description.to_bytes()
@@ -329,6 +366,8 @@ class MediaNegotiation:
         """Refuse what no stream can be started with, while nothing has been changed."""
         if not any(_is_voice(item) for item in formats):
             raise NoCommonCodec("the answer has no audio codec that was offered")
+        if self.config.ice and runs_checks(track):
+            return  # Its address is a placeholder: checks will tell.
         version, own = _version(track.address), _version(self._address)
         if version is None:
             raise NegotiationError(f"the media address {track.address!r} is not an IP address")
@@ -358,11 +397,43 @@ class MediaNegotiation:
     ) -> None:
         """Start the media, after a DTLS handshake where that gives the keys."""
         self._agreed = (track, formats, receivable)
-        if self.keys.start(track, setup, rtcp_mux=self._muxes(track)):
+        remote: Address = (track.address, track.port)
+        rtcp: Address = (track.rtcp_address, track.rtcp_port)
+        if self._ice is not None and self._ice.active:
+            remote, rtcp = peer_of(RTP), peer_of(RTCP)
+        if self.keys.start(
+            track, setup, remote=remote, rtcp_remote=None if self._muxes(track) else rtcp
+        ):
             self._begin(*self._agreed)
 
     def _on_dtls_keys(self) -> None:
         if self._agreed is not None:
+            self._begin(*self._agreed)
+
+    # ICE
+
+    def _open_port(self, *, rtcp_mux: bool) -> DatagramPort:
+        """The ports as DTLS is to see them."""
+        stream = self._ports(rtcp_mux=rtcp_mux)
+        return stream if self._ice is None else self._ice
+
+    def _ports(self, *, rtcp_mux: bool) -> MediaStream:
+        """The stream, and ICE on it if it is wanted: checks may overtake an answer."""
+        stream = self._open(rtcp_mux=rtcp_mux)
+        if self.config.ice and self._ice is None:
+            self._ice = IceSession(stream, self._entropy, self._on_pair)
+        return stream
+
+    def _browser_lines(self, *, rtcp_mux: bool) -> tuple[Attribute, ...]:
+        """The way here by ICE, and by what browsers tell streams (RFC 8830)."""
+        if self._ice is None:
+            return ()
+        lines = self._ice.describe(self._address, rtcp_mux=rtcp_mux)
+        return (Attribute("msid", "callmeter audio"), *lines)
+
+    def _on_pair(self) -> None:
+        """The peer has chosen where it wants its packets."""
+        if self._begun and self._stream is not None and self._agreed is not None:
             self._begin(*self._agreed)
 
     # the stream
@@ -400,27 +471,36 @@ class MediaNegotiation:
                 },
                 ptime_ms=self.ptime_ms,
                 clock_rate=voice.clock_rate,
-                remote=(track.address, track.port),
+                remote=self._destination(track),
                 remote_rtcp=self._rtcp_destination(track, mux=mux),
                 rtcp_mux=mux,
-                send=self._direction.sends and not track.unusable_address,
+                send=self._direction.sends and (self.ice or not track.unusable_address),
                 receive=self._direction.receives,
                 telephone_event=_event_number(formats),
                 receive_telephone_event=_event_number(receivable),
                 srtp_send=self.keys.send,
                 srtp_receive=self.keys.receive,
                 srtp_rtcp=self.keys.rtcp,
-                symmetric=self.config.symmetric,
+                # The peer's choice by ICE is not for packets to change.
+                symmetric=self.config.symmetric and not self.ice,
                 feedback=self._feedback_of(track, voice.payload_type),
                 reduced_size=self.feedback and track.reduced_size,
             )
         )
 
-    def _rtcp_destination(self, track: RemoteTrack, *, mux: bool) -> tuple[str, int] | None:
+    def _destination(self, track: RemoteTrack) -> Address:
+        if self._ice is None or not self._ice.active:
+            return track.address, track.port
+        return self._ice.destination(RTP) or (self._address, 0)
+
+    def _rtcp_destination(self, track: RemoteTrack, *, mux: bool) -> Address | None:
         if mux:
             return None
         # Without mux the keys of the media port are not for RTCP (RFC 5764 section 4.1).
         keyed = self.keying != "dtls" or self.keys.rtcp is not None
+        if self._ice is not None and self._ice.active:
+            chosen = self._ice.destination(RTCP) if keyed else None
+            return chosen or (self._address, 0)
         return track.rtcp_address, track.rtcp_port if keyed else 0
 
 

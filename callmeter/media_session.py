@@ -102,6 +102,8 @@ class MediaSession(MediaNegotiation):
         """Stop, keep the last figures, free the ports and keys; a second call does nothing."""
         stream, self._stream = self._stream, None
         self.keys.close(running=self._begun)
+        if self._ice is not None:
+            self._ice.close()
         if stream is not None:
             self._local = self._local_of(stream)
             if self._begun:

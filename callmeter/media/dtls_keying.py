@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from callmeter.config import SrtpSuite
     from callmeter.errors import MediaSecurityError
-    from callmeter.media.stream import MediaStream
+    from callmeter.media.dtls_session import DatagramPort
     from callmeter.sdp.attributes import Fingerprint
     from callmeter.srtp.dtls import DtlsKeys, DtlsRole
     from callmeter.srtp.dtls_certificate import DtlsCertificate
@@ -41,7 +41,7 @@ class DtlsKeying:
         profile: Protection profile agreed on for media.
 
     Args:
-        stream: Whose ports carry the handshakes, from now on.
+        port: Which carries the handshakes, from now on.
         certificate: Of this end.
         on_keys: Called when there are contexts for media, or others than before.
         on_refused: Called when a handshake after the first failed: its keys stay in use.
@@ -51,7 +51,7 @@ class DtlsKeying:
 
     def __init__(
         self,
-        stream: MediaStream,
+        port: DatagramPort,
         certificate: DtlsCertificate,
         on_keys: Callable[[], None],
         on_refused: Callable[[MediaSecurityError], None],
@@ -59,13 +59,13 @@ class DtlsKeying:
         suites: Sequence[SrtpSuite],
         symmetric: bool,
     ) -> None:
-        self._stream = stream
+        self._port = port
         self._certificate = certificate
         self._on_keys, self._on_refused = on_keys, on_refused
         self._suites = suites
         self._symmetric = symmetric
         self._peer: tuple[DtlsRole, frozenset[Fingerprint]] | None = None
-        self._media = DtlsSession(stream, self._transport(), self._on_media_keys, on_refused)
+        self._media = DtlsSession(port, self._transport(), self._on_media_keys, on_refused)
         self._rtcp: DtlsSession | None = None
         self.fingerprint = certificate.fingerprint()
         self.contexts: Contexts | None = None
@@ -129,7 +129,7 @@ class DtlsKeying:
         else:
             if self._rtcp is None:
                 self._rtcp = DtlsSession(
-                    self._stream,
+                    self._port,
                     self._transport(),
                     self._on_rtcp_keys,
                     self._on_refused,

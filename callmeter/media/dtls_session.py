@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from callmeter.errors import MediaSecurityError, TransportError
 from callmeter.rtp.demux import PacketKind
@@ -11,19 +11,32 @@ from callmeter.rtp.demux import PacketKind
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from callmeter.media.stream import MediaStream
     from callmeter.sdp.attributes import Fingerprint
     from callmeter.srtp.dtls import DtlsKeys, DtlsRole
     from callmeter.srtp.dtls_endpoint import DtlsResult, DtlsTransport
 
-__all__ = ["DtlsSession"]
+__all__ = ["Control", "DatagramPort", "DtlsSession"]
+
+Control: TypeAlias = "Callable[[PacketKind, bytes, tuple[str, int]], None]"
+
+
+class DatagramPort(Protocol):
+    """The ports of a stream, as its DTLS sees them: a `MediaStream`, or ICE on one."""
+
+    def set_control(self, control: Control | None, *, rtcp: bool = False) -> None:
+        """Pass what comes in to a callback."""
+
+    def send_datagram(
+        self, datagram: bytes, destination: tuple[str, int], *, rtcp: bool = False
+    ) -> bool:
+        """Send a datagram; False when it did not leave."""
 
 
 class DtlsSession:
     """Drives a `DtlsTransport` for as long as its stream lives.
 
     Args:
-        stream: Whose port carries the handshake, from now on and before `start`.
+        port: Which carries the handshake, from now on and before `start`.
         transport: The associations on it.
         on_keys: Told of each verified pair of keys, the first and those of a re-handshake.
         on_refused: Told why a re-handshake failed; the keys before it stay in use.
@@ -32,7 +45,7 @@ class DtlsSession:
 
     def __init__(
         self,
-        stream: MediaStream,
+        port: DatagramPort,
         transport: DtlsTransport,
         on_keys: Callable[[DtlsKeys], None],
         on_refused: Callable[[MediaSecurityError], None],
@@ -40,7 +53,7 @@ class DtlsSession:
         rtcp: bool = False,
     ) -> None:
         self.transport = transport
-        self._stream = stream
+        self._port = port
         self._on_keys, self._on_refused = on_keys, on_refused
         self._rtcp = rtcp
         self._loop = asyncio.get_running_loop()
@@ -48,7 +61,7 @@ class DtlsSession:
         self._waiters: list[asyncio.Future[None]] = []
         self._failure: MediaSecurityError | None = None
         self._closed = False
-        stream.set_control(self._on_datagram, rtcp=rtcp)
+        port.set_control(self._on_datagram, rtcp=rtcp)
 
     @property
     def established(self) -> bool:
@@ -94,7 +107,7 @@ class DtlsSession:
     def _carry_out(self, result: DtlsResult) -> None:
         for data, destination in result.outgoing:
             try:
-                self._stream.send_datagram(data, destination, rtcp=self._rtcp)
+                self._port.send_datagram(data, destination, rtcp=self._rtcp)
             except TransportError:
                 continue  # lost like any datagram: the flight is sent again
         if result.keys is not None:

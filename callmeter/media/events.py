@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AuthenticationFailing",
+    "ConsentExpired",
     "DigitReceived",
     "EventLog",
     "FeedbackReceived",
@@ -132,6 +133,19 @@ class PeerLeft(MediaEvent):
     """An RTCP BYE came for the stream (RFC 3550 section 6.6)."""
 
     ssrc: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentExpired(MediaEvent):
+    """A peer that used to check its pair has stopped to: it wants no more media (RFC 7675).
+
+    Attributes:
+        peer: The pair's remote end.
+        seconds: How long nothing was heard.
+    """
+
+    peer: tuple[str, int]
+    seconds: float
 
 
 class EventLog(Generic[EventT]):

@@ -203,6 +203,10 @@ class MediaStream:
         """All events so far (the last 256), then each new one, until the stream is stopped."""
         return self._log.read()
 
+    def tell(self, event: MediaEvent) -> None:
+        """Add an event of the control lane to the stream's own."""
+        self._log.append(event)
+
     def set_control(self, control: Control | None, *, rtcp: bool = False) -> None:
         """Pass STUN, DTLS and TURN datagrams to a callback, from now on and before `start`.
 

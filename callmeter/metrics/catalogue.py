@@ -499,6 +499,14 @@ _COUNTERS = (
         (0, 1),
     ),
     _call(
+        "ice_restarts",
+        "count",
+        _COUNTER,
+        "RFC 8445 section 9",
+        "New ICE credentials within the call.",
+        (0, 1),
+    ),
+    _call(
         "dtmf_digits_sent",
         "count",
         _COUNTER,

@@ -159,6 +159,7 @@ class StreamReport:
         suite: SRTP suite, None without SRTP.
         rtcp_mux: Whether RTP and RTCP share a port.
         feedback: Whether AVPF was negotiated.
+        ice: Whether the peer found its way here by ICE.
         direction: `"sendrecv"`, `"sendonly"`, `"recvonly"`, `"inactive"`.
         local, remote: `"host:port"`.
         send, receive: Metrics by catalogue key; what is missing is reported as None.
@@ -171,6 +172,7 @@ class StreamReport:
     suite: str | None = None
     rtcp_mux: bool = False
     feedback: bool = False
+    ice: bool = False
     direction: str = "sendrecv"
     local: str = ""
     remote: str = ""
@@ -192,6 +194,7 @@ class StreamReport:
             "suite": self.suite,
             "rtcp_mux": self.rtcp_mux,
             "feedback": self.feedback,
+            "ice": self.ice,
             "direction": self.direction,
             "local": self.local,
             "remote": self.remote,

@@ -47,6 +47,7 @@ STREAM_KEYS = {
     "suite",
     "rtcp_mux",
     "feedback",
+    "ice",
     "direction",
     "local",
     "remote",

@@ -503,7 +503,7 @@ def mute(monkeypatch, owner):
     def build(stream, transport, *told, **options):
         session = real(stream, transport, *told, **options)
         if transport._certificate is owner():
-            session._stream = Mute(stream)
+            session._port = Mute(stream)
         return session
 
     monkeypatch.setattr(dtls_keying, "DtlsSession", build)

@@ -34,6 +34,10 @@ SOURCE = ("2001:db8::1", 4000)
         ),
         (media_events.Silent(at=14.0, seconds=5.0), call_events.MediaSilent(10.0, 5.0)),
         (
+            media_events.ConsentExpired(at=14.5, peer=SOURCE, seconds=30.0),
+            call_events.ConsentExpired(4.5, "[2001:db8::1]:4000", 30.0),
+        ),
+        (
             media_events.AuthenticationFailing(at=15.0, count=100, cause=FailureCause.PLAIN_RTP),
             call_events.MediaUnreadable(10.0, 100, looks_like_plain_rtp=True),
         ),

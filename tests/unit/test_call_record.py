@@ -21,13 +21,13 @@ class Media:
     config = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED))
     codec = "PCMU"
     ptime_ms = 20
-    rehandshakes = 0
+    rehandshakes = ice_restarts = 0
     warnings: tuple[str, ...] = ()
     profile = "RTP/SAVP"
     keying = "sdes"
     suite = "AES_CM_128_HMAC_SHA1_80"
     rtcp_mux = True
-    feedback = False
+    feedback = ice = False
     direction = "sendrecv"
     local = "192.0.2.1:40000"
     remote = "192.0.2.2:40000"

@@ -168,10 +168,11 @@ def test_the_presets_say_what_their_scenario_needs(preset, method, policy):
     assert preset.srtp.enabled is (policy is not SrtpPolicy.DISABLED)
 
 
-def test_a_webrtc_gateway_wants_avpf_and_one_port():
+def test_a_webrtc_gateway_wants_avpf_one_port_and_ice():
     preset = MediaConfig.webrtc_gateway()
     assert preset.feedback
     assert preset.rtcp_mux
+    assert preset.ice
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ EXAMPLES = [
     events.MediaStarted(0.3, "192.0.2.1:40000"),
     events.MediaSourceChanged(0.4, ssrc=7),
     events.MediaSilent(0.5, 2.0),
+    events.ConsentExpired(0.5, "192.0.2.1:4000", 30.0),
     events.MediaUnreadable(0.6, 100, looks_like_plain_rtp=True),
     events.DtmfReceived(0.7, "#", 160, "rtp"),
     events.InfoReceived(0.8, "text/plain", b"x"),

@@ -27,6 +27,7 @@ PUBLISHED = [
     "ssrc_switches",
     "srtp_decrypt_failures",
     "dtls_rehandshakes",
+    "ice_restarts",
     "rtcp_sr_rr_interval_ms",
     "packets_sent",
     "packets_received",
