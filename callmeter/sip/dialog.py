@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 from callmeter.sip.headers import CSeq, NameAddr
 from callmeter.sip.message import Headers, Request
+from callmeter.sip.offer_exchange import OfferExchange, describes_session
+from callmeter.sip.reliable import ReliableReceiver
 from callmeter.sip.uri import SipUri
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from callmeter.sip.extension_headers import RAck
     from callmeter.sip.message import Response
     from callmeter.sip.uri import Uri
 
@@ -45,18 +48,28 @@ class Dialog:
         remote_cseq: Number of the last request received, None before the first.
         secure: Whether the dialog was set up by a SIPS URI (section 12.1.1).
         state: Early, confirmed or terminated.
+        exchange: Whose offer waits for an answer.
+        peer_methods: The peer's Allow, None as long as it said nothing.
+        receiver: Which reliable provisional responses came in it.
+        unacknowledged: The one whose PRACK waits for the application, or None.
+        owes_answer: That PRACK has to answer an offer.
     """
 
     __slots__ = (
         "call_id",
+        "exchange",
         "local",
         "local_cseq",
+        "owes_answer",
+        "peer_methods",
+        "receiver",
         "remote",
         "remote_cseq",
         "remote_target",
         "route_set",
         "secure",
         "state",
+        "unacknowledged",
     )
 
     def __init__(
@@ -81,6 +94,11 @@ class Dialog:
         self.remote_cseq = remote_cseq
         self.secure = secure
         self.state = state
+        self.exchange = OfferExchange()
+        self.peer_methods: frozenset[str] | None = None
+        self.receiver = ReliableReceiver()
+        self.unacknowledged: RAck | None = None
+        self.owes_answer = False
 
     @classmethod
     def from_response(cls, request: Request, response: Response) -> Dialog:
@@ -97,6 +115,8 @@ class Dialog:
             state=DialogState.CONFIRMED if confirmed else DialogState.EARLY,
         )
         dialog.refresh_target(response)
+        if describes_session(request):
+            dialog.exchange.on_sent()
         return dialog
 
     @classmethod
@@ -114,6 +134,8 @@ class Dialog:
             state=DialogState.EARLY,
         )
         dialog.refresh_target(request)
+        if describes_session(request):
+            dialog.exchange.on_received()
         return dialog
 
     @property
@@ -139,12 +161,18 @@ class Dialog:
 
     def refresh_target(self, message: Request | Response) -> None:
         """Follow the Contact of a target refresh request or its response (section 12.2)."""
+        if "Allow" in message.headers:
+            self.peer_methods = message.allow
         contacts = message.contacts
         if isinstance(contacts, str) or not contacts:
             return
         uri = contacts[0].uri
         if isinstance(uri, SipUri):
             self.remote_target = uri
+
+    def peer_serves(self, method: str) -> bool:
+        """Whether the peer said that it serves a method."""
+        return self.peer_methods is not None and method in self.peer_methods
 
     def next_cseq(self) -> int:
         """The CSeq number of the next request."""

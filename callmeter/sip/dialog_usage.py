@@ -69,6 +69,12 @@ class SessionState(Enum):
 UNANSWERED = frozenset(
     {SessionState.CALLING, SessionState.INCOMING, SessionState.EARLY, SessionState.CANCELLING}
 )
+CONTACT_METHODS = frozenset({"INVITE", "NOTIFY", "REFER", "SUBSCRIBE", "UPDATE"})
+"""Requests that refresh the target, so that they say where we are reached."""
+
+CHANGES = ("retry", "update-retry", "refresh", "expiry")
+"""Timers of what is not done any more once BYE was sent."""
+
 OVER = frozenset({SessionState.ENDING, SessionState.ENDED})
 
 
@@ -83,7 +89,7 @@ class DialogUsage(Usage):
         last_response: The last response to `request`, received or sent.
     """
 
-    __slots__ = ("_bye", "_end", "_infos", "dialog", "last_response", "request", "state")
+    __slots__ = ("_bye", "_end", "_open", "dialog", "last_response", "request", "state")
 
     role: ClassVar[Role]
 
@@ -102,7 +108,7 @@ class DialogUsage(Usage):
         self.last_response: Response | None = None
         self._bye: ClientRequest | None = None
         self._end: Event | None = None
-        self._infos: dict[Key, Request] = {}
+        self._open: dict[Key, Request] = {}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.call_id} {self.state.value}>"
@@ -167,14 +173,13 @@ class DialogUsage(Usage):
     ) -> list[Effect]:
         """Answer the INFO of an `InfoReceived`; nothing if that was done already."""
         del now
-        request = self._infos.pop(key, None)
+        request = self._open.pop(key, None)
         if request is None:
             return []
         return [self._reply(key, request, status, reason=reason, headers=headers)]
 
     def on_request(self, key: Key, request: Request, now: float) -> list[Effect]:
         """A request for this Call-ID and our tag, of a method that is served."""
-        del now
         dialog = self._dialog_of(request)
         if dialog is None or (self.over and request.method != "BYE"):
             return [self._reply(key, request, 481)]
@@ -184,12 +189,9 @@ class DialogUsage(Usage):
             case "BYE":
                 return self._on_bye(key, request)
             case "INVITE":
-                return self._on_reinvite(key, request)
-            case "INFO":
-                self._infos[key] = request
-                return [InfoReceived(self._session, key, request)]
+                return self._on_reinvite(key, request, now)
             case _:
-                return [self._reply(key, request, 200, headers=self._agent.capabilities.lines)]
+                return self._on_method(key, request, now)
 
     def on_response(self, sent: ClientRequest, response: Response, now: float) -> list[Effect]:
         """A response to a request of this session."""
@@ -211,7 +213,15 @@ class DialogUsage(Usage):
             return self._on_bye_done(sent, "bye-timeout" if cause == "timeout" else cause)
         effects: list[Effect] = [RequestFailed(sent.handle, status, cause, sent.error)]
         # A lost connection is not a lost dialog: the next request may find another way.
-        return effects + self._lose(cause) if cause == "timeout" else effects
+        return effects + self._lose(cause) if cause == "timeout" and self.answered else effects
+
+    def _on_method(self, key: Key, request: Request, now: float) -> list[Effect]:
+        """A request in the dialog, in order, of any method but BYE and INVITE."""
+        del now
+        if request.method == "INFO":
+            self._open[key] = request
+            return [InfoReceived(self._session, key, request)]
+        return [self._reply(key, request, 200, headers=self._agent.capabilities.lines)]
 
     @property
     @abstractmethod
@@ -219,7 +229,7 @@ class DialogUsage(Usage):
         """This usage, as events name it."""
 
     @abstractmethod
-    def _on_reinvite(self, key: Key, request: Request) -> list[Effect]:
+    def _on_reinvite(self, key: Key, request: Request, now: float) -> list[Effect]:
         """An INVITE in the dialog."""
 
     @abstractmethod
@@ -257,7 +267,9 @@ class DialogUsage(Usage):
         content_type: str = "",
     ) -> tuple[ClientRequest, list[Effect]]:
         request = dialog.create_request(method)
-        self._agent.complete(request, headers, body, content_type, contact=method == "INVITE")
+        self._agent.complete(
+            request, headers, body, content_type, contact=method in CONTACT_METHODS
+        )
         return self._agent.requests.send(request, self, dialog.next_cseq)
 
     def _reply(
@@ -268,9 +280,19 @@ class DialogUsage(Usage):
         *,
         reason: str | None = None,
         headers: HeaderLines = (),
+        body: bytes = b"",
+        content_type: str = "",
+        contact: bool = False,
     ) -> Respond:
         response = self._agent.respond(
-            request, status, tag=self.local_tag, reason=reason, headers=headers
+            request,
+            status,
+            tag=self.local_tag,
+            reason=reason,
+            headers=headers,
+            body=body,
+            content_type=content_type,
+            contact=contact,
         )
         return Respond(key, response)
 
@@ -278,7 +300,7 @@ class DialogUsage(Usage):
         """Send BYE; `end` is the event once it is answered."""
         self.state = SessionState.ENDING
         self._end = end
-        self._disarm("retry")
+        self._disarm(*CHANGES)
         self._bye, effects = self._send(dialog, "BYE", headers)
         return effects
 
@@ -303,24 +325,24 @@ class DialogUsage(Usage):
         return self._finish(end)
 
     def _check_lost(self, response: Response) -> list[Effect]:
-        if response.status not in DIALOG_LOST:
+        # In an early dialog it is one of several, perhaps, and the INVITE decides.
+        if response.status not in DIALOG_LOST or not self.answered:
             return []
         return self._lose(DIALOG_LOST[response.status])
 
     def _lose(self, cause: str) -> list[Effect]:
         """Give the dialog up; a BYE tells the peer, should it still be there."""
-        if self.over:
+        if self.over or self.dialog is None:
             return []
-        dialog = self._confirmed_dialog()
-        _, effects = self._send(dialog, "BYE")
+        _, effects = self._send(self.dialog, "BYE")
         return effects + self._finish(Ended(self._session, cause))
 
     def _finish(self, event: Event) -> list[Effect]:
         """End, once: answer what is open, stop, and leave the table."""
         effects: list[Effect] = [
-            self._reply(key, request, 487) for key, request in self._infos.items()
+            self._reply(key, request, 487) for key, request in self._open.items()
         ]
-        self._infos.clear()
+        self._open.clear()
         effects += self._withdraw()
         self.state = SessionState.ENDED
         if self.dialog is not None:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from callmeter.errors import LocalProtocolError
 from callmeter.sip.capabilities import ACCEPT
-from callmeter.sip.dialog_usage import UNANSWERED, DialogUsage, Role, SessionState
+from callmeter.sip.dialog_usage import UNANSWERED, Role, SessionState
+from callmeter.sip.offer_exchange import Pending, describes_session
+from callmeter.sip.reliable import is_reliable
 from callmeter.sip.session_events import (
     Cancelled,
     CancelRequest,
@@ -25,6 +27,13 @@ from callmeter.sip.session_events import (
     Respond,
     SendAck,
 )
+from callmeter.sip.session_modification import (
+    MAX_GLARES,
+    REQUEST_PENDING,
+    Offer,
+    SessionModification,
+)
+from callmeter.sip.session_timer import INTERVAL_TOO_SMALL
 from callmeter.sip.timers import backoff
 
 if TYPE_CHECKING:
@@ -36,15 +45,6 @@ if TYPE_CHECKING:
     from callmeter.sip.usage import Agent, HeaderLines, TimerName
 
 __all__ = ["InviteSession", "Role", "SessionState"]
-
-OWNER_RETRY = (2.1, 4.0)
-OTHER_RETRY = (0.0, 2.0)
-"""When to try again after a 491: the end that chose the Call-ID waits longer (section 14.1)."""
-
-MAX_GLARES = 10
-"""A re-INVITE that met so many others in a row is given up."""
-
-REQUEST_PENDING = 491
 
 CREDENTIAL_HEADERS = ("Authorization", "Proxy-Authorization")
 
@@ -61,17 +61,7 @@ class Served:
     success: list[Effect]
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What a re-INVITE carries, kept for a repetition after 491."""
-
-    body: bytes
-    content_type: str
-    headers: tuple[tuple[str, str], ...]
-    glares: int = 0
-
-
-class InviteSession(DialogUsage):
+class InviteSession(SessionModification):
     """One session; use the subclasses."""
 
     __slots__ = (
@@ -80,6 +70,7 @@ class InviteSession(DialogUsage):
         "_interval",
         "_invite",
         "_offer",
+        "_offer_taken",
         "_served",
         "_to_acknowledge",
     )
@@ -99,6 +90,7 @@ class InviteSession(DialogUsage):
         self._interval = 0.0
         self._invite: ClientRequest | None = None
         self._offer: Offer | None = None
+        self._offer_taken = False
         self._served: Served | None = None
         self._to_acknowledge: ClientRequest | None = None
 
@@ -140,6 +132,10 @@ class InviteSession(DialogUsage):
             raise LocalProtocolError("no 2xx waits for its ACK: others are acknowledged at once")
         dialog = self._confirmed_dialog()
         self._to_acknowledge = None
+        if body:
+            dialog.exchange.on_sent()
+        else:
+            dialog.exchange.withdraw()
         if self.state is SessionState.ANSWERED:
             self.state = SessionState.ESTABLISHED
         return [self._acknowledge(sent, dialog, body, content_type, headers)]
@@ -153,9 +149,11 @@ class InviteSession(DialogUsage):
             LocalProtocolError: The session is not established, or another INVITE is under way.
         """
         del now
-        self._confirmed_dialog()
-        if self._offer is not None or self._busy():
+        dialog = self._confirmed_dialog()
+        if self._offer is not None or self._modifying():
             raise LocalProtocolError("another INVITE is under way in this dialog (RFC 3261 14.1)")
+        if not dialog.exchange.idle:
+            raise LocalProtocolError("an offer in UPDATE has no answer yet (RFC 3311 section 5.1)")
         self._offer = Offer(body, content_type, tuple(headers))
         return self._send_reinvite(self._offer)
 
@@ -183,6 +181,10 @@ class InviteSession(DialogUsage):
         """
         dialog, served = self._served_reinvite()
         dialog.refresh_target(served.request)
+        if body:
+            dialog.exchange.on_sent()
+        else:
+            dialog.exchange.withdraw()
         return self._send_success(served, body, content_type, headers, now)
 
     def reject_reinvite(
@@ -246,33 +248,53 @@ class InviteSession(DialogUsage):
                 return self._resend(now)
             case "retry":
                 return self._retry(now)
-            case _:
+            case "give-up":
                 return self._lose("ack-timeout")
+            case _:
+                return super()._on_timer(name, now)
 
     def _on_invite_response(
         self, sent: ClientRequest, response: Response, now: float
     ) -> list[Effect]:
         if response.status < 200:  # noqa: PLR2004  the first final status
-            return []
+            return self._on_reinvite_provisional(sent, response)
         if response.status < 300:  # noqa: PLR2004  a success
             return self._on_reinvite_success(sent, response, now)
         offer, self._invite = self._offer, None
-        if self.over:
+        if self.over or self.dialog is None:
             return []
+        self.dialog.exchange.withdraw()
         if response.status == REQUEST_PENDING and offer is not None and offer.glares < MAX_GLARES:
             self._offer = replace(offer, glares=offer.glares + 1)
             self._arm_retry(now)
             return []
+        if (
+            response.status == INTERVAL_TOO_SMALL
+            and offer is not None
+            and self.timer.lengthen(response)
+        ):
+            return self._send_reinvite(offer)
         self._offer = None
+        self._refresh_failed(now)
         effects: list[Effect] = [ReinviteFailed(self, response.status, response.reason)]
         return effects + self._check_lost(response)
+
+    def _on_reinvite_provisional(self, sent: ClientRequest, response: Response) -> list[Effect]:
+        """Acknowledge what is reliable; the others say nothing new (RFC 3261 section 14.1)."""
+        if self.over or sent is not self._invite or not is_reliable(response):
+            return []
+        asked = not sent.request.body and not self._offer_taken
+        if asked and describes_session(response):
+            self._offer_taken = True
+        return self._on_provisional_in(self.dialog, response, asked=asked)
 
     def _on_invite_failure(self, sent: ClientRequest, status: int, cause: str) -> list[Effect]:
         if sent is not self._invite:
             return []
         self._invite = self._offer = None
-        if self.over:
+        if self.over or self.dialog is None:
             return []
+        self.dialog.exchange.withdraw()
         effects: list[Effect] = [ReinviteFailed(self, status, cause)]
         return effects + self._lose(cause) if cause == "timeout" else effects
 
@@ -290,16 +312,34 @@ class InviteSession(DialogUsage):
         if self.over:
             return [self._acknowledge(sent, dialog)]
         dialog.refresh_target(response)
-        if not sent.request.body:
-            self._to_acknowledge = sent
-            return [ReinviteAnswered(self, response)]
-        return [self._acknowledge(sent, dialog), ReinviteAnswered(self, response)]
+        events: list[Effect] = [
+            ReinviteAnswered(self, response),
+            *self._timer_answered(response, now),
+        ]
+        if self._settle_offer(sent, dialog, response, taken=self._offer_taken):
+            return events
+        return [self._acknowledge(sent, dialog), *events]
 
-    def _on_reinvite(self, key: Key, request: Request) -> list[Effect]:
+    def _settle_offer(
+        self, sent: ClientRequest, dialog: Dialog, response: Response, *, taken: bool
+    ) -> bool:
+        """What a 2xx does to the offer of its INVITE; True if its ACK has to hold the answer."""
+        if not sent.request.body and not taken:
+            dialog.exchange.on_received()
+            self._to_acknowledge = sent
+            return True
+        if dialog.exchange.pending is Pending.LOCAL:
+            if describes_session(response):
+                dialog.exchange.on_received()
+            else:
+                dialog.exchange.withdraw()
+        return False
+
+    def _on_reinvite(self, key: Key, request: Request, now: float) -> list[Effect]:
+        del now
         served = self._served
         if served is not None and not served.success:
-            wait = str(int(self._agent.uniform(0, 11)))
-            return [self._reply(key, request, 500, headers=[("Retry-After", wait)])]
+            return [self._refuse_collision(key, request, 500)]
         if self._invite is not None or self._to_acknowledge is not None:
             return [self._reply(key, request, REQUEST_PENDING)]
         effects: list[Effect] = []
@@ -311,8 +351,20 @@ class InviteSession(DialogUsage):
             effects += self._confirm(None)
             if self.over:
                 return [*effects, self._reply(key, request, 481)]
+        return effects + self._take_reinvite(key, request)
+
+    def _take_reinvite(self, key: Key, request: Request) -> list[Effect]:
+        dialog = self._confirmed_dialog()
+        if not dialog.exchange.idle or self._served_update is not None:
+            pending = dialog.exchange.pending is Pending.LOCAL
+            return [self._refuse_collision(key, request, REQUEST_PENDING if pending else 500)]
+        short = self.timer.inspect(request)
+        if short is not None:
+            return [self._reply(key, request, short[0], headers=short[1])]
+        if describes_session(request):
+            dialog.exchange.on_received()
         self._serve(Served(key, request, []))
-        return [*effects, ReinviteReceived(self, request)]
+        return [ReinviteReceived(self, request)]
 
     def _served_reinvite(self) -> tuple[Dialog, Served]:
         dialog = self._confirmed_dialog()
@@ -320,8 +372,13 @@ class InviteSession(DialogUsage):
             raise LocalProtocolError("no re-INVITE waits for an answer")
         return dialog, self._served
 
-    def _busy(self) -> bool:
-        """Whether an INVITE is under way in either direction."""
+    def _offering(self) -> bool:
+        # An INVITE without an offer asks for one: nothing may come between. One with an offer
+        # is accounted for by the exchange.
+        sent = self._invite or self._to_acknowledge
+        return sent is not None and not sent.request.body and self.answered
+
+    def _modifying(self) -> bool:
         return (
             self._invite is not None or self._served is not None or self._to_acknowledge is not None
         )
@@ -340,17 +397,20 @@ class InviteSession(DialogUsage):
         self, served: Served, status: int, reason: str | None = None, headers: HeaderLines = ()
     ) -> Respond:
         self._served_done()
+        if served.request.body and self.dialog is not None:
+            self.dialog.exchange.withdraw()
         return self._reply(served.key, served.request, status, reason=reason, headers=headers)
 
     def _send_success(
         self, served: Served, body: bytes, content_type: str, headers: HeaderLines, now: float
     ) -> list[Effect]:
         """Answer by 200 and repeat it until the ACK comes (section 13.3.1.4)."""
+        lines, events = self._timer_answer(served.request, self._confirmed_dialog(), now)
         response = self._agent.respond(
             served.request,
             200,
             tag=self.local_tag,
-            headers=headers,
+            headers=[*lines, *headers],
             body=body,
             content_type=content_type,
             contact=True,
@@ -361,7 +421,7 @@ class InviteSession(DialogUsage):
         self._interval = self._agent.timers.t1
         self._arm("resend", now + self._interval)
         self._arm("give-up", now + self._agent.patience)
-        return list(served.success)
+        return [*served.success, *events]
 
     def _resend(self, now: float) -> list[Effect]:
         self._interval = backoff(self._interval, self._agent.timers.t2)
@@ -373,27 +433,39 @@ class InviteSession(DialogUsage):
         self._served_done()
         if self.over:
             return []
+        dialog = self._confirmed_dialog()
+        if dialog.exchange.pending is Pending.LOCAL:
+            if ack is not None and describes_session(ack):
+                dialog.exchange.on_received()
+            else:
+                dialog.exchange.withdraw()
         if self.state is not SessionState.ANSWERED:
             return [ReinviteEstablished(self, ack)]
         self.state = SessionState.ESTABLISHED
         effects: list[Effect] = [Established(self, ack)]
         if self._bye_headers is not None:
             end = Ended(self, "bye-sent")
-            effects += self._send_bye(self._confirmed_dialog(), end, self._bye_headers)
+            effects += self._send_bye(dialog, end, self._bye_headers)
         return effects
 
     def _send_reinvite(self, offer: Offer) -> list[Effect]:
-        self._invite, effects = self._send(
-            self._confirmed_dialog(), "INVITE", offer.headers, offer.body, offer.content_type
-        )
+        dialog = self._confirmed_dialog()
+        if offer.body:
+            dialog.exchange.on_sent()
+        self._offer_taken = False
+        lines = [*offer.headers, *self.timer.refresh_lines()]
+        self._invite, effects = self._send(dialog, "INVITE", lines, offer.body, offer.content_type)
         return effects
 
     def _arm_retry(self, now: float) -> None:
-        window = OWNER_RETRY if self.role is Role.UAC else OTHER_RETRY
-        self._arm("retry", now + self._agent.uniform(*window))
+        self._arm("retry", now + self._agent.uniform(*self._retry_window))
 
     def _retry(self, now: float) -> list[Effect]:
-        if self._offer is not None and not self._busy():
+        if (
+            self._offer is not None
+            and not self._modifying()
+            and self._confirmed_dialog().exchange.idle
+        ):
             return self._send_reinvite(self._offer)
         self._arm_retry(now)
         return []
@@ -423,7 +495,7 @@ class InviteSession(DialogUsage):
 
     def _withdraw(self) -> list[Effect]:
         self._offer = None
-        effects: list[Effect] = []
+        effects = super()._withdraw()
         if self._invite is not None:
             # Its 2xx may be lost, and the peer, whose session has ended, repeats it no more.
             effects.append(CancelRequest(self._invite.token))

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from callmeter.sip.dialog import Dialog
     from callmeter.sip.invite_session import InviteSession
     from callmeter.sip.message import Request, Response
     from callmeter.sip.register import RegisterUsage
     from callmeter.sip.server_session import ServerInviteSession
     from callmeter.sip.transaction.key import Key
+    from callmeter.sip.uri import SipUri
 
 __all__ = [
     "Answered",
@@ -28,7 +30,11 @@ __all__ = [
     "IncomingInvite",
     "InfoReceived",
     "Order",
+    "PrackAnswered",
+    "PrackReceived",
     "Provisional",
+    "Redirected",
+    "RefreshDue",
     "Registered",
     "RegistrationFailed",
     "ReinviteAnswered",
@@ -41,7 +47,12 @@ __all__ = [
     "Respond",
     "SendAck",
     "SendRequest",
+    "SessionExpired",
+    "SessionRefreshed",
     "Unregistered",
+    "UpdateAnswered",
+    "UpdateFailed",
+    "UpdateReceived",
 ]
 
 
@@ -67,10 +78,11 @@ class SendAck:
 class CancelRequest:
     """Send a CANCEL for the INVITE that was sent under `token` (section 9.1).
 
-    Nothing, if its transaction has ended.
+    Nothing, if its transaction has ended. `headers` are further lines of it, such as Reason.
     """
 
     token: int
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +102,26 @@ class IncomingInvite:
 
 @dataclass(frozen=True, slots=True)
 class Provisional:
-    """A 1xx to our INVITE."""
+    """A 1xx to our INVITE or re-INVITE; a body is early media (RFC 3960) or an offer.
+
+    `dialog` is the early dialog it came in, None for a 100 and one without a tag: each fork
+    that rings has its own. A `reliable` one is acknowledged by PRACK, unless the session says
+    `awaits_prack(tag)`: then its body is an offer, and `session.prack(answer, now, tag=...)`
+    has to follow; or the INVITE was sent with `manual_prack`.
+    """
 
     session: InviteSession
     response: Response
+    dialog: Dialog | None = None
+    reliable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Redirected:
+    """A 3xx sent our INVITE elsewhere, or a target of one refused: `target` is tried now."""
+
+    session: InviteSession
+    target: SipUri
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +174,8 @@ class Ended:
     """The session is over.
 
     `cause` is `"bye-sent"`, `"bye-received"`, `"bye-timeout"`, `"rejected"` (by us, as callee),
-    `"ack-timeout"`, `"timeout"` (a request in the dialog stayed unanswered), `"dialog-lost"`
-    (the peer knows the dialog no more) or `"transport"`.
+    `"ack-timeout"`, `"prack-timeout"`, `"timeout"` (a request in the dialog stayed unanswered),
+    `"dialog-lost"` (the peer knows the dialog no more), `"session-expired"` or `"transport"`.
     """
 
     session: InviteSession
@@ -192,6 +220,90 @@ class ReinviteFailed:
     session: InviteSession
     status: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrackReceived:
+    """The caller has our reliable provisional response (RFC 3262 section 3).
+
+    Its body is the answer to an offer in that response; or an offer of its own, and then `key`
+    is not None and `session.answer_prack` has to follow. All others are answered already.
+    """
+
+    session: InviteSession
+    key: Key | None
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class PrackAnswered:
+    """The final response, of any class, to a PRACK of ours that held an offer."""
+
+    session: InviteSession
+    response: Response
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateReceived:
+    """An UPDATE (RFC 3311), in an early or a confirmed dialog.
+
+    With an offer, `key` is not None and `session.accept_update` or `session.reject_update` has
+    to follow. Without one it is answered already: the peer's Contact has moved, or it refreshed
+    the session.
+    """
+
+    session: InviteSession
+    key: Key | None
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateAnswered:
+    """A 2xx to our UPDATE; its body is the answer to our offer."""
+
+    session: InviteSession
+    response: Response
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateFailed:
+    """Our UPDATE was refused or lost; the session goes on unchanged.
+
+    A 491 does not come here before it came ten times: until then the UPDATE is sent again.
+    """
+
+    session: InviteSession
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshDue:
+    """Half of the session interval is over, and the peer serves no UPDATE (RFC 4028 10).
+
+    `session.reinvite` with the present description, unchanged, refreshes the session. Where the
+    peer serves UPDATE, the session refreshes itself.
+    """
+
+    session: InviteSession
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRefreshed:
+    """A 2xx to a re-INVITE or UPDATE began a new session interval."""
+
+    session: InviteSession
+    by_peer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SessionExpired:
+    """Nobody refreshed the session in time.
+
+    `Ended` with the cause "session-expired" follows at once, unless the policy is soft.
+    """
+
+    session: InviteSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +370,7 @@ Order = SendRequest | SendAck | CancelRequest | Respond
 Event = (
     IncomingInvite
     | Provisional
+    | Redirected
     | Answered
     | Established
     | Failed
@@ -268,6 +381,14 @@ Event = (
     | ReinviteCancelled
     | ReinviteAnswered
     | ReinviteFailed
+    | PrackReceived
+    | PrackAnswered
+    | UpdateReceived
+    | UpdateAnswered
+    | UpdateFailed
+    | RefreshDue
+    | SessionRefreshed
+    | SessionExpired
     | InfoReceived
     | Registered
     | Unregistered

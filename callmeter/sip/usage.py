@@ -36,9 +36,6 @@ HeaderLines: TypeAlias = "Iterable[tuple[str, str]]"
 TimerName = str | int
 """A timer of a usage; an integer is the token of an INVITE whose late 2xx are awaited."""
 
-CONTACT_METHODS = frozenset({"INVITE", "OPTIONS", "REGISTER"})
-"""Requests that say where we are reached; the others refresh no target."""
-
 
 class Agent:
     """The part of a user agent that its usages need.

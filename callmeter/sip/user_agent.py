@@ -22,6 +22,7 @@ from callmeter.sip.invite_session import InviteSession, Role, SessionState
 from callmeter.sip.register import RegisterUsage, RegistrationState
 from callmeter.sip.server_session import ServerInviteSession
 from callmeter.sip.session_events import Respond
+from callmeter.sip.session_timer import SessionTimer
 from callmeter.sip.usage import Agent
 
 if TYPE_CHECKING:
@@ -112,8 +113,18 @@ class UserAgentCore:
         body: bytes = b"",
         content_type: str = ACCEPT,
         headers: HeaderLines = (),
+        manual_prack: bool = False,
     ) -> tuple[ClientInviteSession, list[Effect]]:
         """Call somebody; without a body the callee makes the offer.
+
+        Args:
+            target: Whom.
+            now: Loop time.
+            body: The offer, or empty.
+            content_type: Of the body.
+            headers: Further header lines of the INVITE.
+            manual_prack: The application acknowledges reliable provisional responses itself,
+                by `session.prack`, and may offer again there.
 
         Raises:
             LocalProtocolError: There are as many sessions as may be.
@@ -122,7 +133,7 @@ class UserAgentCore:
         if len(self._agent.sessions) >= self.dialog_limit:
             raise LocalProtocolError(f"{self.dialog_limit} sessions are as many as may be")
         session = ClientInviteSession(self._agent, target)
-        return session, session.start(body, content_type, headers)
+        return session, session.start(body, content_type, headers, manual_prack=manual_prack)
 
     def register(
         self, registrar: SipUri, expires: int, now: float, *, instance: str = ""
@@ -274,6 +285,9 @@ class UserAgentCore:
         if len(self._agent.sessions) >= self.dialog_limit:
             wait = str(int(self._agent.uniform(5, 31)))
             return [self._reply(key, request, 503, [("Retry-After", wait)])]
+        short = SessionTimer(self._agent.capabilities.session_timer).inspect(request)
+        if short is not None:
+            return [self._reply(key, request, *short)]
         return ServerInviteSession(self._agent, key, request).start(now)
 
     def _on_cancel(

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from callmeter.sip.capabilities import Capabilities
 from callmeter.sip.session_events import Cancelled, Ended, Failed, IncomingInvite
 from callmeter.testing.pair import Pair
 
@@ -23,6 +24,11 @@ class Bench(Pair):
         super().__init__(*args, **options)
         self.network.log = []
         self.calls = []
+
+    def enable(self, **settings):
+        """Let both ends serve more than RFC 3261."""
+        for party in (self.alice, self.bob):
+            party.core.capabilities = Capabilities(**settings)
 
     def bob_answers(self, after: float = 0.0, ringing: int | None = 180, status: int = 200):
         """Let Bob ring, and after a while answer or refuse."""
@@ -60,19 +66,31 @@ class Bench(Pair):
         (incoming,) = self.bob.events_of(IncomingInvite)[-1:]
         return caller, incoming.session
 
-    def ladder(self) -> list[str]:
-        """What was sent, each message by sender and method or status."""
+    def incoming(self):
+        """The last call that reached Bob, as he sees it."""
+        return self.bob.events_of(IncomingInvite)[-1].session
+
+    def hang_up(self, caller) -> None:
+        """Let Alice end a call."""
+        self.alice.apply(caller.bye(self.clock.now))
+        self.run(1)
+
+    def ladder(self, since: float = 0.0) -> list[str]:
+        """What was sent from a time on, each message by sender and method or status."""
+        names = {address[0]: party.name for address, party in self._parties.items()}
         rows = []
-        for _, datagram in self.network.log:
+        for when, datagram in self.network.log:
+            if when < since:
+                continue
             words = datagram.data.split(b"\r\n", 1)[0].decode().split()
-            name = {"192.0.2.1": "alice", "192.0.2.2": "bob"}[datagram.source[0]]
+            name = names[datagram.source[0]]
             rows.append(f"{name} {words[1] if words[0] == 'SIP/2.0' else words[0]}")
         return rows
 
     def check_nothing_is_left(self) -> None:
         """Every session ended once, and no state is kept on either side."""
         self.run(LINGER)
-        for party in (self.alice, self.bob):
+        for party in self._parties.values():
             begun = [event.session for event in party.events_of(IncomingInvite)]
             begun += [session for session in self.calls if session._agent is party.core._agent]
             ends = Counter(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callmeter.errors import LocalProtocolError
+from callmeter.sip.capabilities import Capabilities
 from callmeter.sip.client_session import MAX_FORKS
 from callmeter.sip.invite_session import Role, SessionState
 from callmeter.sip.session_events import (
@@ -13,6 +14,7 @@ from callmeter.sip.session_events import (
     Ended,
     Failed,
     Provisional,
+    Redirected,
     Respond,
     SendAck,
     SendRequest,
@@ -294,3 +296,81 @@ def test_a_callee_of_rfc_2543_without_a_tag_is_served_too(rig):
     rig.answer(order, 200, tag=None)
     effects = rig.deliver(rig.back(session, "BYE", from_tag=None))
     assert kinds(effects) == [Respond, Ended]
+
+
+@pytest.fixture
+def following(rig):
+    """A core that follows redirections."""
+    rig.core.capabilities = Capabilities(redirects=5)
+    return rig
+
+
+def moved(rig, order, *contacts, status=302):
+    response = rig.response(order.request, status, contact=None)
+    for contact in contacts:
+        response.headers.add("Contact", contact)
+    return rig.core.on_response(order.token, response, rig.now)
+
+
+def test_a_redirection_is_final_unless_it_is_to_be_followed(rig):
+    _, order = rig.call()
+    (event,) = moved(rig, order, "<sip:carol@example.org>")
+    assert (event.status, event.cause) == (302, "rejected")
+
+
+def test_a_redirected_call_goes_to_the_new_target_as_the_same_call(following):
+    session, order = following.call()
+    following.answer(order, 180)
+    event, again = moved(following, order, "<sip:carol@example.org;method=BYE?Subject=x>")
+    assert event == Redirected(session, event.target)
+    request = again.request
+    assert str(request.uri) == "sip:carol@example.org"
+    assert request.to == order.request.to
+    assert (request.call_id, request.from_) == (session.call_id, order.request.from_)
+    assert request.cseq.number == 2
+    assert request.body == order.request.body
+    assert session.request is request
+    assert (session.state, session.early_dialogs) == (SessionState.CALLING, {})
+    ack, answered = following.answer(again, 200)
+    assert ack.request.cseq.number == 2
+    assert type(answered) is Answered
+
+
+def test_a_target_that_refuses_or_cannot_be_reached_leaves_the_next(following):
+    session, order = following.call()
+    _, order = moved(following, order, "<sip:a@x>;q=0.9", "<sip:b@x>;q=0.5", "<sip:c@x>;q=0.1")
+    _, order = following.answer(order, 486)
+    assert str(order.request.uri) == "sip:b@x"
+    _, order = following.core.on_transport_error(order.token, "gone", 0.0)
+    assert str(order.request.uri) == "sip:c@x"
+    (event,) = following.core.on_timeout(order.token, "B", 0.0)
+    assert event == Failed(session, 408, "Request Timeout", None, "timeout")
+
+
+@pytest.mark.parametrize("status", [401, 600, 603])
+def test_who_speaks_for_all_targets_ends_the_call(following, status):
+    _, order = following.call()
+    _, order = moved(following, order, "<sip:a@x>", "<sip:b@x>")
+    (event,) = following.answer(order, status)
+    assert type(event) is Failed
+
+
+def test_a_cancelled_call_is_not_redirected(following):
+    session, order = following.call()
+    following.answer(order, 180)
+    session.cancel(0.0)
+    (event,) = moved(following, order, "<sip:a@x>")
+    assert event.cause == "cancelled"
+
+
+def test_a_cancelled_call_says_why(rig):
+    session, order = rig.call()
+    reason = ("Reason", "SIP;cause=200")
+    assert session.cancel(0.0, [reason]) == [CancelRequest(order.token, (reason,))]
+
+
+def test_redirections_do_not_go_in_circles(following):
+    _, order = following.call()
+    for number in range(5):
+        _, order = moved(following, order, f"<sip:u{number}@x>", "<sip:bob@example.net>")
+    assert len(moved(following, order, "<sip:last@x>")) == 1

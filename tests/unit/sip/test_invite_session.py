@@ -6,6 +6,7 @@ import pytest
 
 from callmeter.errors import LocalProtocolError
 from callmeter.sip.invite_session import MAX_GLARES, SessionState
+from callmeter.sip.offer_exchange import Pending
 from callmeter.sip.session_events import (
     CancelRequest,
     Ended,
@@ -330,3 +331,17 @@ def test_a_reinvite_needs_an_established_session(rig):
     session, _ = rig.call()
     with pytest.raises(LocalProtocolError, match="calling"):
         session.reinvite(HOLD, rig.now)
+
+
+def test_a_reinvite_without_a_description_is_answered_by_an_offer(rig):
+    session = rig.accepted()
+    rig.deliver(rig.within(session, "INVITE", body=b""))
+    session.accept_reinvite(HOLD, rig.now)
+    assert session.dialog.exchange.pending is Pending.LOCAL
+    rig.deliver(rig.within(session, "ACK", body=HOLD))
+    assert session.dialog.exchange.idle
+    rig.deliver(rig.within(session, "INVITE", cseq=3, body=b""))
+    session.reject_reinvite(488, rig.now)
+    rig.deliver(rig.within(session, "INVITE", cseq=4))
+    session.accept_reinvite(b"", rig.now)
+    assert session.dialog.exchange.idle

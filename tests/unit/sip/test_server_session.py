@@ -5,10 +5,25 @@ from __future__ import annotations
 import pytest
 
 from callmeter.errors import LocalProtocolError
+from callmeter.sip.capabilities import Capabilities
+from callmeter.sip.extension_policy import Extension
 from callmeter.sip.invite_session import Role, SessionState
-from callmeter.sip.session_events import Cancelled, Ended, Established, Respond, SendRequest
+from callmeter.sip.offer_exchange import Pending
+from callmeter.sip.reliable import MAX_QUEUE
+from callmeter.sip.session_events import (
+    Cancelled,
+    Ended,
+    Established,
+    PrackReceived,
+    Respond,
+    SendRequest,
+)
 
 ANSWER = b"v=0 answer"
+
+
+def kinds(effects):
+    return [type(effect) for effect in effects]
 
 
 def responses(effects):
@@ -236,3 +251,111 @@ def test_a_server_transaction_that_gives_up_ends_the_call(rig):
     effects = rig.core.on_server_timeout(rig.key, "L", 32.0)
     assert effects[-1] == Ended(session, "ack-timeout")
     assert rig.core.on_server_timeout(rig.key, "L", 32.0) == []
+
+
+@pytest.fixture
+def reliable(rig):
+    """A core that can do reliable provisional responses."""
+    rig.core.capabilities = Capabilities(reliable=Extension.SUPPORTED)
+    return rig
+
+
+SUPPORTED = [("Supported", "100rel")]
+DESCRIBED = [("Content-Type", "application/sdp")]
+
+
+def prack(rig, session, response, *, body=b"", rack=None, cseq=2):
+    value = f"{response.headers.get('RSeq')} 1 INVITE" if rack is None else rack
+    lines = [("RAck", value)] if value else []
+    request = rig.within(session, "PRACK", cseq=cseq, headers=[*lines, *DESCRIBED])
+    request.body = body
+    return request
+
+
+def test_only_who_can_take_them_gets_reliable_responses(reliable):
+    session = reliable.incoming()
+    with pytest.raises(LocalProtocolError, match="takes no reliable"):
+        session.progress(180, 0.0, reliable=True)
+    (order,) = session.progress(180, 0.0, reliable=False)
+    assert "RSeq" not in order.response.headers
+
+
+@pytest.mark.parametrize("lines", [SUPPORTED, [("Require", "100rel")]])
+def test_who_requires_reliable_responses_gets_no_others(reliable, lines):
+    session = reliable.incoming(headers=lines)
+    (order,) = session.progress(180, 0.0, reliable=False)
+    assert ("RSeq" in order.response.headers) is (lines is not SUPPORTED)
+
+
+def test_a_prack_for_nothing_that_was_sent_gets_481(reliable):
+    session = reliable.incoming(headers=SUPPORTED)
+    (order,) = session.progress(180, 0.0)
+    assert reliable.status(prack(reliable, session, order.response, rack="9 1 INVITE")) == 481
+    assert reliable.status(prack(reliable, session, order.response, rack="")) == 400
+    assert reliable.status(prack(reliable, session, order.response, rack="x", cseq=3)) == 400
+    assert kinds(reliable.deliver(prack(reliable, session, order.response, cseq=4))) == [
+        Respond,
+        PrackReceived,
+    ]
+    assert reliable.status(prack(reliable, session, order.response, cseq=5)) == 481
+
+
+def test_an_endless_ringing_is_not_kept(reliable):
+    session = reliable.incoming(headers=SUPPORTED)
+    for _ in range(MAX_QUEUE + 1):
+        session.progress(180, 0.0)
+    with pytest.raises(LocalProtocolError, match="too many"):
+        session.progress(180, 0.0)
+
+
+def test_an_offer_in_a_prack_delays_the_200_until_it_is_answered(reliable):
+    session = reliable.incoming(headers=SUPPORTED)
+    with pytest.raises(LocalProtocolError, match="no PRACK"):
+        session.answer_prack(ANSWER, 0.0)
+    (order,) = session.progress(183, 0.0, body=ANSWER)
+    request = prack(reliable, session, order.response, body=b"v=0 offer")
+    assert reliable.deliver(request) == [PrackReceived(session, reliable.key, request)]
+    assert session.accept(ANSWER, 0.0) == []
+    answer, success = session.answer_prack(ANSWER, 0.0, headers=[("X-Y", "z")])
+    assert (answer.response.status, answer.response.body) == (200, ANSWER)
+    assert answer.response.headers.get("X-Y") == "z"
+    assert (success.response.status, success.response.body) == (200, b"")
+
+
+def test_an_offer_in_a_prack_before_ours_was_answered_is_refused(reliable):
+    session = reliable.incoming(headers=SUPPORTED)
+    (order,) = session.progress(180, 0.0)
+    assert reliable.status(prack(reliable, session, order.response, body=b"v=0 offer")) == 488
+
+
+def test_a_prack_without_the_answer_it_owes_leaves_no_offer(reliable):
+    session = reliable.incoming(headers=SUPPORTED, body=b"")
+    (order,) = session.progress(183, 0.0, body=b"v=0 offer")
+    assert session.dialog.exchange.pending is Pending.LOCAL
+    reliable.deliver(prack(reliable, session, order.response))
+    assert session.dialog.exchange.idle
+
+
+def test_a_cancelled_call_leaves_no_prack_unanswered(reliable):
+    session = reliable.incoming(headers=SUPPORTED)
+    invite = reliable.key
+    (order,) = session.progress(183, 0.0, body=ANSWER)
+    reliable.deliver(prack(reliable, session, order.response, body=b"v=0 offer"))
+    effects = reliable.deliver(reliable.within(session, "CANCEL", cseq=1), invite_key=invite)
+    assert [response.status for response in responses(effects)] == [200, 487, 487]
+
+
+def test_a_call_answered_without_a_description_leaves_no_offer(rig):
+    session = rig.incoming()
+    session.accept(b"", 0.0)
+    assert session.dialog.exchange.idle
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_the_ack_answers_the_offer_of_a_200(rig, answered):
+    session = rig.incoming(body=b"")
+    session.accept(b"v=0 offer", 0.0)
+    assert session.dialog.exchange.pending is Pending.LOCAL
+    rig.deliver(rig.within(session, "ACK", cseq=1, body=ANSWER if answered else b""))
+    assert session.dialog.exchange.idle
+    assert session.dialog.exchange.complete is answered
