@@ -200,6 +200,11 @@ class Connection:
         """Whether each layer that can tell has verified who the peer is."""
         return all(getattr(layer, "verified", True) for layer in self._layers)
 
+    def vouches_for(self, name: str) -> bool:
+        """Whether each layer that can tell has seen the peer prove that it has this name."""
+        proofs = (getattr(layer, "vouches_for", None) for layer in self._layers)
+        return all(proof(name) for proof in proofs if proof is not None)
+
     # sending
 
     def send(self, data: bytes) -> None:

@@ -95,12 +95,19 @@ class ConnectionPool:
         """The live connection a message to `hop` may use."""
         if hop.connection is not None:
             return self._live.get(hop.connection)
-        return self.get(self._by_address.get(_address(hop)))
+        found = self.get(self._by_address.get(_address(hop)))
+        if found is None and hop.name is not None:
+            # One that the peer has opened goes by no name; its certificate has to hold it.
+            opened = self.get(self._by_address.get(_address(replace(hop, name=None))))
+            if opened is not None and opened.inbound and opened.vouches_for(hop.name):
+                return opened
+        return found
 
     def alias(self, number: int, port: int) -> None:
         """Requests to `port` of this connection's peer may use it (RFC 5923 section 4).
 
-        Over TLS only when the peer has shown a certificate (section 9).
+        Over TLS only when the peer has shown a certificate (section 9), and only requests to a
+        name that it holds.
         """
         connection = self._live.get(number)
         if connection is not None and connection.vouched_for:
@@ -145,8 +152,17 @@ class ConnectionPool:
         peer: tuple[str, int],
         transport: str,
         make_layers: Callable[[], Sequence[ByteLayer]],
+        tls: int | None = None,
     ) -> None:
-        """Take a connection a peer has opened, unless a cap is reached."""
+        """Take a connection a peer has opened, unless a cap is reached.
+
+        Args:
+            sock: The accepted socket.
+            peer: Address and port at its other end.
+            transport: As in a Via header.
+            make_layers: Makes the layers on the socket.
+            tls: Number of the TLS settings that its client certificate is held against.
+        """
         host = peer[0]
         if (
             self._inbound >= self.limits.inbound
@@ -161,7 +177,7 @@ class ConnectionPool:
         self._inbound += 1
         self._inbound_by_host[host] = self._inbound_by_host.get(host, 0) + 1
         self._unfinished += 1
-        hop = Hop(transport, host, peer[1], number)
+        hop = Hop(transport, host, peer[1], number, tls=tls)
         try:
             connection = Connection(self, self._loop, sock, hop, make_layers(), inbound=True)
         except (OSError, CallmeterError):

@@ -136,9 +136,11 @@ class TransportLayer:
             udp = UdpTransport(self._loop, self._user, config.bind, port)
             self._transports["UDP"] = udp
             port = udp.local[1]
+        own_tls = None
         if not wanted.isdisjoint({Transport.TLS, Transport.WSS}):
             # Fails now, in words, and not in the first handshake.
             _ = self._own_tls().server
+            own_tls = self.tls_number(config.tls)
         for transport, own_port, client, server in (
             (Transport.TCP, port, _no_layers, _none),
             (Transport.TLS, config.tls_port, self._tls_client, self._tls_server),
@@ -153,6 +155,7 @@ class TransportLayer:
                 server_layers=server if listening else None,
                 bind=config.bind,
                 port=own_port if listening else 0,
+                tls=None if transport is Transport.TCP else own_tls,
             )
 
     def _close_transports(self) -> None:

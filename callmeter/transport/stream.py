@@ -37,6 +37,7 @@ class StreamTransport:
         server_layers: Makes those of an accepted one; None does not listen.
         bind: IP address to bind.
         port: Port to listen on; 0 takes a free one.
+        tls: Number of the TLS settings of accepted connections.
 
     Raises:
         ConnectionFailed: The address or port cannot be bound.
@@ -52,8 +53,10 @@ class StreamTransport:
         server_layers: Callable[[], Sequence[ByteLayer]] | None,
         bind: str,
         port: int,
+        tls: int | None = None,
     ) -> None:
         self.name = name
+        self._tls = tls
         self._loop = loop
         self._pool = pool
         self._client_layers = client_layers
@@ -140,7 +143,7 @@ class StreamTransport:
                     return
                 # This peer has gone again (ECONNABORTED and the like); the next has not.
                 continue
-            self._pool.accept(accepted, (peer[0], peer[1]), self.name, make_layers)
+            self._pool.accept(accepted, (peer[0], peer[1]), self.name, make_layers, self._tls)
 
     def _pause(self, listener: socket.socket) -> None:
         self._loop.remove_reader(listener.fileno())

@@ -146,6 +146,15 @@ class TlsLayer:
         except ValueError:
             return ()
 
+    def vouches_for(self, name: str) -> bool:
+        """Whether the peer has proved that it has this name (RFC 5922 section 7)."""
+        if not self.verified:
+            return False
+        try:
+            return self._match(name) is not None
+        except ValueError:
+            return False
+
     # ByteLayer
 
     def start(self) -> bytes:
@@ -231,18 +240,12 @@ class TlsLayer:
 
     def _identify(self, name: str) -> None:
         """Check that the certificate names the peer (RFC 5922 section 7)."""
-        config = self._settings.config
-        if config.verify is TlsVerify.SKIP:
+        if self._settings.config.verify is TlsVerify.SKIP:
             self.warnings += (UNVERIFIED,)
             return
         certificate = self._peer_certificate or b""
         try:
-            self.match = match_identity(
-                certificate,
-                name,
-                allow_common_name=config.verify is TlsVerify.CUSTOM,
-                strict_wildcards=config.strict_wildcards,
-            )
+            self.match = self._match(name)
         except ValueError:
             self.match = None
         if self.match is None:
@@ -254,6 +257,15 @@ class TlsLayer:
         self.verified = True
         if self.match.warning is not None:
             self.warnings += (self.match.warning,)
+
+    def _match(self, name: str) -> Match | None:
+        config = self._settings.config
+        return match_identity(
+            self._peer_certificate or b"",
+            name,
+            allow_common_name=config.verify is TlsVerify.CUSTOM,
+            strict_wildcards=config.strict_wildcards,
+        )
 
     # after it
 

@@ -8,11 +8,13 @@ import os
 import socket
 import struct
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from callmeter.config import (
+    ClientCertificates,
     ConnectionLimits,
     EndpointConfig,
     StackConfig,
@@ -133,20 +135,29 @@ async def test_a_call_goes_by_ipv4_and_ipv6_by_udp_and_tcp(bind, word):
             assert (contact.transport or "udp") == ("tcp" if word else "udp")
 
 
-async def test_requests_of_both_sides_share_the_connection_of_the_first():
-    async with party("alice") as alice, party("bob") as bob:
-        asking = asyncio.get_running_loop().create_task(
-            alice.options(address(bob, ";transport=tcp"))
-        )
-        assert (await asking).status == 200
-        assert (await bob.options(address(alice, ";transport=tcp"))).status == 200
+@pytest.mark.parametrize("transport", [Transport.TCP, Transport.TLS])
+async def test_requests_of_both_sides_share_the_connection_of_the_first(tls, transport):
+    mutual = replace(tls, client_certificates=ClientCertificates.REQUIRED)
+    options = {"transport": transport, "listens": (transport,), "tls": mutual}
+    word = f";transport={transport.value}"
+    async with party("alice", **options) as alice, party("bob", **options) as bob:
+        assert (await alice.options(address(bob, word))).status == 200
+        assert (await bob.options(address(alice, word))).status == 200
         assert len(connections(alice)) == len(connections(bob)) == 1
-        async with serving(bob), alice.call(address(bob, ";transport=tcp")):
+        async with serving(bob), alice.call(address(bob, word)):
             pass
-        async with serving(alice), bob.call(address(alice, ";transport=tcp")):
+        async with serving(alice), bob.call(address(alice, word)):
             pass
         assert len(connections(alice)) == len(connections(bob)) == 1
         assert alice.stack.transport.pool._by_address
+
+
+async def test_without_a_certificate_of_its_client_a_tls_connection_is_not_shared(tls):
+    options = {"transport": Transport.TLS, "listens": (Transport.TLS,), "tls": tls}
+    async with party("alice", **options) as alice, party("bob", **options) as bob:
+        assert (await alice.options(address(bob, ";transport=tls"))).status == 200
+        assert (await bob.options(address(alice, ";transport=tls"))).status == 200
+        assert len(connections(alice)) == len(connections(bob)) == 2
 
 
 async def test_the_callee_hangs_up_a_caller_that_does_not_listen():

@@ -127,6 +127,10 @@ async def test_a_peer_without_a_certificate_gets_no_alias_over_tls(make_side, ma
     layer.verified = True
     side.pool.alias(number, 5061)
     assert side.pool.find(named) is not None
+    layer.vouches_for = "a.example".__eq__
+    assert side.pool.find(replace(named, name="a.example")) is side.pool.find(named)
+    assert side.pool.find(replace(named, name="b.example")) is None
+    assert side.pool.find(replace(named, name="a.example", tls=3)) is None
 
 
 # caps

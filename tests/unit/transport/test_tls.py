@@ -112,6 +112,32 @@ def test_the_client_knows_whom_it_talks_to():
     assert server.peer_identities == ()
 
 
+def test_each_side_vouches_for_the_names_in_the_certificate_of_the_other():
+    mutual = {"ca": AUTHORITY.pem, "client_certificates": ClientCertificates.REQUIRED}
+    caller = AUTHORITY.issue("caller.example")
+    client, server = connected(
+        server=server_settings(AUTHORITY.issue(PEER), **mutual),
+        client=settings(caller),
+    )
+    assert server.vouches_for("caller.example")
+    assert client.vouches_for(PEER)
+    assert not server.vouches_for(PEER)
+    anonymous, _ = connected()
+    assert not pair()[0].vouches_for(PEER)
+    assert anonymous.vouches_for(PEER)
+
+
+def test_a_certificate_that_cannot_be_read_vouches_for_nobody():
+    caller = with_alternatives(b"\x30\x0d\x82\x0bsip\xff.example")
+    mutual = {"ca": AUTHORITY.pem, "client_certificates": ClientCertificates.REQUIRED}
+    _, server = connected(
+        server=server_settings(AUTHORITY.issue(PEER), **mutual),
+        client=settings(caller),
+    )
+    assert server.verified
+    assert not server.vouches_for(PEER)
+
+
 @VERSIONS
 def test_a_handshake_in_single_octets_gives_the_same(version):
     client, server = pair(version)
