@@ -11,6 +11,7 @@ import ipaddress
 import socket
 from dataclasses import replace
 from itertools import count
+from operator import eq
 from typing import TYPE_CHECKING, Final
 
 from callmeter.errors import CallmeterError, ConnectionFailed, FlowLost, TlsError
@@ -37,6 +38,9 @@ ENDINGS_A_TURN: Final = 100
 IP_BIND_ADDRESS_NO_PORT: Final = 24
 """Linux; not named by the socket module of Python 3.11."""
 
+SECURE: Final = frozenset({"TLS", "WSS"})
+_OPENED: Final = ""
+"""Stands for the name in the address of a connection that its peer has opened."""
 Address = tuple[str, str, int, str | None, int | None]
 """Transport, host, port, name to be certified and TLS settings: all but the number of a hop."""
 
@@ -50,6 +54,7 @@ class ConnectionPool:
         limits: Caps and time-outs.
         parser_limits: What a message may be.
         entropy: Spreads the keep-alives.
+        trusts_alike: Whether what one number of TLS settings trusts is what the other does.
 
     Attributes:
         newest: Number of the connection that was begun last; numbers grow.
@@ -64,7 +69,9 @@ class ConnectionPool:
         limits: ConnectionLimits,
         parser_limits: ParserLimits,
         entropy: Callable[[int], bytes],
+        trusts_alike: Callable[[int | None, int | None], bool] = eq,
     ) -> None:
+        self._trusts_alike = trusts_alike
         self._loop = loop
         self.user = user
         self.limits = limits
@@ -96,12 +103,21 @@ class ConnectionPool:
         if hop.connection is not None:
             return self._live.get(hop.connection)
         found = self.get(self._by_address.get(_address(hop)))
-        if found is None and hop.name is not None:
-            # One that the peer has opened goes by no name; its certificate has to hold it.
-            opened = self.get(self._by_address.get(_address(replace(hop, name=None))))
-            if opened is not None and opened.inbound and opened.vouches_for(hop.name):
-                return opened
+        if found is None:
+            found = self.get(self._by_address.get(_opened_address(hop, hop.port)))
+            if found is not None and not self._proven(found, hop):
+                return None
         return found
+
+    def _proven(self, opened: Connection, hop: Hop) -> bool:
+        """Whether the peer of a connection it opened is whom `hop` asks for (RFC 5923 9.1)."""
+        if hop.transport not in SECURE:
+            return True
+        return (
+            hop.name is not None
+            and opened.vouches_for(hop.name)
+            and self._trusts_alike(hop.tls, opened.hop.tls)
+        )
 
     def alias(self, number: int, port: int) -> None:
         """Requests to `port` of this connection's peer may use it (RFC 5923 section 4).
@@ -111,7 +127,7 @@ class ConnectionPool:
         """
         connection = self._live.get(number)
         if connection is not None and connection.vouched_for:
-            self._name(connection, _address(replace(connection.hop, port=port)))
+            self._name(connection, _opened_address(connection.hop, port))
 
     def _name(self, connection: Connection, address: Address) -> None:
         """Let `find` give this connection for `address`, unless another one is given already."""
@@ -187,6 +203,8 @@ class ConnectionPool:
             return
         if connection.state is not ConnectionState.CLOSED:
             self._live[number] = connection
+            # RFC 3261 section 18: an accepted connection is found by where it came from.
+            self._name(connection, _opened_address(hop, hop.port))
             self._sweep_later()
 
     async def opened(self, connection: Connection) -> None:
@@ -309,6 +327,11 @@ def _client_socket(family: socket.AddressFamily, bind: str | None) -> socket.soc
         sock.close()
         raise
     return sock
+
+
+def _opened_address(hop: Hop, port: int) -> Address:
+    """What a connection that its peer opened is found by, whatever name it has to prove."""
+    return (hop.transport, hop.host, port, _OPENED, None)
 
 
 def _address(hop: Hop) -> Address:

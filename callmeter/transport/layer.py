@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from callmeter.config import StackConfig, TlsConfig, Transport
+from callmeter.config import StackConfig, TlsConfig, TlsVerify, Transport
 from callmeter.errors import ConnectionFailed, TransportError
 from callmeter.metrics.report import TlsReport
 from callmeter.sip.parser import ParserLimits
@@ -109,6 +109,7 @@ class TransportLayer:
             config.connections,
             ParserLimits(message=config.limits.message),
             secrets.token_bytes,
+            self._trust_alike,
         )
 
     def start(self) -> None:
@@ -334,6 +335,15 @@ class TransportLayer:
         return TlsReport(version=layer.version, cipher=layer.cipher or "", verified=layer.verified)
 
     # layers
+
+    def _trust_alike(self, ours: int | None, theirs: int | None) -> bool:
+        """Whether a peer that showed its certificate to a listener would pass as a server, too."""
+        if ours == theirs:
+            return True
+        if ours is None or theirs is None:
+            return False
+        config = self._tls[ours].config
+        return config.verify is TlsVerify.CUSTOM and config.ca == self._tls[theirs].config.ca
 
     def _settings(self, hop: Hop) -> TlsSettings:
         if hop.tls is None:

@@ -22,6 +22,7 @@ from callmeter import (
     Tone,
     Transport,
 )
+from callmeter.config import ClientCertificates
 from callmeter.transport.tls_settings import TlsSettings
 from peers.certificates import Certificates
 from peers.tone import loudest
@@ -271,8 +272,9 @@ async def test_a_call_from_baresip_by_tls_is_heard_at_both_ends(
 # linphone
 
 
-# Nobody can open a TLS connection to linphone: its log says "New connection arriving on TLS, not
-# handled !". It is called on the one it has opened to a registrar.
+# Nobody can open a TLS connection to linphone: its listening point accepts and closes again, and
+# its log says "New connection arriving on TLS, not handled !". It is called on one it has opened:
+# to a registrar, or to us.
 
 
 @pytest.mark.interop("linphone", "kamailio")
@@ -312,4 +314,40 @@ async def test_a_call_from_linphone_by_tls_is_secure(
             async with asyncio.timeout(5):
                 await call.ended()
         assert_secure(call.report().to_dict(), "TLSv1.2")  # linphone has no 1.3
+    assert_heard(heard, 880)
+
+
+@pytest.mark.interop("linphone")
+async def test_linphone_is_called_by_tls_on_the_connection_it_has_opened(
+    phone, linphone, certificates, tmp_path
+):
+    """RFC 3261 section 18, RFC 5923 section 9: its Contact is where the connection comes from."""
+    certificate, key = certificates.server()
+    tls = TlsConfig(
+        certificate=certificate,
+        private_key=key,
+        ca=certificates.ca,
+        client_certificates=ClientCertificates.REQUIRED,
+    )
+    config = StackConfig(bind="127.0.0.1", transports=(Transport.UDP, Transport.TLS), tls=tls)
+    carol = linphone(certificates=certificates, tone=880)
+    heard = tmp_path / "heard.wav"
+    async with Stack(config) as stack:
+        options = {"certificates": certificates, "stack": stack, "transport": "tls", "srtp": SDES}
+        port = stack.transport.listening("TLS")[1]
+        async with phone(**options) as alice:
+            carol.command(f"call sip:alice@localhost:{port};transport=tls")
+            incoming = await alice.next_call(10)
+            incoming.reject(486)
+            async with asyncio.timeout(5):
+                while not (acks := alice.messages.requests("ACK").received()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            # By now it has learnt from `rport` where its connection comes from.
+            contact = acks[0].message.contacts[0].uri
+            async with alice.call(str(contact)) as call:
+                call.media.record(heard)
+                carol.play()
+                await call.media.play(Tone(440), seconds=SECONDS + 0.5)
+            assert_secure(call.report().to_dict(), "TLSv1.2")
+            assert len(stack.transport.pool) == 1
     assert_heard(heard, 880)

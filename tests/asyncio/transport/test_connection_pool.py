@@ -121,16 +121,26 @@ async def test_a_peer_without_a_certificate_gets_no_alias_over_tls(make_side, ma
     await make_bare(side)
     await until(lambda: side.connections)
     number = side.connections[0].hop.connection
-    named = Hop("TLS", LOOPBACK, 5061)
+    layer.vouches_for = "a.example".__eq__
+    named = Hop("TLS", LOOPBACK, 5061, name="a.example")
     side.pool.alias(number, 5061)
     assert side.pool.find(named) is None
     layer.verified = True
     side.pool.alias(number, 5061)
-    assert side.pool.find(named) is not None
-    layer.vouches_for = "a.example".__eq__
-    assert side.pool.find(replace(named, name="a.example")) is side.pool.find(named)
+    assert side.pool.find(named) is side.connections[0]
     assert side.pool.find(replace(named, name="b.example")) is None
-    assert side.pool.find(replace(named, name="a.example", tls=3)) is None
+    assert side.pool.find(replace(named, name=None)) is None
+    assert side.pool.find(replace(named, tls=3)) is None
+
+
+async def test_a_connection_is_found_by_where_it_came_from(make_side, make_bare, until, options):
+    side = make_side()
+    bare = await make_bare(side)
+    await until(lambda: side.connections)
+    came_from = replace(side.connections[0].hop, connection=None)
+    assert side.pool.find(came_from) is side.connections[0]
+    side.transport.send(options(1), came_from)
+    assert await bare.exactly(len(options(1))) == options(1)
 
 
 # caps

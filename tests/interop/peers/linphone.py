@@ -37,6 +37,8 @@ media_encryption_mandatory=1
 root_ca=$authority
 verify_server_certs=1
 verify_server_cn=1
+client_cert_chain=$folder/good.pem
+client_cert_key=$folder/good.key
 [net]
 mtu=0
 firewall_policy=0
