@@ -26,6 +26,8 @@ KeySet = tuple["ProtectionProfile", MasterKey, SessionParameters]
 WINDOW: Final = 128
 MAX_DATAGRAM: Final = 65_507
 MAX_RTCP_LIFETIME: Final = 2**31
+MAX_SOURCES: Final = 32
+"""Each new SSRC that is authentic costs the session memory for as long as the key lives."""
 _VERSION: Final = 2
 _FIXED_HEADER: Final = 12
 _RTCP_HEADER: Final = 8
@@ -33,7 +35,7 @@ _SRTCP_INDEX: Final = 4
 
 
 class SrtpContext:
-    """One session of libsrtp or `software`: one direction of one call, any SSRC.
+    """One session of libsrtp or `software`: one direction of one call, `MAX_SOURCES` SSRCs.
 
     Attributes:
         line: The keys in use.
@@ -47,7 +49,7 @@ class SrtpContext:
         replayed: Packets seen before, or older than the window.
         encryption_mismatches: RTCP packets in clear where they should not be, or the reverse.
         malformed: Packets too short for what their header says, never shown to the session.
-        other_failures: All else.
+        other_failures: All else, SSRCs over the limit among them.
         last_failure: The status of the last packet that failed, or None.
 
     Args:
@@ -68,6 +70,7 @@ class SrtpContext:
         "_rtcp_tag",
         "_rtp_tag",
         "_session",
+        "_sources",
         "auth_failures",
         "encryption_mismatches",
         "last_failure",
@@ -95,6 +98,7 @@ class SrtpContext:
         lifetime = line.keys[0].lifetime
         self._left = lifetime
         self._left_rtcp = min(lifetime or MAX_RTCP_LIFETIME, MAX_RTCP_LIFETIME)
+        self._sources: set[bytes] = set()
         self.packets = 0
         self.auth_failures = 0
         self.rtcp_auth_failures = 0
@@ -147,10 +151,14 @@ class SrtpContext:
         if not _fits_rtp(srtp, self._rtp_tag + self._mki_length):
             self.malformed += 1
             return None
+        source = srtp[8:12]
+        if not self._has_room_for(source):
+            return None
         status, packet = self._session.unprotect(srtp)
         if status:
             self.record(status)
             return None
+        self._sources.add(source)
         self.packets += 1
         return packet
 
@@ -175,12 +183,22 @@ class SrtpContext:
         if not _fits_rtcp(srtcp, _SRTCP_INDEX + self._rtcp_tag + self._mki_length):
             self.malformed += 1
             return None
+        source = srtcp[4:8]
+        if not self._has_room_for(source):
+            return None
         status, packet = self._session.unprotect_rtcp(srtcp)
         if status:
             self.record(status, rtcp=True)
             return None
+        self._sources.add(source)
         self.packets += 1
         return packet
+
+    def _has_room_for(self, source: bytes) -> bool:
+        if source in self._sources or len(self._sources) < MAX_SOURCES:
+            return True
+        self.record(Status.NO_CTX)
+        return False
 
     def record(self, status: int, *, rtcp: bool = False) -> None:
         """Count one failure, from the methods here or from the batch lane's status octets."""

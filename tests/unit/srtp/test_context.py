@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from callmeter.config import SrtpSuite
 from callmeter.errors import LocalProtocolError, MediaSecurityError
 from callmeter.srtp import libsrtp
-from callmeter.srtp.context import SrtpContext, authenticates
+from callmeter.srtp.context import MAX_SOURCES, SrtpContext, authenticates
 from callmeter.srtp.protection_profiles import SUPPORTED, for_suite
 from callmeter.srtp.sdes import CryptoLine, MasterKey, SessionParameters
 from callmeter.srtp.stream_policy import Status
@@ -44,13 +44,34 @@ def pair(keys=None, **arguments):
     return SrtpContext(keys, "send"), SrtpContext(keys, "receive")
 
 
-def test_one_context_carries_any_number_of_streams():
+def test_one_context_carries_several_streams():
     send, receive = pair()
     for ssrc in (1, 2, 3):
         for sequence in (65535, 0):
             assert receive.unprotect(send.protect(rtp(sequence, ssrc))) == rtp(sequence, ssrc)
     assert (send.packets, receive.packets) == (6, 6)
     assert [receive.roc(ssrc) for ssrc in (1, 2, 3, 4)] == [1, 1, 1, None]
+
+
+def test_sources_are_limited_and_those_that_are_known_go_on():
+    send, receive = pair()
+    for ssrc in range(1, MAX_SOURCES + 1):
+        assert receive.unprotect(send.protect(rtp(1, ssrc)))
+    assert receive.unprotect(send.protect(rtp(1, MAX_SOURCES + 1))) is None
+    assert receive.unprotect_rtcp(send.protect_rtcp(RTCP)) is None
+    assert receive.last_failure is Status.NO_CTX
+    assert receive.other_failures == 2
+    assert receive.roc(MAX_SOURCES + 1) is None
+    assert receive.unprotect(send.protect(rtp(2, MAX_SOURCES))) == rtp(2, MAX_SOURCES)
+
+
+def test_a_forged_packet_takes_the_room_of_no_source():
+    send, receive = pair()
+    for ssrc in range(10 * MAX_SOURCES):
+        assert receive.unprotect(rtp(1, ssrc)) is None
+        assert receive.unprotect_rtcp(RTCP[:4] + ssrc.to_bytes(4, "big") + bytes(40)) is None
+    assert receive.unprotect(send.protect(rtp())) == rtp()
+    assert receive.unprotect_rtcp(send.protect_rtcp(RTCP)) == RTCP
 
 
 def test_dtls_keys_come_as_profile_key_and_parameters():
