@@ -25,6 +25,9 @@ AGREEING_PACKETS: Final = 3
 PLAUSIBLE_STEP: Final = 16
 PACED_SECONDS: Final = 0.015
 """Three packets of 10 ms media take longer than this, three that are fired off do not."""
+SHORTEST_SPACING: Final = 0.005
+BURST: Final = 4
+"""Packets that may arrive at once and still be media with a packet every 5 ms: a flood is not."""
 
 
 class Verdict(Enum):
@@ -45,6 +48,12 @@ class _Candidate:
         self.payload_type = payload_type
         self.sequence = sequence
         self.agreeing = 1
+
+    def is_paced(self, now: float) -> bool:
+        """Whether its packets come like media: not all at once, and not in a flood."""
+        elapsed = now - self.since
+        most = BURST + elapsed / SHORTEST_SPACING
+        return elapsed >= PACED_SECONDS and AGREEING_PACKETS <= self.agreeing <= most
 
 
 class Latch:
@@ -99,7 +108,7 @@ class Latch:
             return Verdict.DROP
         candidate.sequence = sequence
         candidate.agreeing += 1
-        if candidate.agreeing >= AGREEING_PACKETS and now - candidate.since >= PACED_SECONDS:
+        if candidate.is_paced(now):
             self._lock(source)
             return Verdict.ACCEPT
         if self._held == LEARN_PACKETS:

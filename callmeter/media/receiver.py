@@ -150,7 +150,7 @@ class StreamReceiver:
             source = self.latch.source
         self.latch = Latch(source, symmetric=parameters.symmetric)
         lanes.expected[row] = source
-        self._held.clear()
+        self.end_holding()
         self._parameters = parameters
         self._codecs = parameters.accepted
         if parameters.receive_telephone_event is None:
@@ -240,17 +240,25 @@ class StreamReceiver:
         before = latch.source
         verdict = latch.on_plain(source, header.ssrc, header.payload_type, header.sequence, arrival)
         if verdict is Verdict.ACCEPT:
-            held, self._held = self._held, []
             if latch.source != before:
                 self._on_moved(before, arrival)
-                for place, earlier, earlier_header, at in held:
-                    if place == source:
-                        self._account(earlier, earlier_header, at)
+            self.end_holding(source)
             self._account(datagram, header, arrival)
         elif verdict is Verdict.HOLD:
             self._held.append((source, datagram, header, arrival))
         else:
+            if latch.locked:
+                self.end_holding()
             self.drop("source")
+
+    def end_holding(self, source: Hashable | None = None) -> None:
+        """Account for what was kept: packets of the source that proved right, and the others."""
+        held, self._held = self._held, []
+        for place, datagram, header, arrival in held:
+            if place == source:
+                self._account(datagram, header, arrival)
+            else:
+                self.drop("source")
 
     def _is_expected(self, payload_type: int) -> bool:
         parameters = self._parameters

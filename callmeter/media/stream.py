@@ -307,6 +307,7 @@ class MediaStream:
         engine = self._engine
         if self._parameters is not None:
             self._reports.send(engine.now(), goodbye=True)
+        self._receiver.end_holding()
         self._final = self.statistics()
         self._reports.stop()
         self._detach_line()

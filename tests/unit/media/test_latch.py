@@ -64,6 +64,22 @@ def test_packets_fired_off_at_once_are_not_learned_and_real_ones_behind_them_are
     assert latch.source == NAT
 
 
+def test_a_flood_is_no_media_however_long_it_lasts():
+    latch = Latch(PEER, symmetric=True)
+    verdicts = {latch.on_plain(EVIL, 1, 0, number, 0.001 * number) for number in range(400)}
+    assert verdicts == {Verdict.HOLD, Verdict.DROP}
+    assert latch.locked
+    assert latch.source == PEER
+
+
+def test_media_that_was_held_up_is_learned_once_its_pace_shows():
+    latch = Latch(PEER, symmetric=True)
+    arrivals = [0.0] * 8 + [0.02 * number for number in range(1, 4)]
+    verdicts = [latch.on_plain(NAT, 1, 0, *each) for each in enumerate(arrivals)]
+    assert verdicts[:9] == [Verdict.HOLD] * 5 + [Verdict.DROP] * 4
+    assert verdicts[9:] == [Verdict.ACCEPT] * 2
+
+
 def test_the_signalled_source_takes_a_learned_latch_back_while_the_window_is_open():
     for at, verdict, source in ((0.2, Verdict.ACCEPT, PEER), (0.3, Verdict.DROP, EVIL)):
         latch = Latch(PEER, symmetric=True)

@@ -286,7 +286,28 @@ def test_packets_kept_of_somebody_else_are_not_counted_when_a_peer_is_learned(la
     assert statistics.source == nat.getsockname()
     assert statistics.receive.packets_received == 20
     assert statistics.receive.ssrc_switches == 0
+    assert statistics.dropped == {"source": 1}
     assert lab.fetch_all(attacker) == []
+
+
+def test_packets_that_were_kept_and_proved_nothing_are_counted_in_the_end(lab):
+    signalled, attacker = lab.socket(), lab.socket()
+    stream = lab.open()
+    stream.start(lab.parameters(signalled))
+    for sequence in range(7):
+        attacker.sendto(lab.rtp(sequence), target(stream))
+    lab.run(0.4)
+    assert stream.statistics().dropped == {"source": 2}
+    attacker.sendto(lab.rtp(7), target(stream))
+    lab.run(0.02)
+    assert stream.statistics().dropped == {"source": 8}
+    other = lab.open()
+    other.start(lab.parameters(signalled))
+    attacker.sendto(lab.rtp(0), target(other))
+    lab.run(0.02)
+    assert other.statistics().dropped == {}
+    other.stop()
+    assert other.statistics().dropped == {"source": 1}
 
 
 def test_an_authenticated_packet_moves_media_and_a_forged_one_does_not(lab):
