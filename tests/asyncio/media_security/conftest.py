@@ -12,8 +12,10 @@ import base64
 import os
 import re
 import socket
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pylibsrtp
 import pytest
 from cryptography import x509
@@ -22,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
+from callmeter.rtp.g711 import Law, encode
 from callmeter.sip.message import Request
 from callmeter.sip.parser import parse_message
 
@@ -30,6 +33,12 @@ PATIENCE = 60
 SUITE = "AES_CM_128_HMAC_SHA1_80"
 KEY, SALT = 16, 14
 SSRC = 0x5EC0DE
+FIRST_SENT = 100
+TONE_HZ = 440
+TONE = encode(
+    np.round(8000 * np.sin(2 * np.pi * TONE_HZ / 8000 * np.arange(8000))).astype(np.int16), Law.PCMU
+).tobytes()
+"""A second of PCMU."""
 RTCP_TYPES = range(192, 224)
 
 
@@ -190,6 +199,8 @@ class MediaPort:
 
     Attributes:
         before_keys: The kinds of those that came before its handshake was done.
+        keeps: Whether it keeps what it receives; else it judges media at once and counts.
+        judged: How many were authentic, and how many not.
         on_keys: Called when it is.
     """
 
@@ -201,6 +212,8 @@ class MediaPort:
         self.remote = None
         self.received = []
         self.before_keys = []
+        self.keeps = True
+        self.judged = Counter()
         self.dtls = None
         self.on_keys = lambda: None
         self.keys = None
@@ -214,7 +227,10 @@ class MediaPort:
                 datagram, source = self._socket.recvfrom(65_535)
             except BlockingIOError:
                 return
-            self.received.append(datagram)
+            if self.keeps:
+                self.received.append(datagram)
+            elif kind_of(datagram) != "dtls":
+                self.judged[self.secrets.authenticates(datagram)] += 1
             if self.dtls is not None and self.dtls.keys is None:
                 self.before_keys.append(kind_of(datagram))
             if kind_of(datagram) == "dtls" and self.dtls is not None:
@@ -284,6 +300,8 @@ class SniffingPeer:
         theirs: The description of the endpoint, None before it came.
         status: Final response to its INVITE, None before.
         requests: Methods the endpoint sent.
+        sent: How many media packets it sent.
+        first_sent: The first hundred of them, as they went over the wire.
     """
 
     def __init__(self, stack, certificate):
@@ -305,6 +323,8 @@ class SniffingPeer:
         self._cseq = 0
         self._invite = None
         self._sequence = 0
+        self.sent = 0
+        self.first_sent = []
 
     def close(self):
         for port in (self.rtp, self.rtcp):
@@ -418,14 +438,27 @@ class SniffingPeer:
             header
             + (160 * self._sequence).to_bytes(4, "big")
             + SSRC.to_bytes(4, "big")
-            + b"\xff" * 160
+            + TONE[160 * self._sequence % 8000 :][:160]
         )
 
     def send_media(self, packets=1):
         """SRTP where there are keys or will be, else plain RTP."""
         for _ in range(0 if self.rtp.waits else packets):
             keys, packet = self.rtp.secrets, self.packet()
-            self.rtp.send(keys.send.protect(packet) if keys else packet)
+            packet = keys.send.protect(packet) if keys else packet
+            self.rtp.send(packet)
+            self.sent += 1
+            if len(self.first_sent) < FIRST_SENT:
+                self.first_sent.append(packet)
+
+    async def speak(self):
+        """Send a packet every 20 ms, for ever."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            self.send_media()
+            due += 0.02
+            await asyncio.sleep(due - loop.time())
 
     def media(self):
         """Every RTP and RTCP datagram that reached it, with the keys of its port."""
