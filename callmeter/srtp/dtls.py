@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from callmeter.config import SrtpSuite
     from callmeter.sdp.attributes import Fingerprint
-    from callmeter.srtp.dtls_certificate import DtlsCertificate
+    from callmeter.srtp.dtls_certificate import DtlsCertificate, KeyLog
 
 __all__ = ["DEFAULT_MTU", "DEFAULT_TIMEOUT", "DtlsAssociation", "DtlsKeys", "DtlsRole"]
 
@@ -122,6 +122,7 @@ class DtlsAssociation:
         suites: SRTP suites in order of preference.
         mtu: Octets of UDP payload that a datagram may have.
         timeout: Seconds the handshake may take.
+        key_log: Is given the secrets of the handshake, for a capture.
 
     Raises:
         LocalProtocolError: None of the suites can be agreed on by DTLS.
@@ -166,10 +167,13 @@ class DtlsAssociation:
         suites: Sequence[SrtpSuite] = DEFAULT_SUITES,
         mtu: int = DEFAULT_MTU,
         timeout: float = DEFAULT_TIMEOUT,
+        key_log: KeyLog | None = None,
     ) -> None:
         self.role = role
         self._client = role == "client"
-        self._connection = certificate.connection(suites, client=self._client, mtu=mtu)
+        self._connection = certificate.connection(
+            suites, client=self._client, mtu=mtu, key_log=key_log
+        )
         self._fingerprints = None if fingerprints is None else tuple(fingerprints)
         self._mtu = mtu
         self._timeout = timeout

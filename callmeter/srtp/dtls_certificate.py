@@ -7,7 +7,7 @@ is what the peer compares.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -20,12 +20,14 @@ from callmeter.sdp.attributes import Fingerprint
 from callmeter.srtp.protection_profiles import for_suite
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from callmeter.config import SrtpSuite
 
-__all__ = ["DtlsCertificate", "fingerprint_of"]
+__all__ = ["DtlsCertificate", "KeyLog", "fingerprint_of"]
+
+KeyLog: TypeAlias = "Callable[[bytes], None]"
 
 LIFETIME: Final = timedelta(days=30)
 _CLOCK_SKEW: Final = timedelta(days=1)
@@ -66,7 +68,7 @@ class DtlsCertificate:
     ) -> None:
         self._certificate = certificate
         self._private_key = private_key
-        self._contexts: dict[tuple[SrtpSuite, ...], SSL.Context] = {}
+        self._contexts: dict[tuple[tuple[SrtpSuite, ...], bool], SSL.Context] = {}
 
     @classmethod
     def generate(
@@ -134,18 +136,27 @@ class DtlsCertificate:
             raise LocalProtocolError(f"no fingerprint is made with {algorithm}: use sha-256")
         return found
 
-    def connection(self, suites: Sequence[SrtpSuite], *, client: bool, mtu: int) -> SSL.Connection:
+    def connection(
+        self,
+        suites: Sequence[SrtpSuite],
+        *,
+        client: bool,
+        mtu: int,
+        key_log: KeyLog | None = None,
+    ) -> SSL.Connection:
         """A new handshake over memory buffers, not yet started.
 
         Args:
             suites: SRTP suites in order of preference.
             client: Whether it sends the ClientHello.
             mtu: Octets of UDP payload that a datagram may have.
+            key_log: Is given the secrets of the handshake, in lines of SSLKEYLOGFILE.
 
         Raises:
             LocalProtocolError: None of the suites has a number in use_srtp.
         """
-        connection = SSL.Connection(self._context(tuple(suites)))
+        connection = SSL.Connection(self._context(tuple(suites), logged=key_log is not None))
+        connection.set_app_data(key_log)
         connection.set_ciphertext_mtu(mtu)
         if client:
             connection.set_connect_state()
@@ -153,10 +164,12 @@ class DtlsCertificate:
             connection.set_accept_state()
         return connection
 
-    def _context(self, suites: tuple[SrtpSuite, ...]) -> SSL.Context:
-        context = self._contexts.get(suites)
+    def _context(self, suites: tuple[SrtpSuite, ...], *, logged: bool) -> SSL.Context:
+        context = self._contexts.get((suites, logged))
         if context is None:
-            context = self._contexts[suites] = self._new_context(suites)
+            context = self._contexts[suites, logged] = self._new_context(suites)
+            if logged:
+                context.set_keylog_callback(_log_key)
         return context
 
     def _new_context(self, suites: tuple[SrtpSuite, ...]) -> SSL.Context:
@@ -186,6 +199,10 @@ def fingerprint_of(certificate: x509.Certificate, algorithm: str) -> Fingerprint
     if chosen is None:
         return None
     return Fingerprint(algorithm, certificate.fingerprint(chosen).hex(":").upper())
+
+
+def _log_key(connection: SSL.Connection, line: bytes) -> None:
+    connection.get_app_data()(line)
 
 
 def _accept_any(*_arguments: object) -> bool:

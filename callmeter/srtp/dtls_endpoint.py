@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from callmeter.config import SrtpSuite
     from callmeter.sdp.attributes import Fingerprint
-    from callmeter.srtp.dtls_certificate import DtlsCertificate
+    from callmeter.srtp.dtls_certificate import DtlsCertificate, KeyLog
 
 __all__ = ["MAX_PROVISIONAL", "DtlsResult", "DtlsStatistics", "DtlsTransport", "role_for"]
 
@@ -125,6 +125,7 @@ class DtlsTransport:
         mtu: Octets of UDP payload that a datagram may have.
         timeout: Seconds from `start()` or `restart()` to verified keys.
         symmetric: Whether the peer may come from another address than the signalled one.
+        key_log: Is given the secrets of every handshake, for a capture.
     """
 
     __slots__ = (
@@ -139,6 +140,7 @@ class DtlsTransport:
         "_failure",
         "_fingerprints",
         "_give_up_at",
+        "_key_log",
         "_keys",
         "_mtu",
         "_outgoing",
@@ -163,12 +165,14 @@ class DtlsTransport:
         mtu: int = DEFAULT_MTU,
         timeout: float = DEFAULT_TIMEOUT,
         symmetric: bool = True,
+        key_log: KeyLog | None = None,
     ) -> None:
         self._certificate = certificate
         self._suites = tuple(suites)
         self._mtu = mtu
         self._timeout = timeout
         self._symmetric = symmetric
+        self._key_log = key_log
         self._role: DtlsRole | None = None
         self._fingerprints: tuple[Fingerprint, ...] | None = None
         self._candidates: list[_Candidate] = []
@@ -346,6 +350,7 @@ class DtlsTransport:
             suites=self._suites,
             mtu=self._mtu,
             timeout=self._timeout,
+            key_log=self._key_log,
         )
         if role == "server":
             association.start(now)

@@ -636,3 +636,20 @@ class TestIndependentPeer:
             dtls_certificates[0], role="client", fingerprints=[peer.fingerprint]
         )
         assert peer.talk(association).keys.profile.suite is DEFAULT_SUITES[2]
+
+
+def test_secrets_are_given_to_who_asked_for_them_and_to_nobody_else(dtls_certificates):
+    logs = [], []
+    ends = Ends(
+        dtls_certificates, client={"key_log": logs[0].append}, server={"key_log": logs[1].append}
+    )
+    ends.exchange()
+    assert ends.client.established
+    # Both ends know the same master secret, and say it once (NSS key log format).
+    assert logs[0] == logs[1]
+    (line,) = logs[0]
+    label, random, secret = line.split()
+    assert (label, len(random), len(secret)) == (b"CLIENT_RANDOM", 64, 96)
+    again = Ends(dtls_certificates, client={"key_log": logs[0].append})
+    again.exchange()
+    assert (len(logs[0]), len(logs[1])) == (2, 1)
