@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from callmeter.errors import SipSyntaxError
 from callmeter.sip.message import Request, Response
 from callmeter.sip.parser import parse_message
-from callmeter.trace.redaction import redact
+from callmeter.trace.redaction import filled, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,17 +89,26 @@ class LoggedMessage:
         """Address it went to."""
         return self.peer if self.direction == "sent" else self.local
 
+    @property
+    def filled(self) -> bytes:
+        """The octets for other programs to read: stand-ins where keys were, lengths that fit."""
+        head, body = _split(self.raw)
+        whole = filled(body)
+        return _with_length(filled(head), self.shortened + len(body) - len(whole)) + whole
+
     def _consistent(self) -> bytes:
         """The octets with a Content-Length that is as right, or wrong, as it was on the wire."""
         if not self.shortened:
             return self.raw
         head, body = _split(self.raw)
-        return (
-            _CONTENT_LENGTH.sub(
-                lambda found: found[1] + b"%d" % max(0, int(found[2]) - self.shortened), head
-            )
-            + body
-        )
+        return _with_length(head, self.shortened) + body
+
+
+def _with_length(head: bytes, shortened: int) -> bytes:
+    """The head of a message whose body lost so many octets."""
+    return _CONTENT_LENGTH.sub(
+        lambda found: found[1] + b"%d" % max(0, int(found[2]) - shortened), head
+    )
 
 
 def _split(raw: bytes) -> tuple[bytes, bytes]:

@@ -190,3 +190,13 @@ def test_a_call_keeps_those_of_its_messages_that_the_log_keeps():
     assert log.of_call("two") == ()
     log.clear()
     assert log.of_call("one@example.com") == ()
+
+
+def test_a_message_for_other_programs_has_stand_ins_and_the_lengths_of_the_wire():
+    entry = add(MessageLog(), INVITE)
+    assert entry.filled == INVITE.replace(KEY.encode(), b"x" * len(KEY))
+    body = SDP + "a=ice-pwd:0123456789abcdefghijkl\r\n"
+    entry = add(MessageLog(), octets("SIP/2.0 200 OK", body=body))
+    head, _, rest = entry.filled.partition(b"\r\n\r\n")
+    assert b"0123456789" not in rest
+    assert b"Content-Length: %d" % len(rest) in head

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from callmeter.trace.redaction import redact
+from callmeter.trace.redaction import filled, redact
 
 KEY = b"WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz"
 HIDDEN_KEY = b"[redacted 40 characters]"
@@ -187,3 +187,10 @@ def test_the_time_grows_with_the_size_and_not_with_its_square(piece):
     start = time.process_time()
     redact(message)
     assert time.process_time() - start < 1.0  # a square would take minutes
+
+
+def test_stand_ins_have_the_length_of_the_keys_and_nothing_else():
+    line = b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + b"A" * 40 + b"|2^20\r\n"
+    assert filled(redact(line)) == line.replace(b"A" * 40, b"x" * 40)
+    assert filled(b"[redacted]") == b"[redacted]"
+    assert len(filled(b"[redacted 999999999 characters]")) == 65_535
