@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from callmeter.call import Call
 from callmeter.config import (
+    CaptureConfig,
     ClientCertificates,
     Codec,
     Credentials,
@@ -70,6 +71,7 @@ __all__ = [
     "CallReport",
     "CallTimedOut",
     "CallmeterError",
+    "CaptureConfig",
     "ClientCertificates",
     "Codec",
     "ConfigurationError",

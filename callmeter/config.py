@@ -17,6 +17,7 @@ from callmeter import certificates
 from callmeter.errors import ConfigurationError
 
 __all__ = [
+    "CaptureConfig",
     "ClientCertificates",
     "Codec",
     "ConnectionLimits",
@@ -247,6 +248,26 @@ class SrtpConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CaptureConfig:
+    """A capture of what goes over the media ports of each call, for `call.trace("call.pcapng")`.
+
+    Attributes:
+        octets: Memory for one call; when it is used up, what follows is only counted.
+        decrypt: Write RTP and RTCP in clear in place of SRTP that the agreed keys open.
+        secrets: Write the secrets of DTLS and SRTP into the file: who has it can read and forge
+            the media of the call.
+    """
+
+    octets: int = 16 * 1024 * 1024
+    decrypt: bool = True
+    secrets: bool = False
+
+    def __post_init__(self) -> None:
+        if self.octets < 1:
+            raise ConfigurationError("octets of a capture is at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class MediaConfig:
     """What an endpoint offers and accepts for its audio track.
 
@@ -268,6 +289,7 @@ class MediaConfig:
         symmetric: Learn the peer's real source address (plain RTP: in the first five packets
             and then locked; SRTP: from authenticated packets only).
         dscp: DiffServ code point of media packets, 46 is EF.
+        capture: Keep what goes over the ports from the first datagram on, or None.
     """
 
     codecs: tuple[Codec, ...] = (Codec.PCMU, Codec.PCMA)
@@ -283,6 +305,7 @@ class MediaConfig:
     ports: tuple[int, int] = (0, 0)
     symmetric: bool = True
     dscp: int = 46
+    capture: CaptureConfig | None = None
 
     def __post_init__(self) -> None:
         if not self.codecs:

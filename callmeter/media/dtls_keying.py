@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from callmeter.media.dtls_session import DatagramPort
     from callmeter.sdp.attributes import Fingerprint
     from callmeter.srtp.dtls import DtlsKeys, DtlsRole
-    from callmeter.srtp.dtls_certificate import DtlsCertificate
+    from callmeter.srtp.dtls_certificate import DtlsCertificate, KeyLog
     from callmeter.srtp.protection_profiles import ProtectionProfile
 
 __all__ = ["DtlsKeying"]
@@ -47,6 +47,7 @@ class DtlsKeying:
         on_refused: Called when a handshake after the first failed: its keys stay in use.
         suites: SRTP suites in order of preference.
         symmetric: Whether the peer may come from another address than the signalled one.
+        key_log: Is given the secrets of every handshake, for a capture.
     """
 
     def __init__(
@@ -58,12 +59,14 @@ class DtlsKeying:
         *,
         suites: Sequence[SrtpSuite],
         symmetric: bool,
+        key_log: KeyLog | None = None,
     ) -> None:
         self._port = port
         self._certificate = certificate
         self._on_keys, self._on_refused = on_keys, on_refused
         self._suites = suites
         self._symmetric = symmetric
+        self._key_log = key_log
         self._peer: tuple[DtlsRole, frozenset[Fingerprint]] | None = None
         self._media = DtlsSession(port, self._transport(), self._on_media_keys, on_refused)
         self._rtcp: DtlsSession | None = None
@@ -73,7 +76,12 @@ class DtlsKeying:
         self.profile: ProtectionProfile | None = None
 
     def _transport(self) -> DtlsTransport:
-        return DtlsTransport(self._certificate, suites=self._suites, symmetric=self._symmetric)
+        return DtlsTransport(
+            self._certificate,
+            suites=self._suites,
+            symmetric=self._symmetric,
+            key_log=self._key_log,
+        )
 
     @property
     def established(self) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 
 from callmeter.errors import LocalProtocolError, TransportError
 from callmeter.media.datagrams import new_backend
+from callmeter.media.datagrams.tap import TappedBackend
 from callmeter.media.lanes import LaneTable
 from callmeter.media.pace import ClockOffset, LatenessHistogram
 from callmeter.media.parameters import PHASE_MS
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping
     from types import TracebackType
+
+    from callmeter.media.capture import MediaCapture
+    from callmeter.media.datagrams import Backend
 
 __all__ = ["MediaEngine"]
 
@@ -69,7 +73,7 @@ class MediaEngine:
     ) -> None:
         self.entropy = entropy
         self.wall = wall_clock
-        self.backend = new_backend(backend)
+        self.backend: Backend = new_backend(backend)
         self.lanes = LaneTable(FIRST_ROWS, max_streams)
         self.reception = StreamTable(FIRST_ROWS, max_streams)
         self.send_table = SendTable(FIRST_ROWS, max_streams)
@@ -233,6 +237,23 @@ class MediaEngine:
         """The socket is about to be closed."""
         self.backend.remove(bound)
         self._receive.remove(bound.fileno())
+
+    def tap(self, bound: socket.socket, capture: MediaCapture) -> None:
+        """Copy what a socket sends and receives, until `untap`."""
+        if not isinstance(self.backend, TappedBackend):
+            self._use(TappedBackend(self.backend, self.wall))
+        self.backend.tap(bound, capture)  # type: ignore[attr-defined]
+
+    def untap(self, bound: socket.socket) -> None:
+        """Copy no more; without any capture the plain back-end does the work again."""
+        backend = self.backend
+        if isinstance(backend, TappedBackend):
+            backend.untap(bound)
+            if not backend.tapping:
+                self._use(backend.inner)
+
+    def _use(self, backend: Backend) -> None:
+        self.backend = self._receive.backend = self._transmit.backend = backend
 
     def watch(self, stream: MediaStream) -> None:
         """Look at the stream's deadline in every tick until it has none."""

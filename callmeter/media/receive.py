@@ -46,6 +46,7 @@ class ReceiveLane:
         backend: Where datagrams come from.
 
     Attributes:
+        backend: Where datagrams come from; may be replaced between two runs.
         datagrams: Datagrams received.
         batch_from: Packets a batch needs to be worth numpy.
     """
@@ -53,7 +54,7 @@ class ReceiveLane:
     def __init__(self, lanes: LaneTable, reception: StreamTable, backend: Backend) -> None:
         self._lanes = lanes
         self._reception = reception
-        self._backend = backend
+        self.backend = backend
         self._arena = Arena(SLOTS)
         self._received = Received(SLOTS)
         self._row_of: dict[int, int] = {}
@@ -78,7 +79,7 @@ class ReceiveLane:
         """
         taken = 0
         while taken < MAX_DATAGRAMS:
-            self._backend.receive(self._arena, self._received)
+            self.backend.receive(self._arena, self._received)
             count = self._received.count
             if not count:
                 break

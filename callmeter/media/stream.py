@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator, Callable, Hashable
 
+    from callmeter.media.capture import MediaCapture
     from callmeter.media.engine import MediaEngine
     from callmeter.media.events import MediaEvent
     from callmeter.media.parameters import StreamParameters
@@ -77,6 +78,7 @@ class MediaStream:
         self._listened_from = float("-inf")
         self._listening: set[int] = set()
         self._final: StreamStatistics | None = None
+        self._capture: MediaCapture | None = None
 
     def __repr__(self) -> str:
         state = "stopped" if self._final else "started" if self._parameters else "open"
@@ -103,6 +105,7 @@ class MediaStream:
         if before is None:
             self._listened_from = now - EARLY_S
         self._parameters = parameters
+        self._note_keys()
         if parameters.rtcp_mux and self._rtcp is not None:
             self._release(self._rtcp)
             self._rtcp, self.rtcp_port = None, self.port
@@ -112,6 +115,30 @@ class MediaStream:
         self._listen()
         engine.on_started(self, metered=self._is_metered())
         self._watch()
+
+    @property
+    def capture(self) -> MediaCapture | None:
+        """What `capture_to` was given."""
+        return self._capture
+
+    def capture_to(self, capture: MediaCapture) -> None:
+        """Copy whatever goes over the ports into a capture, until the stream is stopped.
+
+        Raises:
+            LocalProtocolError: The stream is stopped, or captured already.
+        """
+        if self._final is not None or self._capture is not None:
+            raise LocalProtocolError("the stream is stopped, or captured already")
+        self._capture = capture
+        capture.begin(self._engine.backend.to_host_port)
+        for bound in self._sockets():
+            self._engine.tap(bound, capture)
+        self._note_keys()
+
+    def _note_keys(self) -> None:
+        if self._capture is not None and self._parameters is not None:
+            peer = int(self._engine.reception.ssrc[self._row]) & 0xFFFF_FFFF
+            self._capture.note_keys(self._parameters, self.ssrc, peer)
 
     def _is_metered(self) -> bool:
         context = self._sender.context
@@ -340,6 +367,8 @@ class MediaStream:
         if bound.fileno() in self._listening:
             self._listening.discard(bound.fileno())
             self._engine.unlisten(bound)
+        if self._capture is not None:
+            self._engine.untap(bound)
         bound.close()
 
     # --- the engine's side --------------------------------------------------------------------

@@ -35,6 +35,7 @@ class SendLane:
         backend: Where datagrams go.
 
     Attributes:
+        backend: Where datagrams go; may be replaced between two runs.
         datagrams: Datagrams handed to the kernel.
         protect_failures: Packets libsrtp would not protect; they were not sent.
     """
@@ -42,7 +43,7 @@ class SendLane:
     def __init__(self, lanes: LaneTable, table: SendTable, backend: Backend) -> None:
         self._lanes = lanes
         self._table = table
-        self._backend = backend
+        self.backend = backend
         self._arena = Arena(SLOTS)
         self.datagrams = 0
         self.protect_failures = 0
@@ -112,7 +113,7 @@ class SendLane:
             if any(status):
                 self._send_good(rows, octets, status, outlets, destinations)
                 return
-        refused = self._backend.send(arena, count, outlets, destinations)
+        refused = self.backend.send(arena, count, outlets, destinations)
         self.datagrams += count - len(refused)
         if refused:
             self._uncount(rows[refused], octets)
@@ -124,9 +125,7 @@ class SendLane:
         for slot, failure in enumerate(status):
             if failure:
                 self.protect_failures += 1
-            elif self._backend.send_one(
-                outlets[slot], self._arena.packet(slot), destinations[slot]
-            ):
+            elif self.backend.send_one(outlets[slot], self._arena.packet(slot), destinations[slot]):
                 self.datagrams += 1
                 continue
             self._uncount(rows[slot : slot + 1], octets)
