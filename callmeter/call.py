@@ -15,6 +15,7 @@ from callmeter.call_bodies import (
 from callmeter.call_changes import CallChanges
 from callmeter.call_journal import CallJournal
 from callmeter.call_media_events import watch_media
+from callmeter.call_trace import write_trace
 from callmeter.errors import (
     AuthenticationFailed,
     CallCancelled,
@@ -44,6 +45,7 @@ from callmeter.sip.session_events import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
+    from pathlib import Path
     from types import TracebackType
 
     from callmeter.endpoint import Endpoint
@@ -199,6 +201,20 @@ class Call:
         """Its SIP messages, secrets removed."""
         log = self._endpoint.messages
         return [message for call_id in self._call_ids for message in log.of_call(call_id)]
+
+    def trace(self, path: str | Path) -> None:
+        """Write what was said and heard, at any time.
+
+        Args:
+            path: A name that ends in `.pcapng` gets packets for Wireshark: the SIP messages, and
+                the media when `MediaConfig.capture` or `call.media.capture()` asked for it. Any
+                other gets the ladder and the messages as text. Secrets are left out.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        captured = self.media.captured
+        write_trace(path, self.messages, () if captured is None else (captured,))
 
     # what a user does
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from callmeter.call import Call
+from callmeter.call_trace import write_trace
 from callmeter.config import EndpointConfig, StackConfig, TlsConfig, Transport
 from callmeter.errors import (
     CallTimedOut,
@@ -46,6 +47,7 @@ from callmeter.transport.layer import Route
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
     from types import TracebackType
 
     from callmeter.config import MediaConfig
@@ -307,6 +309,19 @@ class Endpoint:
         except TimeoutError:
             raise CallTimedOut(f"no call came within {timeout} s", timer="wait") from None
         raise LocalProtocolError("the endpoint was left")
+
+    def trace(self, path: str | Path, *calls: Call) -> None:
+        """Write all messages of the endpoint, as `Call.trace` does those of a call.
+
+        Args:
+            path: `"trace.pcapng"` gets packets, any other name text.
+            calls: Their media goes along.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        captures = [call.media.captured for call in calls if call.media.captured is not None]
+        write_trace(path, tuple(self.messages), captures)
 
     async def options(self, target: str) -> Response:
         """Ask what `target` can do (RFC 3261 section 11); returns its final response.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from callmeter.sdp.attributes import CryptoAttribute, Fingerprint
     from callmeter.sdp.remote_track import RemoteTrack
     from callmeter.srtp.context import SrtpContext
-    from callmeter.srtp.dtls_certificate import DtlsCertificate
+    from callmeter.srtp.dtls_certificate import DtlsCertificate, KeyLog
     from callmeter.srtp.sdes import CryptoLine
 
 __all__ = ["KeyAttributes", "MediaKeys"]
@@ -68,6 +68,7 @@ class MediaKeys:
         symmetric: Whether the peer may come from another address than the signalled one.
         open_port: Gives the ports that carry the handshakes.
         on_keys: Called when DTLS has contexts, or others than before.
+        key_log: Is given the secrets of DTLS handshakes, for a capture.
     """
 
     def __init__(
@@ -79,10 +80,12 @@ class MediaKeys:
         symmetric: bool,
         open_port: OpenPort,
         on_keys: Callable[[], None],
+        key_log: KeyLog | None = None,
     ) -> None:
         self._config = config
         self._certificate = certificate
         self._symmetric = symmetric
+        self._key_log = key_log
         self._open_port = open_port
         self._on_keys = on_keys
         self._in_clear = False
@@ -273,6 +276,7 @@ class MediaKeys:
                 self._on_refused,
                 suites=self._config.suites,
                 symmetric=self._symmetric,
+                key_log=self._key_log,
             )
         return (self.dtls.fingerprint,)
 

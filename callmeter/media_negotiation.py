@@ -15,6 +15,7 @@ from callmeter.errors import (
     NoCommonCodec,
     SrtpRequired,
 )
+from callmeter.media.capture import MediaCapture
 from callmeter.media.ice_session import RTCP, RTP, IceSession, peer_of, runs_checks
 from callmeter.media.parameters import StreamParameters
 from callmeter.media_keys import MediaKeys
@@ -102,6 +103,7 @@ class MediaNegotiation:
             symmetric=config.symmetric,
             open_port=self._open_port,
             on_keys=self._on_dtls_keys,
+            key_log=self._note_secret if config.capture and config.capture.secrets else None,
         )
         self._direction = Direction.SENDRECV
         self._wanted = Direction.SENDRECV
@@ -109,6 +111,7 @@ class MediaNegotiation:
         self._remote: RemoteTrack | None = None
         self._local: str | None = None
         self._begun = False
+        self.captured: MediaCapture | None = None
         self.ptime_ms = config.ptime
         self.codec: str | None = None
         self.profile: str | None = None
@@ -406,6 +409,10 @@ class MediaNegotiation:
         ):
             self._begin(*self._agreed)
 
+    def _note_secret(self, line: bytes) -> None:
+        if self.captured is not None:
+            self.captured.note_secret(line)
+
     def _on_dtls_keys(self) -> None:
         if self._agreed is not None:
             self._begin(*self._agreed)
@@ -447,6 +454,9 @@ class MediaNegotiation:
                 ports=self.config.ports,
                 dscp=self.config.dscp,
             )
+            if self.config.capture is not None:
+                self.captured = MediaCapture(self.config.capture)
+                self._stream.capture_to(self.captured)
         return self._stream
 
     def _begin(self, track: RemoteTrack, formats: Formats, receivable: Formats) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from callmeter.config import CaptureConfig
 from callmeter.errors import LocalProtocolError
+from callmeter.media.capture import MediaCapture
 from callmeter.media.sinks import Echo, WavRecorder
 from callmeter.media.sources import Tone
 from callmeter.media_negotiation import MediaNegotiation, check_media
@@ -61,6 +63,22 @@ class MediaSession(MediaNegotiation):
         recorder = WavRecorder(path)
         self._running().attach(recorder)
         return recorder
+
+    def capture(self, config: CaptureConfig | None = None) -> MediaCapture:
+        """Keep what goes over the media ports from now on, for `Call.trace`.
+
+        To have it from the first datagram on, DTLS handshake included, set `MediaConfig.capture`.
+
+        Args:
+            config: How much; the default settings unless given.
+
+        Raises:
+            LocalProtocolError: There is no media, or it is captured already.
+        """
+        capture = MediaCapture(config or CaptureConfig())
+        self._running().capture_to(capture)
+        self.captured = capture
+        return capture
 
     async def send_digits(self, digits: str, *, duration_ms: int = 160) -> None:
         """Send DTMF as RFC 4733 events.

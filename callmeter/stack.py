@@ -506,6 +506,7 @@ class Stack:
             local=local,
             peer=host_port((hop.host, hop.port)),
             raw=data,
+            wall=self.media.wall(),
         )
 
     # time

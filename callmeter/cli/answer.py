@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import AsyncExitStack
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +16,13 @@ from callmeter.endpoint import Endpoint
 from callmeter.errors import CallmeterError
 from callmeter.stack import Stack
 
+if TYPE_CHECKING:
+    from callmeter.call import Call
+
 __all__ = ["answer"]
+
+TRACED_CALLS = 16
+"""Calls whose media `--trace` keeps, the last ones."""
 
 
 @with_options(CallOptions)
@@ -49,6 +56,7 @@ async def serve(options: CallOptions, calls: int, *, register: bool) -> int:
             host, port = stack.transport.listening(transport.name)
             progress(f"listening on {transport.name} {host} port {port} as {config.aor}")
         done = 0
+        recent: deque[Call] = deque(maxlen=TRACED_CALLS)
         async for incoming in endpoint.incoming():
             error: CallmeterError | None = None
             async with asyncio.TaskGroup() as tasks:
@@ -60,7 +68,8 @@ async def serve(options: CallOptions, calls: int, *, register: bool) -> int:
                     except CallmeterError as failure:
                         error = failure
             worst = max(worst, print_report(incoming, options, error))
-            write_trace(endpoint, options)
+            recent.append(incoming)
+            write_trace(endpoint, options, recent)
             done += 1
             if done == calls:
                 break

@@ -58,7 +58,7 @@ async def place(uri: str, options: CallOptions) -> int:
                     await talk(placed, options, seconds)
                 except CallmeterError as failure:
                     error = failure
-        write_trace(endpoint, options)
+        write_trace(endpoint, options, [placed])
         return print_report(placed, options, error)
 
 

@@ -13,10 +13,9 @@ from rich.markup import escape
 
 from callmeter import events
 from callmeter.errors import CallmeterError, ConfigurationError
-from callmeter.trace.ladder import ladder
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterable
 
     from callmeter.call import Call
     from callmeter.cli.settings import CommonOptions
@@ -136,8 +135,7 @@ def _words(event: events.CallEvent) -> str:
     return type(event).__name__
 
 
-def write_trace(endpoint: Endpoint, options: CommonOptions) -> None:
-    """Write the ladder and the messages where `--trace` says."""
+def write_trace(endpoint: Endpoint, options: CommonOptions, calls: Iterable[Call] = ()) -> None:
+    """Write what `--trace` asks for: ladder and messages, or packets."""
     if options.trace is not None:
-        text = f"{ladder(endpoint.messages)}\n\n{endpoint.messages.to_text()}"
-        options.trace.write_text(text, encoding="utf-8")
+        endpoint.trace(options.trace, *calls)

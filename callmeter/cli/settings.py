@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from callmeter.call_trace import PCAPNG_SUFFIX
 from callmeter.config import (
     DEFAULT_SUITES,
+    CaptureConfig,
     Codec,
     Credentials,
     EndpointConfig,
@@ -139,7 +141,7 @@ class CommonOptions:
     trace: Annotated[
         Path | None,
         typer.Option(
-            help="Write ladder and messages (secrets removed) to this file.",
+            help="Write ladder and messages (secrets removed) to this file; FILE.pcapng: packets.",
             rich_help_panel=OUTPUT,
         ),
     ] = None
@@ -246,6 +248,14 @@ class CallOptions(CommonOptions):
     dtmf: Annotated[
         str | None, typer.Option(help="Digits to send once answered.", rich_help_panel=MEDIA)
     ] = None
+    trace_secrets: Annotated[
+        bool,
+        typer.Option(
+            "--trace-secrets",
+            help="In FILE.pcapng: SRTP as it was on the wire, and its keys.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False
 
     def media_config(self) -> MediaConfig:
         """What the options say about media."""
@@ -264,7 +274,16 @@ class CallOptions(CommonOptions):
             srtp=SrtpConfig(method=method, policy=policy, suites=_suites(self.suites)),
             rtcp_mux=self.rtcp_mux,
             feedback=self.avpf,
+            capture=self._capture_config(),
         )
+
+    def _capture_config(self) -> CaptureConfig | None:
+        """Media is captured for a trace that can show it."""
+        if self.trace is None or self.trace.suffix.lower() != PCAPNG_SUFFIX:
+            if self.trace_secrets:
+                raise ConfigurationError("--trace-secrets needs --trace FILE.pcapng")
+            return None
+        return CaptureConfig(decrypt=not self.trace_secrets, secrets=self.trace_secrets)
 
 
 def target_of(text: str) -> SipUri:

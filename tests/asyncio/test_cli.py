@@ -145,6 +145,25 @@ async def test_a_call_is_reported_recorded_and_traced(bob, serve, tmp_path):
     assert key[:20] not in text
 
 
+@pytest.mark.parametrize("secrets", [False, True])
+async def test_a_trace_of_packets_has_the_media_of_the_call(bob, serve, tmp_path, secrets):
+    trace = tmp_path / "trace.pcapng"
+    async with asyncio.TaskGroup() as tasks:
+        answering = tasks.create_task(serve(bob))
+        result = await command_beside(
+            *("call", bob.contact, "--srtp", "sdes", "--duration", "0.3", "--trace", trace),
+            *(["--trace-secrets"] if secrets else []),
+        )
+        incoming = await answering
+    assert result.exit_code == 0, result.stderr
+    octets = trace.read_bytes()
+    assert octets[:4] == b"\n\r\r\n"
+    # Of the media in clear the dissector is named, and of SRTP the key.
+    assert (octets.count(b"rtp\0") > 20) is not secrets
+    key = incoming.media.keys.sdes.remote.to_attribute().key_params.encode()
+    assert (key in octets) is secrets
+
+
 async def test_a_call_as_json_is_one_object_with_the_stable_keys(bob, serve):
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(serve(bob))
@@ -232,6 +251,8 @@ async def test_a_call_that_ends_badly_without_an_error_exits_1_with_the_outcome(
         (["call", "sip:x@127.0.0.1", "--bind", "127.0.0.1:http"], "--bind"),
         (["call", "sip:x@127.0.0.1", "--bind", "localhost"], "not an IP address"),
         (["call", "sip:x@127.0.0.1", "--trace", "/nowhere/trace.txt"], "--trace"),
+        (["call", "sip:x@127.0.0.1", "--trace-secrets"], "--trace-secrets"),
+        (["call", "sip:x@127.0.0.1", "--trace", "/tmp/x.txt", "--trace-secrets"], "pcapng"),
         (["call", "sip:x@127.0.0.1", "--record", "/"], "--record"),
         (["call", "sip:x@127.0.0.1", "--aor", "alice"], "address of record"),
         (["options", "tel:1"], "not a SIP URI"),
