@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from callmeter.endpoint import Endpoint
+    from callmeter.media_keys import RekeyRoc
     from callmeter.media_session import MediaSession
     from callmeter.metrics.report import CallReport, Finding
     from callmeter.sip.client_session import ClientInviteSession
@@ -253,6 +254,26 @@ class Call:
             CallRejected: The peer refused the re-INVITE; the call goes on unchanged.
         """
         await self._changes.resume(self.session)
+
+    async def rekey(self, *, roc: RekeyRoc = "reset") -> None:
+        """Agree on new media keys by a re-INVITE; media goes on meanwhile.
+
+        Under SDES the offer has a new inline key of the suite in use, and both directions switch
+        when the answer is accepted. The old key of the peer stays good until its first packet
+        under the new one, for 2 s at most.
+
+        Args:
+            roc: What becomes of the own rollover counter under a new inline key: `"reset"` starts
+                it at 0 as most of what is deployed does, `"keep"` carries it on (RFC 3711 section
+                3.3.1). Whichever the peer does with its own is followed.
+
+        Raises:
+            LocalProtocolError: The call is not answered, another re-INVITE is under way, or the
+                media is not encrypted.
+            CallRejected: The peer refused the re-INVITE; the old keys go on.
+            NegotiationError: The answer has no key that can be used.
+        """
+        await self._changes.rekey(self.session, roc)
 
     async def send_dtmf(self, digits: str, *, method: str = "rtp", duration_ms: int = 160) -> None:
         """Send DTMF digits and wait until they are sent.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from callmeter import events as call_events
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from callmeter.call_journal import CallJournal
     from callmeter.endpoint import Endpoint
     from callmeter.errors import CallmeterError
+    from callmeter.media_keys import RekeyRoc
     from callmeter.media_session import MediaSession
     from callmeter.sip.invite_session import InviteSession
     from callmeter.sip.message import Request, Response
@@ -52,6 +54,8 @@ class CallChanges:
         self._journal = journal
         self._fail = fail
         self._pending: asyncio.Future[Response] | None = None
+        self._offer: Callable[[], bytes] | None = None
+        self._answers_by_ack = False
 
     # of this end
 
@@ -67,12 +71,26 @@ class CallChanges:
         self._journal.record.hold.end(self._journal.now)
         self._journal.tell(call_events.Resumed(self._journal.at(), by_peer=False))
 
-    async def _reoffer(self, session: InviteSession, direction: Direction) -> None:
+    async def rekey(self, session: InviteSession, roc: RekeyRoc) -> None:
+        """Agree on new keys."""
+        if not self._media.secure:
+            raise LocalProtocolError("the media is not encrypted: it has no key to change")
+        await self._reoffer(session, rekey=roc)
+        self._journal.tell(call_events.Rekeyed(self._journal.at(), by_peer=False))
+
+    async def _reoffer(
+        self,
+        session: InviteSession,
+        direction: Direction | None = None,
+        *,
+        rekey: RekeyRoc | None = None,
+    ) -> None:
         if self._journal.record.life.phase is not Phase.INCALL:
             raise LocalProtocolError("a re-INVITE needs an answered call")
         if self._pending is not None:
             raise LocalProtocolError("another re-INVITE is under way in this call")
-        offer = self._media.create_offer(direction)
+        self._offer = partial(self._media.create_offer, direction, rekey=rekey)
+        offer = self._offer()
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._pending = answer
         try:
@@ -82,7 +100,7 @@ class CallChanges:
             self._media.rollback()
             raise
         finally:
-            self._pending = None
+            self._pending = self._offer = None
         self._media.accept_answer(session_description(response))
 
     def end(self) -> None:
@@ -97,8 +115,8 @@ class CallChanges:
         match event:
             case ReinviteReceived(session, request):
                 self._on_received(session, request, now)
-            case ReinviteEstablished(_, ack):
-                self._on_established(ack, now)
+            case ReinviteEstablished(session, ack):
+                self._on_established(session, ack, now)
             case ReinviteAnswered(_, response):
                 if self._pending is not None and not self._pending.done():
                     self._pending.set_result(response)
@@ -107,23 +125,39 @@ class CallChanges:
                     self._pending.set_exception(CallRejected(status, reason))
 
     def _on_received(self, session: InviteSession, request: Request, now: float) -> None:
-        was_held = self._media.on_hold
+        media, was_held, rekeys = self._media, self._media.on_hold, self._media.rekeys_received
+        # One of ours that met another (491) waits to be sent again; it goes on from what is agreed
+        # on now.
+        waits = session.waiting_offer is not None
+        if waits:
+            media.rollback()
         try:
             if request.body:
-                answer = self._media.accept_offer(session_description(request))
+                answer = media.accept_offer(session_description(request))
             else:
-                answer = self._media.create_offer()
+                answer = media.create_offer()
         except BAD_DESCRIPTION:
             self._run(session.reject_reinvite(488, now))
-            return
-        self._run(session.accept_reinvite(answer, now))
-        if request.body:
-            self._note_hold(was_held, now)
+        else:
+            self._answers_by_ack = not request.body
+            self._run(session.accept_reinvite(answer, now))
+            if request.body:
+                self._note_hold(was_held, now)
+            if media.rekeys_received > rekeys:
+                self._journal.tell(call_events.Rekeyed(self._journal.at(now), by_peer=True))
+        if waits and not self._answers_by_ack:
+            self._renew_waiting(session)
 
-    def _on_established(self, ack: Request | None, now: float) -> None:
-        if not self._media.offering:
+    def _renew_waiting(self, session: InviteSession) -> None:
+        """Let the offer that waits to be sent again start from what is agreed on now."""
+        if self._offer is not None and session.waiting_offer is not None:
+            session.replace_waiting_offer(self._offer())
+
+    def _on_established(self, session: InviteSession, ack: Request | None, now: float) -> None:
+        if not self._answers_by_ack:
             return
         # Our 2xx held the offer, so the ACK has the answer (RFC 3261 section 14.2).
+        self._answers_by_ack = False
         was_held = self._media.on_hold
         try:
             self._media.accept_answer(b"" if ack is None else session_description(ack))
@@ -132,6 +166,7 @@ class CallChanges:
             self._fail(error)
             return
         self._note_hold(was_held, now)
+        self._renew_waiting(session)
 
     def _note_hold(self, was_held: bool, now: float) -> None:  # noqa: FBT001
         held, journal = self._media.on_hold, self._journal

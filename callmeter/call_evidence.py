@@ -105,6 +105,8 @@ def media_facts(media: MediaSession) -> dict[str, Any]:
         "failure": statistics.srtp_failure,
         "old_key_packets": statistics.srtp_old_key_packets,
         "unfollowed": statistics.srtp_unfollowed,
+        "roc_kept": statistics.srtp_roc_kept,
+        "roc_resets": statistics.srtp_roc_resets,
         "rtcp_sent": statistics.rtcp_packets_sent,
         "rtcp_received": statistics.rtcp_packets_received,
         "rtcp_in_clear": statistics.rtcp_in_clear,

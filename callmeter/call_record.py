@@ -56,6 +56,7 @@ class CallRecord:
         self._info_digits = {"sent": 0, "received": 0}
         self._rehandshakes = 0
         self._ice_restarts = 0
+        self._rekeys = 0, 0
         self._ended_at: float | None = None
 
     @property
@@ -101,6 +102,7 @@ class CallRecord:
             self.times.first_rtp_at = statistics.first_packet_at
         self._rehandshakes = media.rehandshakes
         self._ice_restarts = media.ice_restarts
+        self._rekeys = media.rekeys_sent, media.rekeys_received
         return CallReport(
             phase=self.life.phase,
             outcome=self.life.outcome,
@@ -158,6 +160,8 @@ class CallRecord:
             "session_timer_refreshes": 0,
             "dtls_rehandshakes": self._rehandshakes,
             "ice_restarts": self._ice_restarts,
+            "rekeys_sent": self._rekeys[0],
+            "rekeys_received": self._rekeys[1],
             "dtmf_digits_sent": sent + self._info_digits["sent"],
             "dtmf_digits_received": received + self._info_digits["received"],
             "dtmf_method": method,
@@ -194,6 +198,9 @@ def _stream(media: MediaSession, statistics: StreamStatistics) -> StreamReport:
             "srtp_decrypt_failures": statistics.srtp_decrypt_failures,
             "srtp_replayed": statistics.srtp_replayed,
             "srtp_old_key_packets": statistics.srtp_old_key_packets,
+            "srtp_early_packets": statistics.srtp_early_packets,
+            "srtp_roc_kept": statistics.srtp_roc_kept,
+            "srtp_roc_resets": statistics.srtp_roc_resets,
             "rtcp_sr_rr_interval_ms": statistics.rtcp_sr_rr_interval_ms,
             "rtcp_packets_received": statistics.rtcp_packets_received,
             "socket_overflows": statistics.socket_overflows,

@@ -20,6 +20,7 @@ __all__ = [
     "MediaSourceChanged",
     "MediaStarted",
     "MediaUnreadable",
+    "Rekeyed",
     "Resumed",
     "Ringing",
 ]
@@ -116,6 +117,13 @@ class InfoReceived(CallEvent):
 @dataclass(frozen=True, slots=True)
 class Held(CallEvent):
     """A re-INVITE put the call on hold; `by_peer` tells who asked."""
+
+    by_peer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rekeyed(CallEvent):
+    """New media keys were agreed on."""
 
     by_peer: bool
 

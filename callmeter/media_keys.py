@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from callmeter.config import SrtpPolicy
 from callmeter.errors import NegotiationError, NoCommonSuite, ProfileMismatch, SrtpRequired
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from callmeter.srtp.dtls_certificate import DtlsCertificate, KeyLog
     from callmeter.srtp.sdes import CryptoLine
 
-__all__ = ["KeyAttributes", "MediaKeys"]
+__all__ = ["KeyAttributes", "MediaKeys", "RekeyRoc"]
 
 Address: TypeAlias = "tuple[str, int]"
 Contexts: TypeAlias = "tuple[SrtpContext, SrtpContext]"
+RekeyRoc: TypeAlias = Literal["reset", "keep"]
+"""What becomes of the own rollover counter under a new key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class MediaKeys:
         send: Context of what leaves, None while it leaves in clear.
         receive: Context of what arrives.
         warnings: What was given up on the way, one sentence each.
+        rekeys_sent: New keys this end asked for and the peer agreed to.
+        rekeys_received: New keys the peer asked for.
 
     Args:
         config: Method, policy and suites.
@@ -94,6 +98,9 @@ class MediaKeys:
         self.send: SrtpContext | None = None
         self.receive: SrtpContext | None = None
         self.warnings: list[str] = []
+        self.rekeys_sent = 0
+        self.rekeys_received = 0
+        self._rekey: RekeyRoc | None = None
 
     # what is in use
 
@@ -140,24 +147,31 @@ class MediaKeys:
 
     # offers of this end
 
-    def create_offer(self, *, first: bool) -> KeyAttributes:
+    def create_offer(self, *, first: bool, rekey: RekeyRoc | None = None) -> KeyAttributes:
         """The keys of an offer.
 
         Args:
             first: Whether nothing was agreed on before.
+            rekey: Asks for new keys, and says what becomes of the rollover counter.
 
         Raises:
             TransportError: No media port is free.
         """
         srtp = self._config
+        self._rekey = rekey
         if self.sdes.in_use or (
             first and srtp.method.offers_sdes and srtp.enabled and not self._in_clear
         ):
-            self.sdes.create_offer()
+            self.sdes.create_offer(fresh=rekey is not None)
         return KeyAttributes(
             crypto=tuple(line.to_attribute() for line in self.sdes.offered),
             fingerprints=self._own_fingerprints(rtcp_mux=False),
         )
+
+    def withdraw(self) -> None:
+        """The offer came to nothing: the keys in use stay."""
+        self._rekey = None
+        self.sdes.withdraw()
 
     def fall_back(self, status: int) -> bool:
         """Give up SRTP for the next offer, if the policy is Offered and keys were offered.
@@ -195,17 +209,20 @@ class MediaKeys:
                 raise SrtpRequired("the answer drops the encryption that was agreed before")
             self._warn("the peer answered without SRTP: the media is not encrypted")
             return
-        self.sdes.accept_answer(track.crypto)
+        self.sdes.accept_answer(track.crypto, roc_continues=self._rekey == "keep")
+        self.rekeys_sent += self._rekey is not None
+        self._rekey = None
         self._use_sdes()
 
     # offers of the peer
 
-    def accept_offer(self, track: RemoteTrack, *, rtcp_mux: bool) -> KeyAttributes:
+    def accept_offer(self, track: RemoteTrack, *, rtcp_mux: bool, moved: bool) -> KeyAttributes:
         """Choose keys of an offer; returns what the answer says of them.
 
         Args:
             track: What the peer offers.
             rtcp_mux: Whether RTP and RTCP share a port.
+            moved: Whether its media is elsewhere than before.
 
         Raises:
             NegotiationError: The offer has none that may be used.
@@ -216,10 +233,10 @@ class MediaKeys:
             setup = self._answered_setup(track)
             fingerprints = self._own_fingerprints(rtcp_mux=rtcp_mux)
             return KeyAttributes(fingerprints=fingerprints, setup=setup)
-        chosen = self._choose_sdes(track)
+        chosen = self._choose_sdes(track, moved=moved)
         return KeyAttributes(crypto=() if chosen is None else (chosen.to_attribute(),))
 
-    def _choose_sdes(self, track: RemoteTrack) -> CryptoLine | None:
+    def _choose_sdes(self, track: RemoteTrack, *, moved: bool) -> CryptoLine | None:
         srtp = self._config
         insists = track.profile is not None and track.profile.secure
         if not srtp.enabled:
@@ -243,7 +260,9 @@ class MediaKeys:
             self._warn("the peer offered no SRTP: the media is not encrypted")
             return None
         try:
-            local = self.sdes.accept_offer(track.crypto)
+            known = self.sdes.receive
+            local = self.sdes.accept_offer(track.crypto, moved=moved)
+            self.rekeys_received += known is not None and self.sdes.receive is not known
         except NoCommonSuite:
             if insists or srtp.policy is SrtpPolicy.REQUIRED or self.secure:
                 raise

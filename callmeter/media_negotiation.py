@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from callmeter.media.engine import MediaEngine
     from callmeter.media.statistics import StreamStatistics
     from callmeter.media.stream import MediaStream
+    from callmeter.media_keys import RekeyRoc
     from callmeter.sdp.codecs import PayloadFormat
     from callmeter.sdp.profiles import RtpProfile
     from callmeter.sdp.remote_track import RemoteTrack
@@ -47,6 +48,8 @@ __all__ = ["MediaNegotiation", "check_media"]
 Address: TypeAlias = "tuple[str, int]"
 Formats: TypeAlias = "tuple[PayloadFormat, ...]"
 
+ANSWER_SECONDS = 32.0
+"""How long an answer to a re-INVITE may take (64*T1, RFC 3261 section 17.1.1.2)."""
 PTIMES = range(5, 121, 5)
 """Packet times in milliseconds that the engine can keep."""
 
@@ -195,6 +198,16 @@ class MediaNegotiation:
         return self.keys.rehandshakes
 
     @property
+    def rekeys_sent(self) -> int:
+        """New keys this end asked for and the peer agreed to."""
+        return self.keys.rekeys_sent
+
+    @property
+    def rekeys_received(self) -> int:
+        """New keys the peer asked for."""
+        return self.keys.rekeys_received
+
+    @property
     def keys_pending(self) -> bool:
         """Whether media waits for the DTLS handshake."""
         return self._agreed is not None and self.keys.pending
@@ -235,15 +248,22 @@ class MediaNegotiation:
             self.rollback()
         return gave_up
 
-    def create_offer(self, direction: Direction = Direction.SENDRECV) -> bytes:
+    def create_offer(
+        self, direction: Direction | None = None, *, rekey: RekeyRoc | None = None
+    ) -> bytes:
         """The session description of an INVITE or re-INVITE.
+
+        Args:
+            direction: What this end wants from now on; None wants what it did.
+            rekey: Asks for new keys, and says what becomes of the rollover counter.
 
         Raises:
             TransportError: No media port is free.
         """
         stream = self._ports(rtcp_mux=False)
-        self._wanted_before, self._wanted = self._wanted, direction
-        keys = self.keys.create_offer(first=self._remote is None and self._agreed is None)
+        self._wanted_before, self._wanted = self._wanted, direction or self._wanted
+        first = self._remote is None and self._agreed is None
+        keys = self.keys.create_offer(first=first, rekey=rekey)
         keying = Keying.of(sdes=bool(keys.crypto), dtls=bool(keys.fingerprints))
         profile = self._profile(keying)
         track = TrackOffer(
@@ -251,7 +271,7 @@ class MediaNegotiation:
             address=self._address,
             formats=self._formats(),
             profile=profile,
-            direction=direction,
+            direction=self._wanted,
             ptime=self.config.ptime,
             rtcp_mux=self._wants_mux,
             rtcp_port=stream.rtcp_port,
@@ -267,6 +287,8 @@ class MediaNegotiation:
             lines = (Attribute("mid", mid), *self._browser_lines(rtcp_mux=False))
             track = replace(track, ssrc=stream.ssrc, cname=stream.cname, attributes=lines)
             session = (*ICE_SESSION_ATTRIBUTES, Attribute("group", f"BUNDLE {mid}"))
+        if rekey is not None:
+            stream.expect_key(ANSWER_SECONDS)
         return self._offer_answer.create_offer([track], attributes=session).to_bytes()
 
     def _profile(self, keying: Keying) -> RtpProfile:
@@ -285,10 +307,12 @@ class MediaNegotiation:
             MediaSecurityError: The keys in the answer are not usable.
         """
         try:
-            tracks = self._offer_answer.receive_answer(parse_description(body))
+            self._accept(self._offer_answer.receive_answer(parse_description(body)))
         except CallmeterError:
             self.rollback()
             raise
+
+    def _accept(self, tracks: list[RemoteTrack]) -> None:
         track = next((track for track in tracks if not track.rejected), None)
         if track is None:
             raise NoCommonCodec("the answer refuses every track")
@@ -328,7 +352,7 @@ class MediaNegotiation:
             raise NoCommonCodec(f"none of the codecs offered is known here: {offered}")
         self._check(chosen, formats)
         mux = self._muxes(chosen)
-        keys = self.keys.accept_offer(chosen, rtcp_mux=mux)
+        keys = self.keys.accept_offer(chosen, rtcp_mux=mux, moved=self._moves(chosen))
         stream = self._ports(rtcp_mux=mux)
         self._direction = answer_direction(chosen.direction, self._wanted)
         answer = TrackAnswer(
@@ -359,7 +383,17 @@ class MediaNegotiation:
     def rollback(self) -> None:
         """An offer of ours was refused: what was agreed before stands."""
         self._wanted = self._wanted_before
+        self.keys.withdraw()
+        if self._stream is not None:
+            self._stream.expect_key(None)
         self._close_offer()
+
+    def _moves(self, track: RemoteTrack) -> bool:
+        """Whether the peer's media is elsewhere than before."""
+        before = self._remote
+        if before is None or before.unusable_address or track.unusable_address:
+            return False
+        return (before.address, before.port) != (track.address, track.port)
 
     def _close_offer(self) -> None:
         if self._offer_answer.offer is not None:

@@ -376,13 +376,14 @@ class Stack:
     def run(self, user: StackUser, effects: Iterable[object]) -> None:
         """Carry out the effects of an endpoint's core."""
         self.push(user, effects)
-        # Its deadline may have moved without any effect.
-        self._deadlines.set(user, user.core.next_deadline())
         self.settle()
 
     def push(self, user: StackUser | None, effects: Iterable[object]) -> None:
         """Queue effects of a core, or of the transaction layer (None)."""
         self._work.extend((user, effect) for effect in effects)
+        if user is not None:
+            # Its deadline may have moved without any effect.
+            self._deadlines.set(user, user.core.next_deadline())
 
     def settle(self) -> None:
         """Carry out what is queued, in its order, and note the next deadlines."""
@@ -531,5 +532,4 @@ class Stack:
             else:
                 user.face_home()
                 self.push(user, user.core.on_deadline(now))
-                self._deadlines.set(user, user.core.next_deadline())
         self.settle()

@@ -152,6 +152,8 @@ class CallEvidence:
         failure: Why SRTP refuses all that arrives, None while it does not.
         old_key_packets: Packets under the previous key after a rekey.
         unfollowed: Of these, those since the last rekey; 0 once the new key was seen.
+        roc_kept: New keys under which the peer's rollover counter went on.
+        roc_resets: Changes of the peer's rollover counter under a key that stayed.
         rtcp_sent, rtcp_received: Compound packets.
         rtcp_in_clear: Plain RTCP packets where SRTCP was agreed.
         rtcp_mismatches: SRTCP packets whose E bit is not what was agreed.
@@ -187,6 +189,8 @@ class CallEvidence:
     failure: FailureCause | None = None
     old_key_packets: int = 0
     unfollowed: int = 0
+    roc_kept: int = 0
+    roc_resets: int = 0
     rtcp_sent: int = 0
     rtcp_received: int = 0
     rtcp_in_clear: int = 0

@@ -251,4 +251,13 @@ def roc_consistent(evidence: CallEvidence) -> Verdict:
             f"{evidence.undecryptable} packets were refused, and one is authentic under another "
             "rollover counter: the peer reset it, or kept it where it had to begin anew"
         )
+    if evidence.roc_resets:
+        return fails(
+            f"the peer's rollover counter changed {evidence.roc_resets} times under a key that "
+            "stayed: it is followed here, and a strict receiver would hear nothing"
+        )
+    if evidence.roc_kept:
+        return _good_srtp(
+            evidence, "under the new key the peer's rollover counter went on, and is followed"
+        )
     return _good_srtp(evidence, "the rollover counters agree")

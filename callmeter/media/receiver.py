@@ -17,6 +17,7 @@ from callmeter.media.events import (
     SsrcChanged,
 )
 from callmeter.media.latch import Latch, Verdict
+from callmeter.media.receive_keys import ReceiveKeys
 from callmeter.rtp.header import header_length, parse_header, payload_bounds
 from callmeter.rtp.telephone_event import EventReceiver
 from callmeter.srtp.stream_policy import Status
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from callmeter.media.events import MediaEvent
     from callmeter.media.lanes import LaneTable
     from callmeter.media.parameters import StreamParameters
+    from callmeter.media.receive_keys import Held as HeldSecure
     from callmeter.media.sinks import AudioSink
     from callmeter.rtp import telephone_event
     from callmeter.rtp.header import RtpHeader
@@ -41,7 +43,6 @@ FAILURES_IN_A_ROW: Final = 100
 TRIAL_AFTER: Final = 10
 TRIAL_SECONDS: Final = 0.15
 """A run of failures that is that long is looked into; forged packets between good ones are not."""
-OLD_KEY_SECONDS: Final = 2.0
 MAX_EDGES: Final = 128
 """Source and SSRC changes that become events; the counters go on."""
 SHORTEST_FRAMES: Final = 200
@@ -74,8 +75,7 @@ class StreamReceiver:
         sink_error: What a sink raised; it was detached for it.
         first_packet_at: Loop time of the first accepted packet.
         digits: Digits heard.
-        old_key_packets: Packets under the previous key after a rekey.
-        unfollowed: Of these, those since the last rekey; 0 once the new key was seen.
+        keys: What opens the packets.
         failure: Why SRTP refuses what arrives, None while it does not.
         payload_octets: Length of the last audio payload that was judged alone.
         rtcp_in_clear: Plain RTCP packets where SRTCP was agreed.
@@ -102,16 +102,12 @@ class StreamReceiver:
         self.sink_error: Exception | None = None
         self.first_packet_at: float | None = None
         self.digits = 0
-        self.old_key_packets = 0
-        self.unfollowed = 0
+        self.keys = ReceiveKeys()
         self.failure: FailureCause | None = None
         self.payload_octets = 0
         self.rtcp_in_clear = 0
         self.rtcp_mismatches = 0
         self._failing_since: float | None = None
-        self.context: SrtpContext | None = None
-        self._previous: SrtpContext | None = None
-        self._previous_until = 0.0
         self._parameters: StreamParameters | None = None
         self._codecs: dict[int, str] = {}
         self._steady_codec = ""
@@ -119,6 +115,11 @@ class StreamReceiver:
         self._held: list[Held] = []
         self._edges = 0
         self._run_reported = False
+
+    @property
+    def context(self) -> SrtpContext | None:
+        """The key in use; None on a plain stream."""
+        return self.keys.context
 
     def drop(self, reason: str) -> None:
         """Count a datagram that was not accepted."""
@@ -138,11 +139,7 @@ class StreamReceiver:
         before = self._parameters
         lanes.steady[row] = False
         self._end_failures()
-        if context is not self.context:
-            self.unfollowed = 0
-            self.forget_previous_key()
-            self._previous, self._previous_until = self.context, now + OLD_KEY_SECONDS
-            self.context = context
+        self.keys.change(context, int(self._reception.ssrc[row]), now)
         lanes.receive_handles[row] = None if context is None else context.handle
         lanes.secure_in[row] = context is not None
         if self.latch is not None and before is not None and before.remote == parameters.remote:
@@ -164,20 +161,31 @@ class StreamReceiver:
         self._reception.clock_rate[row] = parameters.clock_rate
         if before is None or before.receive != parameters.receive:
             self._reception.restart_timing(row)
+        self._judge_again(self.keys.release())
 
-    def forget_previous_key(self) -> None:
-        """The old key has served; its session is closed."""
-        if self._previous is not None:
-            self._previous.close()
-            self._previous = None
+    def expect_key(self, until: float | None) -> None:
+        """A new key is on its way, and its packets may overtake it; None when it is no more.
+
+        Args:
+            until: Loop time until which they are kept.
+        """
+        if until is None:
+            self._judge_again(self.keys.release())
+        else:
+            self._lanes.steady[self._row] = False
+            self.keys.expect(until)
+
+    def _judge_again(self, held: list[HeldSecure]) -> None:
+        for datagram, source, arrival in held:
+            failed = self.dropped.get(AUTHENTICATION, 0)
+            self.on_rtp(datagram, source, arrival)
+            self.keys.early_packets += self.dropped.get(AUTHENTICATION, 0) == failed
 
     def stop(self) -> None:
         """Let the sinks finish and close the keys."""
         self._lanes.steady[self._row] = False
         self._lanes.receive_handles[self._row] = None
-        self.forget_previous_key()
-        if self.context is not None:
-            self.context.close()
+        self.keys.close()
         for sink in self.sinks:
             self.close_sink(sink)
         self.sinks = ()
@@ -208,14 +216,12 @@ class StreamReceiver:
     def next_deadline(self) -> float | None:
         """When `on_deadline` has something to do."""
         digit = None if self._events is None else self._events.next_deadline()
-        if self._previous is None:
-            return digit
-        return self._previous_until if digit is None else min(digit, self._previous_until)
+        key = self.keys.next_deadline()
+        return min((at for at in (digit, key) if at is not None), default=None)
 
     def on_deadline(self, now: float) -> None:
-        """End a digit whose end was lost, and the life of an old key."""
-        if self._previous is not None and now >= self._previous_until:
-            self.forget_previous_key()
+        """End a digit whose end was lost, the life of an old key, the wait for a new one."""
+        self._judge_again(self.keys.on_deadline(now))
         if self._events is not None:
             self._heard_digits(self._events.on_deadline(now), now)
 
@@ -271,7 +277,7 @@ class StreamReceiver:
     def _on_secure(
         self, datagram: bytes, header: RtpHeader, source: Hashable, arrival: float
     ) -> None:
-        packet = self._unprotect(datagram, arrival)
+        packet = self._unprotect(datagram, source, arrival)
         latch = self.latch
         if packet is None or latch is None:
             return
@@ -290,29 +296,17 @@ class StreamReceiver:
             return
         self._account(packet, header, arrival)
 
-    def _unprotect(self, datagram: bytes, arrival: float) -> bytes | None:
-        context = self.context
-        if context is None:
-            return None
-        failures, replayed = context.auth_failures, context.replayed
-        packet = context.unprotect(datagram)
+    def _unprotect(self, datagram: bytes, source: Hashable, arrival: float) -> bytes | None:
+        keys = self.keys
+        packet = keys.unprotect(datagram)
         if packet is not None:
-            self.forget_previous_key()
-            self.unfollowed = 0
             return packet
-        if self._previous is not None:
-            packet = self._previous.unprotect(datagram)
-            if packet is not None:
-                self.old_key_packets += 1
-                self.unfollowed += 1
-                return packet
-        if context.auth_failures > failures:
-            self.on_failure(Status.AUTH_FAIL, datagram, arrival)
-        elif context.replayed > replayed:
-            self.on_failure(Status.REPLAY_FAIL, datagram, arrival)
-        else:
-            self.on_failure(Status.FAIL, datagram, arrival)
-        return None
+        if keys.status is Status.AUTH_FAIL and keys.keep(datagram, source, arrival):
+            return None
+        self.on_failure(keys.status, datagram, arrival)
+        if self.failure is FailureCause.ROLLOVER:
+            packet = keys.follow_rollover(datagram)
+        return packet
 
     def on_batch_failure(self, status: int) -> None:
         """A packet of a batch failed; what comes next is judged one by one."""
@@ -392,8 +386,11 @@ class StreamReceiver:
     def _settle(self, payload_type: int, codec: str) -> None:
         """From here on batches may take the stream, if nothing unusual is pending."""
         lanes, row, context = self._lanes, self._row, self.context
-        if context is not None and (context.handle is None or self._previous is not None):
-            return
+        if context is not None:
+            if context.handle is None or not self.keys.settled:
+                return
+            # A context that follows another rollover counter has another session.
+            lanes.receive_handles[row] = context.handle
         if self.latch is not None and self.latch.locked:
             lanes.audio_type[row] = payload_type
             self._steady_codec = codec

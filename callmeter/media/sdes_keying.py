@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from callmeter.srtp.context import SrtpContext
-from callmeter.srtp.sdes import SessionParameters, accept_answer, accept_offer, offer
+from callmeter.srtp.sdes import SessionParameters, accept_answer, accept_offer, generate, offer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,35 +50,62 @@ class SdesKeying:
     def _parameters(self) -> SessionParameters:
         return SessionParameters(unencrypted_srtcp=self._config.unencrypted_srtcp)
 
-    def create_offer(self) -> None:
+    def create_offer(self, *, fresh: bool = False) -> None:
         """Make the lines of an offer.
 
         A refresh names only the suite in use, with the same key: a new one would reset the
-        peer's context (RFC 4568 section 7.1.4).
-        """
-        if self.local is not None:
-            self.offered = (self.local,)
-        else:
-            self.offered = offer(self._config.suites, self._entropy, parameters=self._parameters)
+        peer's context (RFC 4568 section 7.1.4), and other suites look like a new session.
 
-    def accept_answer(self, crypto: Sequence[CryptoAttribute]) -> None:
+        Args:
+            fresh: Whether a new key takes the place of the one in use.
+        """
+        local = self.local
+        if local is None:
+            self.offered = offer(self._config.suites, self._entropy, parameters=self._parameters)
+        elif fresh:
+            self.offered = (
+                generate(
+                    local.profile, local.tag, self._entropy, parameters=local.parameters.negotiated
+                ),
+            )
+        else:
+            self.offered = (local,)
+
+    def withdraw(self) -> None:
+        """The offer came to nothing: the keys in use stay."""
+        self.offered = ()
+
+    def accept_answer(self, crypto: Sequence[CryptoAttribute], *, roc_continues: bool) -> None:
         """Use what the answer chose.
+
+        Args:
+            crypto: The a=crypto lines of the answer.
+            roc_continues: Whether a new key carries on the rollover counter of the old one.
 
         Raises:
             NoCommonSuite: No line can be used.
             SdesKeyError: The answer sends back a key of the offer.
+            MediaSecurityError: No context can be made of a line.
         """
-        self._use(*accept_answer(self.offered, crypto))
+        self._use(*accept_answer(self.offered, crypto), roc_continues=roc_continues)
+        self.offered = ()
 
-    def accept_offer(self, crypto: Sequence[CryptoAttribute]) -> CryptoLine:
+    def accept_offer(self, crypto: Sequence[CryptoAttribute], *, moved: bool) -> CryptoLine:
         """Use one of the lines offered; returns the own one for the answer.
+
+        Args:
+            crypto: The a=crypto lines of the offer.
+            moved: Whether the peer's media is elsewhere now: who is there may not know how far
+                the rollover counter of the own key has come, so there is a new one
+                (RFC 4568 section 7.1.4).
 
         Raises:
             NoCommonSuite: No line can be used.
             SdesKeyError: A key is broken.
+            MediaSecurityError: No context can be made of a line.
         """
         current = None
-        if self.local is not None and self.remote is not None:
+        if self.local is not None and self.remote is not None and not moved:
             current = self.local, self.remote
         local, remote = accept_offer(
             crypto, self._config.suites, self._entropy, allowed=self._parameters, current=current
@@ -86,13 +113,16 @@ class SdesKeying:
         self._use(local, remote)
         return local
 
-    def _use(self, local: CryptoLine, remote: CryptoLine) -> None:
+    def _use(self, local: CryptoLine, remote: CryptoLine, *, roc_continues: bool = False) -> None:
         # A key that is repeated keeps its context, and with it the rollover counter: libsrtp
-        # would start again at 0 (RFC 3711 section 3.3.1).
-        if not _same_keys(self.local, local):
-            self.send = SrtpContext(local, "send")
+        # would start again at 0 (RFC 3711 section 3.3.1). Nothing changes unless both can be made.
+        send, receive = self.send, self.receive
+        if send is None or not _same_keys(self.local, local):
+            send = SrtpContext(local, "send")
+            send.continues = roc_continues
         if not _same_keys(self.remote, remote):
-            self.receive = SrtpContext(remote, "receive")
+            receive = SrtpContext(remote, "receive")
+        self.send, self.receive = send, receive
         self.local, self.remote = local, remote
 
 

@@ -107,6 +107,9 @@ class StreamSender:
         if context is not self.context:
             lanes.send_handles[row] = None if context is None else context.handle
             if self.context is not None:
+                if context is not None and context.continues:
+                    ssrc = int(self._table.ssrc[row])
+                    context.set_roc(ssrc, self.context.roc(ssrc) or 0)
                 self.context.close()
             self.context = context
             self._spent = int(self._table.packets[row])

@@ -30,6 +30,9 @@ class StreamStatistics:
         srtp_replayed: RTP packets that came again, or too late for the replay window.
         srtp_old_key_packets: Packets under the previous key after a rekey.
         srtp_unfollowed: Of these, those since the last rekey; 0 once the new key was seen.
+        srtp_early_packets: Packets under a new key that came before it was known, and were kept.
+        srtp_roc_kept: New keys under which the peer's rollover counter went on.
+        srtp_roc_resets: Changes of the peer's rollover counter under a key that stayed.
         srtp_failure: Why SRTP refuses all that arrives, None while it does not.
         srtp_protect_failures: Packets that could not be protected, and so were not sent.
         payload_octets: Length of an audio payload that was received.
@@ -60,6 +63,9 @@ class StreamStatistics:
     srtp_replayed: int
     srtp_old_key_packets: int
     srtp_unfollowed: int
+    srtp_early_packets: int
+    srtp_roc_kept: int
+    srtp_roc_resets: int
     srtp_failure: FailureCause | None
     srtp_protect_failures: int
     payload_octets: int

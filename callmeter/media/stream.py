@@ -234,6 +234,18 @@ class MediaStream:
         """Add an event of the control lane to the stream's own."""
         self._log.append(event)
 
+    def expect_key(self, seconds: float | None) -> None:
+        """A new key was offered, and the peer's first packets under its own may overtake it.
+
+        What cannot be read is kept, to be tried again when `start` brings a key.
+
+        Args:
+            seconds: How long; None when no new key will come.
+        """
+        if self._final is None and self._parameters is not None:
+            self._receiver.expect_key(None if seconds is None else self._engine.now() + seconds)
+            self._watch()
+
     def set_control(self, control: Control | None, *, rtcp: bool = False) -> None:
         """Pass STUN, DTLS and TURN datagrams to a callback, from now on and before `start`.
 
@@ -301,8 +313,11 @@ class MediaStream:
             first_packet_at=receiver.first_packet_at,
             srtp_decrypt_failures=dropped.get("authentication", 0) + dropped.get("srtp", 0),
             srtp_replayed=dropped.get("replay", 0),
-            srtp_old_key_packets=receiver.old_key_packets,
-            srtp_unfollowed=receiver.unfollowed,
+            srtp_old_key_packets=receiver.keys.old_key_packets,
+            srtp_unfollowed=receiver.keys.unfollowed,
+            srtp_early_packets=receiver.keys.early_packets,
+            srtp_roc_kept=receiver.keys.roc_kept,
+            srtp_roc_resets=receiver.keys.roc_resets,
             srtp_failure=receiver.failure,
             srtp_protect_failures=sender.protect_failures,
             payload_octets=receiver.payload_octets,

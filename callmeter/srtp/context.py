@@ -51,6 +51,8 @@ class SrtpContext:
         malformed: Packets too short for what their header says, never shown to the session.
         other_failures: All else, SSRCs over the limit among them.
         last_failure: The status of the last packet that failed, or None.
+        continues: Whether, as the successor of another key, it carries on the rollover counter
+            of that. RFC 3711 section 3.3.1 asks for it, and most of what is deployed starts at 0.
 
     Args:
         line: An a=crypto line, or profile, master key and session parameters.
@@ -63,6 +65,7 @@ class SrtpContext:
     """
 
     __slots__ = (
+        "_door",
         "_left",
         "_left_rtcp",
         "_mki_length",
@@ -72,6 +75,7 @@ class SrtpContext:
         "_session",
         "_sources",
         "auth_failures",
+        "continues",
         "encryption_mismatches",
         "last_failure",
         "line",
@@ -89,6 +93,8 @@ class SrtpContext:
             profile, master, parameters = line
             line = CryptoLine(1, profile, (master,), parameters)
         self.line = line
+        self.continues = False
+        self._door = door
         self._outbound = direction == "send"
         self._session = _open(line, outbound=self._outbound, door=door)
         profile, parameters = line.profile, line.parameters
@@ -222,6 +228,42 @@ class SrtpContext:
     def set_roc(self, ssrc: int, roc: int) -> bool:
         """Join a stream whose sequence numbers wrapped before; False when this build cannot."""
         return self._session.set_roc(ssrc, roc)
+
+    def authentic_under(self, srtp: bytes, roc: int) -> bool:
+        """Whether a packet is right under another rollover counter; changes nothing.
+
+        Args:
+            srtp: The packet, as it came.
+            roc: The counter.
+        """
+        if not _fits_rtp(srtp, self._rtp_tag + self._mki_length):
+            return False
+        session = _open(self.line, outbound=False, door=self._door)
+        try:
+            known = not roc or session.set_roc(int.from_bytes(srtp[8:12], "big"), roc)
+            return known and not session.unprotect(srtp)[0]
+        finally:
+            session.close()
+
+    def restart(self, ssrc: int, roc: int) -> bool:
+        """Begin anew under the same key, with a stream at a rollover counter of its own.
+
+        `handle` is another afterwards. What was received before can be received again.
+
+        Args:
+            ssrc: Source of the stream.
+            roc: Its counter.
+
+        Returns:
+            False, and nothing changed, when this build cannot.
+        """
+        session = _open(self.line, outbound=self._outbound, door=self._door)
+        if roc and not session.set_roc(ssrc, roc):
+            session.close()
+            return False
+        self._session.close()
+        self._session = session
+        return True
 
     def close(self) -> None:
         """Free the session and its keys. Twice is harmless; afterwards nothing passes."""

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from callmeter.srtp.context import SrtpContext, authenticates
 from callmeter.srtp.sdes import MasterKey
 
-__all__ = ["FailureCause", "explain_failure", "is_encrypted_otherwise"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["FailureCause", "explain_failure", "find_rollover", "is_encrypted_otherwise"]
 
 
 class FailureCause(StrEnum):
@@ -43,10 +47,26 @@ def explain_failure(packet: bytes, context: SrtpContext, *, plain: bool) -> Fail
     other = profile.other_tag_length
     if other is not None and authenticates(packet, other, master, roc=current):
         return FailureCause.TAG_LENGTH
-    for roc in sorted({0, 1, abs(current - 1), current + 1} - {current}):
-        if authenticates(packet, profile, master, roc=roc):
-            return FailureCause.ROLLOVER
-    return FailureCause.KEY
+    return FailureCause.KEY if find_rollover(packet, context) is None else FailureCause.ROLLOVER
+
+
+def find_rollover(
+    packet: bytes, context: SrtpContext, candidates: Iterable[int] | None = None
+) -> int | None:
+    """The rollover counter under which a packet is authentic, None when it is none of those tried.
+
+    Args:
+        packet: One that failed, as it came.
+        context: What refused it.
+        candidates: Counters to try; None takes a reset one, and those next to the one in use.
+    """
+    if candidates is None:
+        current = context.roc(int.from_bytes(packet[8:12], "big")) or 0
+        candidates = {0, 1, abs(current - 1), current + 1} - {current}
+    for roc in sorted(candidates):
+        if context.authentic_under(packet, roc):
+            return roc
+    return None
 
 
 def is_encrypted_otherwise(srtcp: bytes, context: SrtpContext) -> bool:

@@ -306,8 +306,8 @@ async def alice(make_endpoint):
 def begin(phone):
     """Call the phone, which answers."""
 
-    async def answered(endpoint, body=None):
-        call = await endpoint.invite(phone.uri)
+    async def answered(endpoint, body=None, **settings):
+        call = await endpoint.invite(phone.uri, **settings)
         await phone.take(body)
         await call.answered(PATIENCE)
         await phone.expect("ACK")

@@ -3,12 +3,66 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import re
 
 import pytest
 
-from callmeter.errors import CallFailed, CallRejected, LocalProtocolError
+from callmeter.config import MediaConfig, SrtpConfig, SrtpPolicy, SrtpSuite
+from callmeter.errors import (
+    CallFailed,
+    CallRejected,
+    LocalProtocolError,
+    NegotiationError,
+    NoCommonSuite,
+    SdesKeyError,
+)
 
 PATIENCE = 20
+CM_80, CM_32 = SrtpSuite.AES_CM_128_HMAC_SHA1_80, SrtpSuite.AES_CM_128_HMAC_SHA1_32
+SECURE = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED))
+KEYS = [base64.b64encode(bytes([number]) * 30).decode() for number in range(5)]
+
+
+def crypto(tag, key, suite=CM_80, rest=""):
+    return f"a=crypto:{tag} {suite} inline:{KEYS[key]}{rest}"
+
+
+def keys_of(message):
+    return re.findall(rb"inline:([^\r\n|]+)", message.body)
+
+
+def suites_of(message):
+    return re.findall(rb"a=crypto:[0-9]+ ([^ ]+)", message.body)
+
+
+def contexts(call):
+    return call.media.keys.send, call.media.keys.receive
+
+
+@pytest.fixture
+def secured(alice, phone, begin):
+    """A call whose media is encrypted."""
+
+    async def call(*lines):
+        body = phone.sdp(*(lines or (crypto(1, 0),)), profile="RTP/SAVP")
+        return await begin(alice, body, media=SECURE)
+
+    return call
+
+
+@pytest.fixture
+def ask(phone):
+    """What the peer asks for by a re-INVITE, and what we say."""
+
+    async def reinvite(*lines, **how):
+        body = phone.sdp(*lines, version=phone._cseq, profile="RTP/SAVP", **how)
+        number = phone.request("INVITE", body)
+        response = await phone.response("INVITE")
+        phone.request("ACK", cseq=number)
+        return response
+
+    return reinvite
 
 
 async def kinds(call):
@@ -141,3 +195,215 @@ async def test_the_end_of_the_call_ends_a_re_invite_under_way(alice, phone, begi
             await holding
     async with asyncio.timeout(PATIENCE):
         await call.ended()
+
+
+# new keys
+
+
+async def test_a_rekey_offers_one_new_key_of_the_suite_in_use(phone, secured):
+    call = await secured()
+    before, first = contexts(call), keys_of(phone.invite)
+    rekeying = asyncio.get_running_loop().create_task(call.rekey())
+    reinvite = await phone.expect("INVITE")
+    assert suites_of(reinvite) == [CM_80.encode()]
+    assert not set(keys_of(reinvite)) & set(first)
+    phone.answer(reinvite, 200, phone.sdp(crypto(1, 1), version=2, profile="RTP/SAVP"))
+    async with asyncio.timeout(PATIENCE):
+        await rekeying
+    assert not set(contexts(call)) & set(before)
+    await phone.hang_up(call)
+    assert call.report().to_dict()["counters"]["rekeys_sent"] == 1
+
+
+async def test_a_peer_that_answers_with_its_old_key_keeps_its_context(phone, secured):
+    call = await secured()
+    sending, receiving = contexts(call)
+    rekeying = asyncio.get_running_loop().create_task(call.rekey())
+    reinvite = await phone.expect("INVITE")
+    phone.answer(reinvite, 200, phone.sdp(crypto(1, 0), version=2, profile="RTP/SAVP"))
+    async with asyncio.timeout(PATIENCE):
+        await rekeying
+    assert call.media.keys.send is not sending
+    assert call.media.keys.receive is receiving
+    await phone.hang_up(call)
+
+
+@pytest.mark.parametrize("status", [488, 403, 500])
+async def test_a_rekey_that_is_refused_leaves_the_old_keys(phone, secured, ask, status):
+    call = await secured()
+    before, first = contexts(call), keys_of(phone.invite)
+    rekeying = asyncio.get_running_loop().create_task(call.rekey())
+    phone.answer(await phone.expect("INVITE"), status)
+    with pytest.raises(CallRejected, match=str(status)):
+        await rekeying
+    assert contexts(call) == before
+    assert call.media.stream._receiver.keys.settled
+    response = await ask(crypto(1, 0))
+    assert keys_of(response)[0] in first
+    assert contexts(call) == before
+    await phone.hang_up(call)
+    assert call.report().to_dict()["counters"]["rekeys_sent"] == 0
+
+
+@pytest.mark.parametrize(
+    ("lines", "error"),
+    [
+        ([], NoCommonSuite),
+        ([crypto(1, 1, CM_32)], NoCommonSuite),
+        ([crypto(1, 1, rest="|2^20|1:4;inline:short")], NoCommonSuite),
+        ([None], SdesKeyError),
+    ],
+    ids=["none", "another suite", "broken", "ours"],
+)
+async def test_an_answer_without_a_usable_key_leaves_the_old_ones(phone, secured, lines, error):
+    call = await secured()
+    before = contexts(call)
+    rekeying = asyncio.get_running_loop().create_task(call.rekey())
+    reinvite = await phone.expect("INVITE")
+    ours = f"a=crypto:1 {CM_80} inline:{keys_of(reinvite)[0].decode()}"
+    body = phone.sdp(*(line or ours for line in lines), version=2, profile="RTP/SAVP")
+    phone.answer(reinvite, 200, body)
+    with pytest.raises((error, NegotiationError)):
+        async with asyncio.timeout(PATIENCE):
+            await rekeying
+    assert contexts(call) == before
+    await phone.hang_up(call)
+
+
+async def test_a_new_key_of_the_peer_is_answered_with_a_new_one(phone, secured, ask):
+    call = await secured()
+    before, used = contexts(call), set(keys_of(phone.invite))
+    for key in (1, 2):
+        response = await ask(crypto(1, key), "a=sendonly" if key == 1 else "a=sendrecv")
+        assert not used & set(keys_of(response))
+        used |= set(keys_of(response))
+        assert not set(before) & set(contexts(call))
+        before = contexts(call)
+    await phone.hang_up(call)
+    counters = call.report().to_dict()["counters"]
+    assert (counters["rekeys_received"], counters["hold_count"]) == (2, 1)
+
+
+async def test_a_refresh_with_the_same_key_keeps_both(phone, secured, ask):
+    call = await secured()
+    before = contexts(call)
+    response = await ask(crypto(1, 0))
+    assert keys_of(response)[0] in keys_of(phone.invite)
+    assert contexts(call) == before
+    await phone.hang_up(call)
+
+
+async def test_media_that_goes_elsewhere_gets_a_key_of_its_own(phone, secured, ask, closed_port):
+    call = await secured()
+    sending, receiving = contexts(call)
+    phone._media_port = closed_port
+    response = await ask(crypto(1, 0))
+    assert keys_of(response)[0] not in keys_of(phone.invite)
+    assert call.media.keys.send is not sending
+    assert call.media.keys.receive is receiving
+    await phone.hang_up(call)
+
+
+async def test_a_hold_by_the_address_0_0_0_0_moves_no_media(phone, secured, ask):
+    call = await secured()
+    before = contexts(call)
+    await ask(crypto(1, 0), host="0.0.0.0")
+    await ask(crypto(1, 0))
+    assert contexts(call) == before
+    await phone.hang_up(call)
+
+
+async def test_a_rekey_that_meets_another_starts_from_what_the_other_agreed_on(phone, secured, ask):
+    call = await secured()
+    rekeying = asyncio.get_running_loop().create_task(call.rekey())
+    refused = await phone.expect("INVITE")
+    phone.answer(refused, 491)
+    await phone.expect("ACK")
+    await ask(crypto(1, 1))
+    theirs = call.media.keys.receive
+    again = await phone.expect("INVITE")
+    assert not set(keys_of(again)) & set(keys_of(refused))
+    phone.answer(again, 200, phone.sdp(crypto(1, 1), version=9, profile="RTP/SAVP"))
+    async with asyncio.timeout(PATIENCE):
+        await rekeying
+    assert call.media.keys.receive is theirs
+    await phone.hang_up(call)
+
+
+async def test_a_rekey_that_meets_a_re_invite_without_offer_waits_for_its_answer(phone, secured):
+    call = await secured()
+    rekeying = asyncio.get_running_loop().create_task(call.rekey())
+    phone.answer(await phone.expect("INVITE"), 491)
+    await phone.expect("ACK")
+    number = phone.request("INVITE")
+    offer = await phone.response("INVITE")
+    assert keys_of(offer)[0] in keys_of(phone.invite)
+    phone.request("ACK", phone.sdp(crypto(1, 0), version=3, profile="RTP/SAVP"), cseq=number)
+    again = await phone.expect("INVITE")
+    phone.answer(again, 200, phone.sdp(crypto(1, 1), version=9, profile="RTP/SAVP"))
+    async with asyncio.timeout(PATIENCE):
+        await rekeying
+    await phone.hang_up(call)
+
+
+async def test_a_re_invite_of_the_peer_that_is_refused_leaves_our_own_waiting(phone, secured, ask):
+    call = await secured()
+    rekeying = asyncio.get_running_loop().create_task(call.rekey())
+    phone.answer(await phone.expect("INVITE"), 491)
+    await phone.expect("ACK")
+    assert (await ask("a=sendonly")).status == 488
+    again = await phone.expect("INVITE")
+    phone.answer(again, 200, phone.sdp(crypto(1, 1), version=9, profile="RTP/SAVP"))
+    async with asyncio.timeout(PATIENCE):
+        await rekeying
+    await phone.hang_up(call)
+
+
+# what an answer or an offer may say of its keys
+
+
+@pytest.mark.parametrize(
+    ("lines", "suite"),
+    [
+        ([crypto(7, 0)], CM_80),
+        ([crypto(9, 0, CM_32)], CM_32),
+        ([crypto(1, 0), crypto(2, 1, CM_32)], CM_80),
+        ([crypto(1, 0, "SHA_9"), crypto(2, 1, CM_32)], CM_32),
+        ([crypto(1, 0, rest="|2^31|1:4")], CM_80),
+        ([crypto(1, 0, rest="|2^20")], CM_80),
+        ([crypto(1, 0, rest=" WSH=128")], CM_80),
+        ([crypto(1, 0, rest=" -OPTIONAL=1")], CM_80),
+    ],
+    ids=["tag", "tag and suite", "two", "second", "mki", "lifetime", "window", "optional"],
+)
+async def test_an_answer_may_choose_in_its_own_way(phone, secured, lines, suite):
+    call = await secured(*lines)
+    assert call.media.suite == suite
+    assert call.media.secure
+    await phone.hang_up(call)
+
+
+@pytest.mark.parametrize(
+    ("rest", "reason"),
+    [
+        (" UNENCRYPTED_SRTP", "UNENCRYPTED_SRTP is not allowed"),
+        (" UNENCRYPTED_SRTCP", "UNENCRYPTED_SRTCP is not allowed"),
+        (" UNAUTHENTICATED_SRTP", "UNAUTHENTICATED_SRTP is not allowed"),
+        (" KDR=3", "KDR"),
+        (" FEC_KEY=inline:x", "FEC_KEY"),
+        (" WSH=1", "WSH"),
+        (" NEW_THING", "unknown mandatory session parameter"),
+        ("|0", "lifetime"),
+        ("|1:200", "MKI"),
+    ],
+)
+async def test_what_cannot_be_honoured_is_refused_with_its_reason(alice, phone, rest, reason):
+    async def answer():
+        await phone.take(phone.sdp(crypto(1, 0, rest=rest), profile="RTP/SAVP"))
+        phone.answer(await phone.expect("BYE"))
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(answer())
+        with pytest.raises(NoCommonSuite, match=reason):
+            async with alice.call(phone.uri, media=SECURE):
+                pass

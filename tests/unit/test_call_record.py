@@ -22,6 +22,9 @@ class Media:
     codec = "PCMU"
     ptime_ms = 20
     rehandshakes = ice_restarts = 0
+    rehandshakes = 0
+    rekeys_sent = 0
+    rekeys_received = 0
     warnings: tuple[str, ...] = ()
     profile = "RTP/SAVP"
     keying = "sdes"
@@ -49,6 +52,9 @@ class Media:
             srtp_replayed=6,
             srtp_old_key_packets=0,
             srtp_unfollowed=0,
+            srtp_early_packets=0,
+            srtp_roc_kept=0,
+            srtp_roc_resets=0,
             srtp_failure=None,
             payload_octets=160,
             rtcp_in_clear=0,

@@ -22,6 +22,7 @@ EXAMPLES = [
     events.DtmfReceived(0.7, "#", 160, "rtp"),
     events.InfoReceived(0.8, "text/plain", b"x"),
     events.Held(0.9, by_peer=True),
+    events.Rekeyed(1.0, by_peer=True),
     events.Resumed(1.0, by_peer=False),
     events.Ended(1.1, "bye-sent"),
 ]

@@ -90,6 +90,8 @@ def test_counters_that_were_not_given_are_zero():
         "session_timer_refreshes": 0,
         "dtls_rehandshakes": 0,
         "ice_restarts": 0,
+        "rekeys_sent": 0,
+        "rekeys_received": 0,
         "dtmf_digits_sent": 0,
         "dtmf_digits_received": 0,
         "dtmf_method": None,

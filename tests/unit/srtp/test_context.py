@@ -352,3 +352,36 @@ class TestTrial:
         assert not authenticates(packet, CM_80, key)
         assert authenticates(packet, CM_80, key, roc=2)
         assert not authenticates(packet[:10], CM_80, key, roc=2)
+
+
+@pytest.mark.parametrize("mki", [None, 7])
+def test_a_packet_can_be_tried_under_another_rollover_counter(mki):
+    send, receive = pair(mki=mki)
+    if not send.set_roc(SSRC, 2):
+        pytest.skip("this build of libsrtp cannot set the counter")
+    packet = send.protect(rtp(9))
+    assert [receive.authentic_under(packet, roc) for roc in (0, 1, 2)] == [False, False, True]
+    assert not receive.authentic_under(packet[:12], 2)
+    assert receive.unprotect(packet) is None
+    assert receive.restart(SSRC, 2)
+    assert receive.unprotect(packet) == rtp(9)
+    assert receive.roc(SSRC) == 2
+
+
+def test_a_context_that_begins_anew_takes_again_what_it_took():
+    send, receive = pair()
+    packet = send.protect(rtp(9))
+    assert receive.unprotect(packet) == rtp(9)
+    assert receive.unprotect(packet) is None
+    assert receive.restart(SSRC, 0)
+    assert receive.unprotect(packet) == rtp(9)
+
+
+def test_a_build_that_cannot_set_the_counter_changes_nothing(monkeypatch):
+    send, receive = pair()
+    packet = send.protect(rtp(9))
+    session = type(receive._session)
+    monkeypatch.setattr(session, "set_roc", lambda *_: False)
+    assert not receive.restart(SSRC, 1)
+    assert not receive.authentic_under(packet, 1)
+    assert receive.unprotect(packet) == rtp(9)

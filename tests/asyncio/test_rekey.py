@@ -1,0 +1,184 @@
+"""New media keys in the middle of a call, between two endpoints of ours."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from callmeter import LocalProtocolError, MediaConfig, SrtpConfig, SrtpPolicy, Tone, events
+from callmeter.config import SrtpSuite
+from callmeter.media.sinks import AudioSink
+from callmeter.srtp.libsrtp import DOOR, supported_suites
+
+PATIENCE = 30
+REKEYS = 10
+
+
+def secure(suite=SrtpSuite.AES_CM_128_HMAC_SHA1_80):
+    return MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED, suites=(suite,)), rtcp_mux=True)
+
+
+@pytest.fixture
+def connect(make_endpoint, until):
+    """Two endpoints in a call that both hear."""
+
+    async def connected(media):
+        alice, bob = (
+            await make_endpoint("alice", media=media),
+            await make_endpoint("bob", media=media),
+        )
+        call = await alice.invite(str(bob.contact))
+        incoming = await bob.next_call(PATIENCE)
+        await incoming.answer()
+        await call.answered(PATIENCE)
+        for end in (call, incoming):
+            end.media.stream.play(Tone(440))
+        await until(lambda: all(heard(end) >= 10 for end in (call, incoming)))
+        return call, incoming
+
+    return connected
+
+
+class Arrivals(AudioSink):
+    """Finds the longest time in which nothing was heard."""
+
+    def __init__(self):
+        self.last = None
+        self.longest = 0.0
+
+    def write(self, codec, sequence, timestamp, arrival, payload):
+        if self.last is not None:
+            self.longest = max(self.longest, arrival - self.last)
+        self.last = arrival
+
+
+def heard(end):
+    return end.media.statistics().receive.packets_received
+
+
+async def hear_more(until, *ends, packets=10):
+    targets = [(end, heard(end) + packets) for end in ends]
+    await until(lambda: all(heard(end) >= target for end, target in targets))
+
+
+def stream_of(call):
+    return call.report().to_dict()["media"][0]
+
+
+def counters(call):
+    return call.report().to_dict()["counters"]
+
+
+@pytest.mark.parametrize("suite", sorted(supported_suites()))
+@pytest.mark.parametrize("who", ["caller", "callee"])
+async def test_ten_rekeys_lose_no_packet(connect, until, suite, who):
+    call, incoming = await connect(secure(suite))
+    asking, asked = (call, incoming) if who == "caller" else (incoming, call)
+    arrivals = [Arrivals(), Arrivals()]
+    for end, sink in zip((call, incoming), arrivals, strict=True):
+        end.media.attach(sink)
+    keys = set()
+    for _ in range(REKEYS):
+        await asking.rekey()
+        await hear_more(until, call, incoming, packets=5)
+        for end in (call, incoming):
+            keys |= {end.media.keys.sdes.local.keys, end.media.keys.sdes.remote.keys}
+    assert len(keys) == 2 * REKEYS
+    await call.bye()
+    for end in (call, incoming):
+        receive = stream_of(end)["receive"]
+        assert receive["packets_lost"] == 0
+        assert receive["srtp_decrypt_failures"] == 0
+        assert end.report().to_dict()["outcome"] == "SUCCESS"
+    assert all(0 < sink.longest < 1.0 for sink in arrivals)
+    assert (counters(asking)["rekeys_sent"], counters(asking)["rekeys_received"]) == (REKEYS, 0)
+    assert (counters(asked)["rekeys_sent"], counters(asked)["rekeys_received"]) == (0, REKEYS)
+
+
+@pytest.mark.parametrize("roc", ["reset", "keep"])
+async def test_a_counter_that_is_kept_or_reset_is_followed(connect, until, roc):
+    if not DOOR.whole:
+        pytest.skip("this build of libsrtp cannot set the counter")
+    call, incoming = await connect(secure())
+    ssrc = call.media.stream.ssrc
+    for end in (call.media.keys.send, incoming.media.keys.receive):
+        end.set_roc(ssrc, 5)
+    await hear_more(until, call, incoming)
+    await call.rekey(roc=roc)
+    await hear_more(until, call, incoming)
+    assert call.media.keys.send.roc(ssrc) in ({5, 6} if roc == "keep" else {0, 1})
+    await call.bye()
+    receive = stream_of(incoming)["receive"]
+    assert receive["srtp_roc_kept"] == (roc == "keep")
+    assert receive["packets_lost"] == receive["srtp_decrypt_failures"] == 0
+
+
+async def test_a_counter_that_is_reset_under_the_same_key_is_followed_and_named(connect, until):
+    if not DOOR.whole:
+        pytest.skip("this build of libsrtp cannot set the counter")
+    call, incoming = await connect(secure())
+    ssrc = call.media.stream.ssrc
+    for end in (call.media.keys.send, incoming.media.keys.receive):
+        end.set_roc(ssrc, 5)
+    await hear_more(until, incoming)
+    sender = call.media.stream._sender
+    sender.context.restart(ssrc, 0)
+    sender._lanes.send_handles[sender._row] = sender.context.handle
+    await hear_more(until, incoming, packets=20)
+    await call.bye()
+    assert stream_of(incoming)["receive"]["srtp_roc_resets"] == 1
+    (finding,) = [one for one in incoming.diagnosis() if one.check == "roc_consistent"]
+    assert finding.status.value == "fail"
+
+
+async def test_a_call_on_hold_can_be_rekeyed_and_stays_on_hold(connect, until):
+    call, incoming = await connect(secure())
+    await call.hold()
+    await call.rekey()
+    assert call.media.direction == "sendonly"
+    assert incoming.media.direction == "recvonly"
+    await call.resume()
+    await hear_more(until, call, incoming)
+    await call.bye()
+    assert counters(call)["hold_count"] == 1
+
+
+async def test_hold_and_resume_keep_the_keys(connect, until):
+    call, incoming = await connect(secure())
+    before = call.media.keys.send, call.media.keys.receive
+    await call.hold()
+    await call.resume()
+    assert (call.media.keys.send, call.media.keys.receive) == before
+    await hear_more(until, call, incoming)
+    await call.bye()
+    assert counters(call)["rekeys_sent"] == counters(incoming)["rekeys_received"] == 0
+
+
+async def test_a_rekey_is_told_at_both_ends(connect):
+    call, incoming = await connect(secure())
+    await call.rekey()
+    await call.bye()
+    for end, by_peer in ((call, False), (incoming, True)):
+        told = [event async for event in end.events() if isinstance(event, events.Rekeyed)]
+        assert [event.by_peer for event in told] == [by_peer]
+
+
+async def test_clear_media_has_no_key_to_change(connect):
+    call, _ = await connect(MediaConfig())
+    with pytest.raises(LocalProtocolError, match="not encrypted"):
+        await call.rekey()
+    await call.bye()
+
+
+async def test_both_ends_may_ask_at_once(connect, until):
+    call, incoming = await connect(secure())
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        tasks.create_task(call.rekey())
+        tasks.create_task(incoming.rekey())
+    await hear_more(until, call, incoming)
+    await call.bye()
+    for end in (call, incoming):
+        assert counters(end)["rekeys_sent"] == counters(end)["rekeys_received"] == 1
+        receive = stream_of(end)["receive"]
+        assert receive["packets_lost"] == receive["srtp_decrypt_failures"] == 0
