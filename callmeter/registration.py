@@ -212,7 +212,8 @@ class Registration:
         usage, stack = self._usage, self._endpoint.stack
         if usage is not None and not self._leaving:
             self._endpoint.face_home()
-            stack.run(self._endpoint, usage.on_flow_lost(stack.now))
+            pause = stack.recovery.pause(stack.now)
+            stack.run(self._endpoint, usage.on_flow_lost(stack.now, pause))
 
     def _settle(self, error: RegistrationFailed | TlsError | None) -> None:
         for answer in self._waiting:

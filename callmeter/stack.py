@@ -30,6 +30,7 @@ from callmeter.request_dispatch import RequestDispatch
 from callmeter.sip.message import Request, Response
 from callmeter.sip.next_hop import host_port
 from callmeter.sip.parser import ParserLimits, is_keepalive, parse_message
+from callmeter.sip.register import RecoveryPace
 from callmeter.sip.session_events import CancelRequest, Respond, SendAck, SendRequest
 from callmeter.sip.transaction.effects import (
     Deliver,
@@ -127,6 +128,7 @@ class Stack:
             wall_clock=time.time,  # noqa: TID251  RTCP sender reports carry wall clock time
             max_streams=self.config.limits.media_ports,
         )
+        self.recovery = RecoveryPace()
         self._limits = ParserLimits(message=self.config.limits.message)
         self._users: dict[str, StackUser] = {}
         self._dispatch = RequestDispatch(self)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from callmeter.sip.uri import Uri
     from callmeter.sip.usage import Agent, TimerName
 
-__all__ = ["RegisterUsage", "RegistrationState"]
+__all__ = ["RecoveryPace", "RegisterUsage", "RegistrationState"]
 
 REFRESH_FROM, REFRESH_TO = 0.8, 0.9
 """Share of the granted time after which a binding is refreshed: spread, so that the phones of a
@@ -31,6 +31,9 @@ SHORTEST_REFRESH = 1.0
 
 RETRY_BASE, RETRY_LIMIT = 30.0, 1800.0
 """Waits after failed refreshes and lost flows (RFC 5626 section 4.5)."""
+
+RECOVERIES_A_SECOND = 500
+"""Lost flows that one stack replaces: what a registrar that has just started can serve."""
 
 MAX_DOUBLINGS = 10
 
@@ -51,6 +54,25 @@ class RegistrationState(Enum):
     FAILED = "failed"
     UNREGISTERING = "unregistering"
     UNREGISTERED = "unregistered"
+
+
+class RecoveryPace:
+    """Keeps many registrations of one stack from being made anew in one moment.
+
+    RFC 5626 has the first try follow a loss at once, and spreads only those after it. Where a
+    registrar is started again before the first tries come, they would all come together.
+    """
+
+    __slots__ = ("_next",)
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def pause(self, now: float) -> float:
+        """Seconds for which one more flow waits that was lost: none if it is the only one."""
+        turn = max(now, self._next)
+        self._next = turn + 1 / RECOVERIES_A_SECOND
+        return turn - now
 
 
 class RegisterUsage(Usage):
@@ -140,20 +162,25 @@ class RegisterUsage(Usage):
         self._leaving = True
         return [] if self._sent is not None else self._leave()
 
-    def on_flow_lost(self, now: float) -> list[Effect]:
+    def on_flow_lost(self, now: float, pause: float = 0.0) -> list[Effect]:
         """The connection that the binding was made by has ended (RFC 5626 section 4.5).
 
         A new one is tried at once, unless the last did not live long either: then after a wait
         that doubles each time.
+
+        Args:
+            now: Loop time.
+            pause: Seconds the first try is put off, since others have lost their flows as well;
+                see `RecoveryPace`.
         """
         if self.state is not RegistrationState.REGISTERED or self._sent is not None:
             return []
         if now - self._registered_at >= RETRY_BASE:
             self._losses = 0
         losses, self._losses = self._losses, self._losses + 1
-        if not losses:
+        if not losses and not pause:
             return self.refresh(now)
-        self._arm("refresh", now + self._back_off(losses - 1))
+        self._arm("refresh", now + (self._back_off(losses - 1) if losses else pause))
         return []
 
     def on_response(self, sent: ClientRequest, response: Response, now: float) -> list[Effect]:

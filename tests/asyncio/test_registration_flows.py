@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 
 import pytest
@@ -24,6 +24,7 @@ class TcpRegistrar:
 
     def __init__(self):
         self.requests = []
+        self.times = []
         self.pings = 0
         self.pongs = True
         self.headers = []
@@ -40,6 +41,7 @@ class TcpRegistrar:
                         writer.write(b"\r\n")
                 elif not isinstance(item, KeepAlive):
                     self.requests.append(item)
+                    self.times.append(asyncio.get_running_loop().time())
                     contact = ("Contact", item.headers.get("Contact"))
                     response = item.create_response(
                         200, to_tag="r", headers=[contact, ("Expires", "600"), *self.headers]
@@ -90,6 +92,31 @@ async def until(condition):
 def outbound_of(request):
     (contact,) = request.contacts
     return contact.param("+sip.instance"), contact.param("reg-id")
+
+
+async def test_the_registrations_of_a_stack_that_lost_their_connection_are_made_anew_in_turn(
+    registrar, tell
+):
+    count = 60
+    config = StackConfig(bind=LOOPBACK, transports=(Transport.UDP,))
+    async with AsyncExitStack() as entered:
+        stack = await entered.enter_async_context(Stack(config))
+        bindings = []
+        for number in range(count):
+            aor = f"sip:u{number}@{LOOPBACK}:{registrar.port}"
+            phone = Endpoint(EndpointConfig(aor, transport=Transport.TCP), stack)
+            await entered.enter_async_context(phone)
+            bindings.append(await entered.enter_async_context(phone.registered()))
+        assert len(registrar.writers) == 1
+        registrar.cut()
+        await until(lambda: all(binding.refreshes for binding in bindings))
+        assert len(registrar.writers) == 2
+        first, *others = registrar.times[count:]
+        assert len(others) == count - 1
+        # Load may make them late, never early.
+        pace = 1 / register.RECOVERIES_A_SECOND
+        tell(f"{count} registrations made anew", f"within {others[-1] - first:.2f} s")
+        assert others[-1] - first >= (count - 1) * pace * 0.9
 
 
 async def test_a_lost_connection_is_replaced_and_the_binding_made_anew_with_the_same_identity(
