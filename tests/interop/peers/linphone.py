@@ -37,8 +37,8 @@ media_encryption_mandatory=1
 root_ca=$authority
 verify_server_certs=1
 verify_server_cn=1
-client_cert_chain=$folder/good.pem
-client_cert_key=$folder/good.key
+client_cert_chain=$certificate
+client_cert_key=$key
 [net]
 mtu=0
 firewall_policy=0
@@ -61,7 +61,7 @@ class Linphone(Program):
 
     Args:
         folder: Its own folder.
-        certificates: Whose authority it trusts over TLS, or None.
+        certificates: Whose authority it trusts over TLS, and what it shows; or None.
         tone: Frequency in Hz of what `play` plays.
         encryption: `"srtp"` (SDES) or `"dtls"`.
         rtcp_mux: Whether it offers RTCP on the RTP port.
@@ -108,7 +108,9 @@ class Linphone(Program):
             port=self.port,
             tls_port=self.tls_port,
             media_port=self.media_port,
-            authority=self.folder / "ca.pem" if self.certificates else "",
+            authority=self._file("ca.pem"),
+            certificate=self._file("good.pem"),
+            key=self._file("good.key"),
             encryption=self.encryption,
             rtcp_mux=int(self.rtcp_mux),
         )
@@ -116,6 +118,9 @@ class Linphone(Program):
         command = ["linphonec", "--pipe", "-c", self.folder / "linphonerc", "-a", "-d", "6"]
         self.spawn([*command, "-l", self.folder / "linphone.log"], environment=self._environment)
         self.wait_until(self._obeys)
+
+    def _file(self, name: str) -> Path | str:
+        return "" if self.certificates is None else self.folder / name
 
     def _obeys(self) -> bool:
         try:
