@@ -126,6 +126,10 @@ class ClientInviteSession(InviteSession):
         self._initial.abandoned = True
         return [CancelRequest(self._initial.token, tuple(headers))]
 
+    def give_way(self, now: float) -> list[Effect]:
+        """End the session, answered or not, because another one took its place."""
+        return super().give_way(now) if self.answered else self.cancel(now)
+
     def on_request(self, key: Key, request: Request, now: float) -> list[Effect]:
         """As in any dialog; a BYE may come early, when each 2xx was lost on its way."""
         if self.state not in UNANSWERED or request.method != "BYE":

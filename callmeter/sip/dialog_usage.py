@@ -16,6 +16,7 @@ from callmeter.sip.session_events import (
     Cancelled,
     Ended,
     InfoReceived,
+    MessageReceived,
     RequestAnswered,
     RequestFailed,
     Respond,
@@ -171,7 +172,7 @@ class DialogUsage(Usage):
         reason: str | None = None,
         headers: HeaderLines = (),
     ) -> list[Effect]:
-        """Answer the INFO of an `InfoReceived`; nothing if that was done already."""
+        """Answer an INFO or a MESSAGE by the key of its event; nothing if that was done."""
         del now
         request = self._open.pop(key, None)
         if request is None:
@@ -218,9 +219,10 @@ class DialogUsage(Usage):
     def _on_method(self, key: Key, request: Request, now: float) -> list[Effect]:
         """A request in the dialog, in order, of any method but BYE and INVITE."""
         del now
-        if request.method == "INFO":
+        if request.method in {"INFO", "MESSAGE"}:
             self._open[key] = request
-            return [InfoReceived(self._session, key, request)]
+            kind = InfoReceived if request.method == "INFO" else MessageReceived
+            return [kind(self._session, key, request)]
         return [self._reply(key, request, 200, headers=self._agent.capabilities.lines)]
 
     @property

@@ -118,6 +118,10 @@ class InviteSession(SessionModification):
         effects = [] if self._to_acknowledge is None else self.ack(b"", now)
         return effects + self._send_bye(dialog, Ended(self, "bye-sent"), headers)
 
+    def give_way(self, now: float) -> list[Effect]:
+        """End the session because another one took its place (RFC 3891 section 3)."""
+        return self.bye(now) if self.answered else []
+
     def ack(
         self, body: bytes, now: float, *, content_type: str = ACCEPT, headers: HeaderLines = ()
     ) -> list[Effect]:

@@ -43,7 +43,11 @@ class Acceptance:
 
 
 class ServerInviteSession(InviteSession):
-    """A call we get."""
+    """A call we get.
+
+    Attributes:
+        replaces: The session whose place it takes when it is accepted, or None (RFC 3891).
+    """
 
     __slots__ = (
         "_acceptance",
@@ -51,14 +55,18 @@ class ServerInviteSession(InviteSession):
         "_provisional",
         "_provisional_interval",
         "_reliable",
+        "replaces",
     )
 
     role: ClassVar[Role] = Role.UAS
 
-    def __init__(self, agent: Agent, key: Key, request: Request) -> None:
+    def __init__(
+        self, agent: Agent, key: Key, request: Request, replaces: InviteSession | None = None
+    ) -> None:
         local_tag = agent.new_tag()
         dialog = Dialog.from_request(request, local_tag)
         super().__init__(agent, request, local_tag, SessionState.INCOMING, dialog)
+        self.replaces = replaces
         self._acceptance: Acceptance | None = None
         self._offered_prack: tuple[Key, Request] | None = None
         self._provisional: list[Effect] = []
@@ -255,7 +263,8 @@ class ServerInviteSession(InviteSession):
         elif dialog.exchange.pending is Pending.REMOTE:
             dialog.exchange.withdraw()
         lines = [*self._record_routes(), *waiting.headers]
-        return self._send_success(served, body, waiting.content_type, lines, now)
+        effects = self._send_success(served, body, waiting.content_type, lines, now)
+        return effects if self.replaces is None else [*effects, *self.replaces.give_way(now)]
 
     def _on_method(self, key: Key, request: Request, now: float) -> list[Effect]:
         if request.method == "PRACK":

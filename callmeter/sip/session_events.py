@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from callmeter.sip.dialog import Dialog
+    from callmeter.sip.extension_headers import SubscriptionState
     from callmeter.sip.invite_session import InviteSession
     from callmeter.sip.message import Request, Response
+    from callmeter.sip.notifier import Notifier
+    from callmeter.sip.refer import Referral
     from callmeter.sip.register import RegisterUsage
     from callmeter.sip.server_session import ServerInviteSession
+    from callmeter.sip.subscriber import Subscriber
     from callmeter.sip.transaction.key import Key
     from callmeter.sip.uri import SipUri
 
@@ -29,11 +33,14 @@ __all__ = [
     "Failed",
     "IncomingInvite",
     "InfoReceived",
+    "MessageReceived",
+    "Notified",
     "Order",
     "PrackAnswered",
     "PrackReceived",
     "Provisional",
     "Redirected",
+    "ReferReceived",
     "RefreshDue",
     "Registered",
     "RegistrationFailed",
@@ -49,6 +56,9 @@ __all__ = [
     "SendRequest",
     "SessionExpired",
     "SessionRefreshed",
+    "SubscribeReceived",
+    "SubscriptionAccepted",
+    "SubscriptionEnded",
     "Unregistered",
     "UpdateAnswered",
     "UpdateFailed",
@@ -95,7 +105,11 @@ class Respond:
 
 @dataclass(frozen=True, slots=True)
 class IncomingInvite:
-    """Somebody calls; nothing but what the transaction layer says was answered yet."""
+    """Somebody calls; nothing but what the transaction layer says was answered yet.
+
+    With `session.replaces` the call is to take the place of another one of ours, which is ended
+    when this one is accepted (RFC 3891).
+    """
 
     session: ServerInviteSession
 
@@ -316,6 +330,70 @@ class InfoReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageReceived:
+    """A MESSAGE (RFC 3428): `session.answer(key, ...)` it, or `core.reply` without a session."""
+
+    session: InviteSession | None
+    key: Key
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class ReferReceived:
+    """A REFER: `accept` it, call its `target` with its `invite_headers`, and `report`.
+
+    Or `reject` it. The outcome may be reported after the session it came in has ended.
+    """
+
+    usage: Referral
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeReceived:
+    """Somebody subscribes to one of our event packages: `accept` or `reject` it."""
+
+    usage: Notifier
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionAccepted:
+    """A 2xx to our SUBSCRIBE, first or again, or to our REFER; `expires` seconds were granted."""
+
+    usage: Subscriber
+    expires: int
+    response: Response
+
+
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """A NOTIFY; its body is the state, or for a REFER the status of the referred call.
+
+    The latter is in `usage.progress`, too.
+    """
+
+    usage: Subscriber
+    request: Request
+    state: SubscriptionState
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionEnded:
+    """A subscription, ours or that of somebody else, is over.
+
+    `cause` is `"terminated"` (by the notifier: `reason` and `retry_after` are its words),
+    `"unsubscribed"`, `"expired"`, `"rejected"` (with a `status`), `"timeout"`, `"transport"`,
+    `"no-notify"` (accepted, and never told anything) or `"no-subscription"` (a REFER whose
+    outcome is not told, RFC 4488).
+    """
+
+    usage: Subscriber | Notifier
+    cause: str
+    status: int
+    reason: str | None
+    retry_after: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Registered:
     """The registrar granted `expires` seconds, first or again."""
 
@@ -390,6 +468,12 @@ Event = (
     | SessionRefreshed
     | SessionExpired
     | InfoReceived
+    | MessageReceived
+    | ReferReceived
+    | SubscribeReceived
+    | SubscriptionAccepted
+    | Notified
+    | SubscriptionEnded
     | Registered
     | Unregistered
     | RegistrationFailed

@@ -106,6 +106,10 @@ class SessionModification(DialogUsage):
         self._served_update: ServedUpdate | None = None
         self._update: Update | None = None
 
+    def has_dialog(self, tag: str) -> bool:
+        """Whether the peer of that tag is one of this session's."""
+        return tag in self._dialogs()
+
     # -- UPDATE ------------------------------------------------------------------------------
 
     def update(

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from callmeter.sip.capabilities import Capabilities
     from callmeter.sip.identity import Identity
     from callmeter.sip.invite_session import InviteSession
+    from callmeter.sip.notifier import Notifier
     from callmeter.sip.session_events import Effect
+    from callmeter.sip.subscriber import Subscriber
     from callmeter.sip.transaction.deadlines import Entry
     from callmeter.sip.transaction.key import Key
     from callmeter.sip.uri import SipUri
@@ -49,6 +51,7 @@ class Agent:
         sessions: Live invite sessions, by Call-ID and local tag.
         served: Sessions by the INVITE server transaction that waits for their answer or
             their answer's ACK.
+        subscriptions: Live ones, ours and those of others, by Call-ID and local tag.
     """
 
     __slots__ = (
@@ -58,6 +61,7 @@ class Agent:
         "requests",
         "served",
         "sessions",
+        "subscriptions",
         "timers",
     )
 
@@ -75,6 +79,7 @@ class Agent:
         self.deadlines: Deadlines[Usage] = Deadlines()
         self.sessions: dict[tuple[str, str], InviteSession] = {}
         self.served: dict[Key, InviteSession] = {}
+        self.subscriptions: dict[tuple[str, str], list[Subscriber | Notifier]] = {}
 
     @property
     def identity(self) -> Identity:
@@ -85,6 +90,17 @@ class Agent:
     def patience(self) -> float:
         """64*T1: for how long RFC 3261 waits for anything."""
         return 64 * self.timers.t1
+
+    def add_subscription(self, usage: Subscriber | Notifier) -> None:
+        """Note a subscription, so that its messages find it."""
+        self.subscriptions.setdefault((usage.call_id, usage.local_tag), []).append(usage)
+
+    def remove_subscription(self, usage: Subscriber | Notifier) -> None:
+        """Forget one."""
+        name = (usage.call_id, usage.local_tag)
+        self.subscriptions[name].remove(usage)
+        if not self.subscriptions[name]:
+            del self.subscriptions[name]
 
     def new_tag(self) -> str:
         """A tag with 64 random bits (RFC 3261 section 19.3)."""

@@ -12,27 +12,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from callmeter.errors import LocalProtocolError
+from callmeter.errors import LocalProtocolError, SipSyntaxError
 from callmeter.sip.capabilities import ACCEPT, Capabilities
 from callmeter.sip.client_requests import PlainRequestUser, retry_after
 from callmeter.sip.client_session import ClientInviteSession
+from callmeter.sip.event_requests import EventRequests
+from callmeter.sip.extension_headers import EventType
 from callmeter.sip.headers import CSeq, NameAddr
 from callmeter.sip.identity import Identity
 from callmeter.sip.invite_session import InviteSession, Role, SessionState
+from callmeter.sip.refer import ReferSubscriber, replaces_of
 from callmeter.sip.register import RegisterUsage, RegistrationState
 from callmeter.sip.server_session import ServerInviteSession
-from callmeter.sip.session_events import Respond
+from callmeter.sip.session_events import MessageReceived, Respond
 from callmeter.sip.session_timer import SessionTimer
+from callmeter.sip.subscriber import Subscriber
+from callmeter.sip.uri import SipUri
 from callmeter.sip.usage import Agent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from callmeter.config import TimerConfig
+    from callmeter.sip.extension_headers import Replaces
     from callmeter.sip.message import Request, Response
     from callmeter.sip.session_events import Effect
     from callmeter.sip.transaction.key import Key
-    from callmeter.sip.uri import SipUri
     from callmeter.sip.usage import HeaderLines
 
 __all__ = [
@@ -61,7 +66,7 @@ class UserAgentCore:
         capabilities: Methods and extensions that are served; those of RFC 3261 by default.
     """
 
-    __slots__ = ("_agent", "_plain", "dialog_limit")
+    __slots__ = ("_agent", "_events", "_plain", "dialog_limit")
 
     def __init__(
         self,
@@ -74,11 +79,14 @@ class UserAgentCore:
     ) -> None:
         self._agent = Agent(identity, timers, entropy, capabilities or Capabilities())
         self._plain = PlainRequestUser()
+        self._events = EventRequests(self._agent, dialog_limit)
         self.dialog_limit = dialog_limit
 
     def __len__(self) -> int:
-        """Live sessions and requests under way: 0 when nothing is left of what was done."""
-        return len(self._agent.sessions) + len(self._agent.requests)
+        """Live sessions, subscriptions and requests: 0 when nothing is left of what was done."""
+        agent = self._agent
+        subscriptions = sum(map(len, agent.subscriptions.values()))
+        return len(agent.sessions) + len(agent.requests) + subscriptions
 
     @property
     def identity(self) -> Identity:
@@ -171,7 +179,7 @@ class UserAgentCore:
             LocalProtocolError: The method has a command of its own, or none may send it.
         """
         del now
-        if method in {"INVITE", "ACK", "CANCEL", "BYE", "REGISTER"}:
+        if method in {"INVITE", "ACK", "CANCEL", "BYE", "REGISTER", "SUBSCRIBE", "REFER"}:
             raise LocalProtocolError(f"{method} is no request by itself")
         agent = self._agent
         cseqs = iter(range(1, 2**31))
@@ -187,6 +195,73 @@ class UserAgentCore:
         sent, effects = agent.requests.send(request, self._plain, cseqs.__next__)
         return sent.handle, effects
 
+    def subscribe(
+        self,
+        target: SipUri,
+        package: str,
+        expires: int,
+        now: float,
+        *,
+        headers: HeaderLines = (),
+    ) -> tuple[Subscriber, list[Effect]]:
+        """Subscribe to somebody's state (RFC 6665); `unsubscribe` ends it.
+
+        Args:
+            target: Whose state.
+            package: The event package: message-summary, dialog, presence ...
+            expires: Seconds to ask for; 0 asks for the state once.
+            now: Loop time.
+            headers: Further lines of each SUBSCRIBE, such as Accept.
+        """
+        usage = Subscriber(self._agent, target, EventType(package), expires, headers)
+        return usage, usage.start(now)
+
+    def refer(
+        self,
+        refer_to: NameAddr,
+        now: float,
+        *,
+        session: InviteSession | None = None,
+        target: SipUri | None = None,
+        headers: HeaderLines = (),
+    ) -> tuple[ReferSubscriber, list[Effect]]:
+        """Ask a peer to call somebody (RFC 3515); `Notified` tells how it goes.
+
+        `refer_to_replacing(other.dialog)` as `refer_to` makes it an attended transfer. A line
+        `Refer-Sub: false` in `headers` asks not to be told (RFC 4488).
+
+        Args:
+            refer_to: Whom to call.
+            now: Loop time.
+            session: The session whose peer is asked.
+            target: Who is asked, where it is nobody we talk to.
+            headers: Further header lines; Referred-By is ourselves by default.
+
+        Raises:
+            LocalProtocolError: Neither an answered session nor a target is given.
+        """
+        dialog = None if session is None or not session.answered else session.dialog
+        if dialog is not None and isinstance(dialog.remote_target, SipUri):
+            target = dialog.remote_target
+        if target is None or (session is not None and dialog is None):
+            raise LocalProtocolError("REFER needs an answered session, or a target")
+        usage = ReferSubscriber(self._agent, target, refer_to, headers, dialog)
+        return usage, usage.start(now)
+
+    def reply(
+        self,
+        key: Key,
+        request: Request,
+        status: int,
+        now: float,
+        *,
+        reason: str | None = None,
+        headers: HeaderLines = (),
+    ) -> list[Effect]:
+        """Answer the MESSAGE of a `MessageReceived` without a session."""
+        del now
+        return [self._reply(key, request, status, headers, reason)]
+
     # -- Inputs ------------------------------------------------------------------------------
 
     def owns(self, request: Request, invite_key: Key | None = None) -> bool:
@@ -198,7 +273,8 @@ class UserAgentCore:
         """
         if request.method == "CANCEL":
             return invite_key in self._agent.served
-        return self._session_of(request) is not None
+        name = (request.call_id, request.to.tag or "")
+        return name in self._agent.sessions or name in self._agent.subscriptions
 
     def on_request(
         self,
@@ -226,6 +302,8 @@ class UserAgentCore:
         if refusal is not None:
             status, headers, reason = refusal
             return [self._reply(key, request, status, headers, reason)]
+        if request.method in {"SUBSCRIBE", "NOTIFY", "REFER"}:
+            return self._events.on_request(key, request, self._session_of(request), now)
         if request.to.tag is not None:
             session = self._session_of(request)
             if session is None:
@@ -236,6 +314,8 @@ class UserAgentCore:
                 return self._on_invite(key, request, now)
             case "OPTIONS":
                 return [self._reply(key, request, 200, self._agent.capabilities.lines)]
+            case "MESSAGE":
+                return [MessageReceived(None, key, request)]
             case _:
                 return [self._reply(key, request, 481)]
 
@@ -288,7 +368,31 @@ class UserAgentCore:
         short = SessionTimer(self._agent.capabilities.session_timer).inspect(request)
         if short is not None:
             return [self._reply(key, request, *short)]
-        return ServerInviteSession(self._agent, key, request).start(now)
+        try:
+            wanted = replaces_of(request)
+        except SipSyntaxError as error:
+            return [self._reply(key, request, 400, reason=f"Bad Replaces: {error}")]
+        replaced = None
+        if wanted is not None:
+            replaced = self._agent.sessions.get((wanted.call_id, wanted.to_tag))
+            status = self._inspect_replaces(wanted, replaced)
+            if status is not None:
+                return [self._reply(key, request, status)]
+        return ServerInviteSession(self._agent, key, request, replaced).start(now)
+
+    def _inspect_replaces(self, wanted: Replaces, session: InviteSession | None) -> int | None:
+        """The status for a Replaces that matches nothing, or what may not be replaced."""
+        # RFC 3891 section 3: all three fields count, and of calls that ring only our own.
+        if (
+            not self._agent.capabilities.refer
+            or session is None
+            or not session.has_dialog(wanted.from_tag)
+            or not (session.answered or session.role is Role.UAC)
+        ):
+            return 481
+        if session.over:
+            return 603
+        return 486 if wanted.early_only and session.answered else None
 
     def _on_cancel(
         self, key: Key, request: Request, invite_key: Key | None, now: float

@@ -8,7 +8,7 @@ import pytest
 
 from callmeter.sip.capabilities import Capabilities
 from callmeter.sip.session_events import Cancelled, Ended, Failed, IncomingInvite
-from callmeter.testing.pair import Pair
+from callmeter.testing.pair import Pair, Party
 
 OFFER = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\n"
 ANSWER = b"v=0\r\no=- 2 1 IN IP4 192.0.2.2\r\ns=-\r\nt=0 0\r\n"
@@ -69,6 +69,19 @@ class Bench(Pair):
     def incoming(self):
         """The last call that reached Bob, as he sees it."""
         return self.bob.events_of(IncomingInvite)[-1].session
+
+    def third(self, name="carol", host="192.0.2.3"):
+        """Another party."""
+        party = Party(name, (host, 5060), self.network, self.clock, seed=3)
+        party.core.capabilities = self.bob.core.capabilities
+        return self.add(party)
+
+    def dial(self, party, target, body=OFFER, **how):
+        """Let anybody call anybody."""
+        session, effects = party.core.invite(target, self.clock.now, body=body, **how)
+        self.calls.append(session)
+        party.apply(effects)
+        return session
 
     def hang_up(self, caller) -> None:
         """Let Alice end a call."""
