@@ -160,7 +160,7 @@ class StreamReceiver:
         lanes.silent[row] = False
         self._reception.clock_rate[row] = parameters.clock_rate
         if before is None or before.receive != parameters.receive:
-            self._reception.restart_timing(row)
+            self._reception.resume(row)
         self._judge_again(self.keys.release())
 
     def expect_key(self, until: float | None) -> None:

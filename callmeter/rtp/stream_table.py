@@ -38,6 +38,7 @@ JUMP_THRESHOLD: Final = 300
 
 _SEQUENCES: Final = 1 << 16
 _NO_SEQUENCE: Final = _SEQUENCES + 1
+_NOT_RESUMED: Final = -2
 _TIMESTAMPS: Final = float(1 << 32)
 _WINDOW: Final = (1 << 128) - 1
 _WINDOW_HALF: Final = (1 << 64) - 1
@@ -89,6 +90,7 @@ class StreamTable(ColumnTable):
     window_high: Octets
     expected_prior: Integers
     received_prior: Integers
+    resumed_at: Integers
     earlier_received: Integers
     earlier_lost: Integers
     rejected: Integers
@@ -134,6 +136,7 @@ class StreamTable(ColumnTable):
         "window_high": ("u8", 0),
         "expected_prior": ("i8", 0),
         "received_prior": ("i8", 0),
+        "resumed_at": ("i8", _NOT_RESUMED),
         "earlier_received": ("i8", 0),
         "earlier_lost": ("i8", 0),
         "rejected": ("i8", 0),
@@ -401,6 +404,7 @@ class StreamTable(ColumnTable):
         one["extended_max"][row] = one["base"][row] = one["settled_at"][row] = sequence
         one["settled"][row] = 1
         one["bad_sequence"][row] = _NO_SEQUENCE
+        one["resumed_at"][row] = _NOT_RESUMED
         one["window_low"][row] = 1
         one["window_high"][row] = 0
         for name in ("surplus", "leapt", "expected_prior", "received_prior"):
@@ -432,7 +436,9 @@ class StreamTable(ColumnTable):
     def _leap(self, row: int, before: int, ahead: int) -> None:
         one = self._one
         missing = ahead - 1
-        if missing > JUMP_THRESHOLD:
+        if before == one["resumed_at"][row]:
+            one["leapt"][row] += missing
+        elif missing > JUMP_THRESHOLD:
             one["jumps"][row] += 1
             one["leapt"][row] += missing
         else:
@@ -495,6 +501,11 @@ class StreamTable(ColumnTable):
         self.expected_prior[row] = self.received_prior[row] = 0
         self.jitter[row] = 0.0
         self.transit[row] = math.nan
+
+    def resume(self, row: int) -> None:
+        """Receive again after a hold: what was sent meanwhile and not counted is no loss."""
+        self.resumed_at[row] = self.extended_max[row]
+        self.restart_timing(row)
 
     def restart_timing(self, row: int) -> None:
         """Forget the last transit time: after a pause the next packet starts the jitter anew."""

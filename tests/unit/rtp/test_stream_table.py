@@ -271,6 +271,22 @@ def test_after_a_pause_the_timing_may_start_anew():
     assert table.jitter[row] == 0.0
 
 
+def test_what_was_sent_during_a_hold_is_no_loss():
+    table, row = running_stream([1, 2, 4])
+    table.resume(row)
+    feed(table, row, [4 + 150, 4 + 151], start=60.0)
+    assert (table.lost(row), table.jumps[row], table.gap[row]) == (1, 0, 1)
+    feed(table, row, [4 + 153], start=61.0)
+    assert table.lost(row) == 2
+
+
+def test_a_loss_after_a_hold_is_one_when_the_numbers_went_on():
+    table, row = running_stream([1, 2])
+    table.resume(row)
+    feed(table, row, [3, 6], start=60.0)
+    assert table.lost(row) == 2
+
+
 def test_a_new_ssrc_starts_new_numbers_and_keeps_the_counters():
     table, row = running_stream([1, 2, 4])
     table.switch_ssrc(row, 99)
