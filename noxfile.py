@@ -182,7 +182,7 @@ for _version in OTHER_PYTHONS:
 
 @nox.session
 def interop(session: nox.Session) -> None:
-    """Calls with programs nobody here wrote: kamailio, baresip, sipp, tshark."""
+    """Calls with programs nobody here wrote: kamailio, baresip, chromium, sipp, tshark ..."""
     if os.geteuid() == 0 and shutil.which("apt-get"):
         session.run("scripts/install-peers", external=True)
     _install(session, *_group("tests"))

@@ -27,6 +27,7 @@ from callmeter import (
     Transport,
 )
 from peers.baresip import Baresip
+from peers.browser import Browser, not_bundled
 from peers.conversation import Expectation
 from peers.gstreamer import Gstreamer
 from peers.janus import Janus, JanusPhone
@@ -50,6 +51,7 @@ P = TypeVar("P", bound=Program)
 EXECUTABLES = {
     "baresip": ("baresip",),
     "bind": ("named",),
+    "chromium": ("chromium",),
     "gstreamer": ("gst-launch-1.0",),
     "janus": ("janus",),
     "kamailio": ("kamailio",),
@@ -82,6 +84,8 @@ def lacking(peers: tuple[str, ...]) -> str:
                 return f"{executable} is not installed (scripts/install-peers)"
         if peer == "janus" and not get_host_addresses(use_ipv4=True, use_ipv6=True):
             return "there is no address but loopback, and ICE takes none of those"
+        if peer == "chromium" and (reason := not_bundled()):
+            return reason
         if peer == "tshark" and (reason := cannot_capture()):
             return reason
     return ""
@@ -173,6 +177,12 @@ def janus(run: Callable, tmp_path: Path) -> Callable[..., JanusPhone]:
         return run(JanusPhone(tmp_path / "janus-phone", gateway, **options))
 
     return build
+
+
+@pytest.fixture
+def chromium(run: Callable, tmp_path: Path) -> Callable[..., Browser]:
+    """Start a browser: `async with chromium().phone("jssip", ...) as page`."""
+    return lambda: run(Browser(tmp_path / "chromium"))
 
 
 @pytest.fixture

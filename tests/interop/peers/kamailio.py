@@ -209,7 +209,8 @@ event_route[xhttp:request] {
 """
 
 # Media goes through rtpengine where the INVITE asks for it: `X-Media: dtls` has the callee offered
-# DTLS-SRTP, whatever the caller has. Later offers of the dialog keep to what was agreed.
+# DTLS-SRTP, whatever the caller has. Later offers of the dialog keep to what was agreed. What goes
+# to a WebSocket is always for a browser.
 MEDIA_MODULE = Template("""\
 loadmodule "rtpengine.so"
 modparam("rtpengine", "rtpengine_sock", "udp:$address")
@@ -219,13 +220,14 @@ route[MEDIA] { return; }
 route[MEDIA_ANSWER] { return; }
 """
 MEDIA_OFFERS = {
-    "plain": "RTP/AVP rtcp-mux-demux",
-    "sdes": "RTP/SAVP rtcp-mux-demux DTLS=off SDES-pad",
-    "sdes-unpadded": "RTP/SAVP rtcp-mux-demux DTLS=off",
-    "dtls": "UDP/TLS/RTP/SAVP rtcp-mux-offer SDES-off",
-    "dual": "RTP/SAVP rtcp-mux-offer",
+    "plain": "ICE=remove RTP/AVP rtcp-mux-demux",
+    "sdes": "ICE=remove RTP/SAVP rtcp-mux-demux DTLS=off SDES-pad",
+    "sdes-unpadded": "ICE=remove RTP/SAVP rtcp-mux-demux DTLS=off",
+    "dtls": "ICE=remove UDP/TLS/RTP/SAVP rtcp-mux-offer SDES-off",
+    "dual": "ICE=remove RTP/SAVP rtcp-mux-offer",
+    "webrtc": "ICE=force UDP/TLS/RTP/SAVPF rtcp-mux-require SDES-off",
 }
-MEDIA_FLAGS = "replace-origin replace-session-connection ICE=remove"
+MEDIA_FLAGS = "replace-origin replace-session-connection"
 MEDIA_ROUTES = Template("""
 route[MEDIA] {
     if (is_method("INVITE") && !has_totag() && is_present_hf("X-Media")) {
@@ -237,8 +239,10 @@ route[MEDIA] {
     if (!isflagset(1)) { return; }
     if (is_method("BYE")) { rtpengine_delete(); }
     if (!has_body("application/sdp")) { return; }
-    $$var(media) = "$flags";
+    $$var(media) = "$flags ICE=remove";
 $offers
+    # A browser takes nothing else, whoever offers, and when.
+    if ($$du =~ "transport=ws") { $$var(media) = "$flags $webrtc"; }
     rtpengine_manage("$$var(media)");
 }
 
@@ -348,7 +352,9 @@ class Kamailio(Program):
         )
         return {
             "media_module": MEDIA_MODULE.substitute(address=self.rtpengine),
-            "media_routes": MEDIA_ROUTES.substitute(flags=MEDIA_FLAGS, offers=offers),
+            "media_routes": MEDIA_ROUTES.substitute(
+                flags=MEDIA_FLAGS, offers=offers, webrtc=MEDIA_OFFERS["webrtc"]
+            ),
         }
 
     def start(self) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 PROPERTY: Final = "interop"
 PACKAGES: Final = {
     "baresip": "baresip-core",
+    "chromium": "chromium",
     "gstreamer": "gstreamer1.0-plugins-bad",
     "janus": "janus",
     "linphone": "linphone-cli",
