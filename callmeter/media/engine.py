@@ -16,6 +16,7 @@ import numpy as np
 from callmeter.errors import LocalProtocolError, TransportError
 from callmeter.media.datagrams import new_backend
 from callmeter.media.datagrams.tap import TappedBackend
+from callmeter.media.handshake_queue import HandshakeQueue
 from callmeter.media.lanes import LaneTable
 from callmeter.media.pace import ClockOffset, LatenessHistogram
 from callmeter.media.parameters import PHASE_MS
@@ -61,6 +62,7 @@ class MediaEngine:
         tick_lateness: How late ticks began.
         send_lateness: How long after their time packets were handed to the kernel.
         skipped_phases: Phases left out because the loop was held up.
+        handshakes: Steps of DTLS handshakes, so many in a turn of the loop.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class MediaEngine:
         self.tick_lateness = LatenessHistogram()
         self.send_lateness = LatenessHistogram()
         self.skipped_phases = 0
+        self.handshakes = HandshakeQueue(self.call_soon)
         self._ports = PortAllocator(entropy)
         self._receive = ReceiveLane(self.lanes, self.reception, self.backend)
         self._transmit = SendLane(self.lanes, self.send_table, self.backend)
@@ -107,6 +110,7 @@ class MediaEngine:
     ) -> None:
         for stream in self.streams:
             stream.stop()
+        self.handshakes.clear()
         self.backend.close()
         self._loop = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from callmeter.errors import ConfigurationError, LocalProtocolError
@@ -398,7 +399,11 @@ class MediaStream:
         if oversize:
             receiver.drop("oversize")
         elif kind in CONTROL_KINDS and control is not None:
-            control(kind, datagram, self._engine.backend.to_host_port(source))
+            place = self._engine.backend.to_host_port(source)
+            if kind is PacketKind.DTLS:
+                self._engine.handshakes.add(partial(control, kind, datagram, place))
+            else:
+                control(kind, datagram, place)
         elif kind is PacketKind.RTP and not rtcp_only:
             if arrival < self._listened_from:
                 receiver.drop("early")
