@@ -30,6 +30,9 @@ class Identity:
             proxy, the own domain, the trunk. Nobody else ever sees a digest.
         routes: The pre-loaded route set, an outbound proxy with `lr`.
         user_agent: User-Agent and Server header; empty leaves them out.
+        service_route: Where the registrar wants requests to go first (RFC 3608).
+        gruu: In place of the Contact outside of REGISTER: a globally routable URI that the
+            registrar made for this very user agent (RFC 5627), or None.
     """
 
     aor: NameAddr
@@ -38,6 +41,21 @@ class Identity:
     trusted_realm_hosts: frozenset[str] = frozenset()
     routes: tuple[SipUri, ...] = ()
     user_agent: str = "callmeter"
+    service_route: tuple[SipUri, ...] = ()
+    gruu: SipUri | None = None
+
+    @property
+    def reached_at(self) -> SipUri:
+        """The Contact of requests and responses other than REGISTER."""
+        return self.contact if self.gruu is None else self.gruu
+
+    @property
+    def route_set(self) -> tuple[SipUri, ...]:
+        """The pre-loaded route set of requests other than REGISTER (RFC 3608 section 6.1)."""
+        routes, service = self.routes, self.service_route
+        if routes and service and service[0].equivalent(routes[-1]):
+            service = service[1:]
+        return (*routes, *service)
 
     def may_answer(self, request: Request, status: int) -> bool:
         """Whether the challenge `status` (401 or 407) to `request` came from whom we trust.

@@ -59,8 +59,8 @@ def facing(message: MessageT, local: tuple[str, int], hop: Hop) -> MessageT:
     uri = contact.uri
     # RFC 7118 section 5.5: `ws` stands for WebSocket, secure or not.
     word = "ws" if hop.transport == "WSS" else hop.transport.lower()
-    if not isinstance(uri, SipUri):
-        return message
+    if not isinstance(uri, SipUri) or uri.has_param("gr"):
+        return message  # a GRUU (RFC 5627) is reached from everywhere
     wanted = (local[0], local[1] or None, word)
     if (uri.host, uri.port, uri.transport or "udp") == wanted:
         return message

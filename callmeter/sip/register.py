@@ -5,12 +5,12 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from callmeter.errors import LocalProtocolError
+from callmeter.errors import LocalProtocolError, SipSyntaxError
 from callmeter.sip.client_requests import CHALLENGES, retry_after
 from callmeter.sip.headers import CSeq, NameAddr, parse_delta_seconds
 from callmeter.sip.message import REASON_PHRASES
 from callmeter.sip.session_events import Registered, RegistrationFailed, Unregistered
-from callmeter.sip.uri import SipUri
+from callmeter.sip.uri import SipUri, parse_uri
 from callmeter.sip.usage import Usage
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from callmeter.sip.message import Response
     from callmeter.sip.session_events import Effect
     from callmeter.sip.uri import Uri
-    from callmeter.sip.usage import Agent, TimerName
+    from callmeter.sip.usage import Agent, HeaderLines, TimerName
 
 __all__ = ["RecoveryPace", "RegisterUsage", "RegistrationState"]
 
@@ -39,6 +39,9 @@ MAX_DOUBLINGS = 10
 
 MAX_INTERVAL_CHANGES = 3
 """How often in a row a 423 is obeyed."""
+
+MAX_ROUTES = 16
+"""A registrar that lists more proxies is not followed through all of them."""
 
 INTERVAL_TOO_BRIEF = 423
 NO_OUTBOUND = 439
@@ -86,7 +89,8 @@ class RegisterUsage(Usage):
         registrar: Where to register.
         expires: Seconds to ask for.
         instance: URN of this user agent (RFC 5626 section 4.1); empty asks for no outbound
-            flow.
+            flow and no GRUU.
+        headers: Further lines of each REGISTER.
 
     Attributes:
         registrar: Request-URI of the REGISTER: a domain, without a user.
@@ -95,12 +99,17 @@ class RegisterUsage(Usage):
         expires_at: When the binding ends, None without one.
         retry_at: When a failed refresh is tried again, None if it is not.
         state: How far it is.
+        path: Proxies on the way to us, as the registrar knows them (RFC 3327).
+        service_route: Proxies that our requests shall go by (RFC 3608).
+        public_gruu: A URI that reaches this very user agent (RFC 5627), None without one.
+        temporary_gruu: One that does not tell whose it is.
     """
 
     __slots__ = (
         "_asked",
         "_cseq",
         "_failures",
+        "_headers",
         "_instance",
         "_interval_changes",
         "_leaving",
@@ -110,12 +119,23 @@ class RegisterUsage(Usage):
         "expires",
         "expires_at",
         "granted",
+        "path",
+        "public_gruu",
         "registrar",
         "retry_at",
+        "service_route",
         "state",
+        "temporary_gruu",
     )
 
-    def __init__(self, agent: Agent, registrar: SipUri, expires: int, instance: str = "") -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        registrar: SipUri,
+        expires: int,
+        instance: str = "",
+        headers: HeaderLines = (),
+    ) -> None:
         super().__init__(agent, agent.new_call_id(), agent.new_tag())
         self.registrar = registrar
         self.expires = expires
@@ -126,12 +146,14 @@ class RegisterUsage(Usage):
         self._asked = expires
         self._cseq = 0
         self._failures = 0
+        self._headers = tuple(headers)
         self._instance = instance
         self._interval_changes = 0
         self._leaving = False
         self._losses = 0
         self._registered_at = 0.0
         self._sent: ClientRequest | None = None
+        self._note_routes(None)
 
     def __repr__(self) -> str:
         return f"<RegisterUsage {self.registrar} {self.state.value}>"
@@ -223,15 +245,12 @@ class RegisterUsage(Usage):
             self.call_id,
             self.local_tag,
         )
-        lines = [("Expires", str(expires))]
-        contact = self._agent.identity.contact
-        outbound = bool(self._instance)
-        if outbound:
-            lines.append(("Supported", "outbound, path"))
+        extensions = "outbound, path, gruu" if self._instance else "path"
+        lines = [("Expires", str(expires)), ("Supported", extensions), *self._headers]
         self._agent.complete(request, lines, contact=True)
-        if outbound:
-            params = (("+sip.instance", f'"<{self._instance}>"'), ("reg-id", "1"))
-            request.headers.set("Contact", NameAddr(contact, None, params))
+        params = (("+sip.instance", f'"<{self._instance}>"'), ("reg-id", "1"))
+        contact = self._agent.identity.contact
+        request.headers.set("Contact", NameAddr(contact, None, params if self._instance else ()))
         self._disarm("refresh")
         self._sent, effects = self._agent.requests.send(request, self, self._next_cseq)
         return effects
@@ -251,8 +270,24 @@ class RegisterUsage(Usage):
         self.state = RegistrationState.UNREGISTERED
         self.granted = 0
         self.expires_at = self.retry_at = None
+        self._note_routes(None)
         self._disarm("refresh")
         return [Unregistered(self)]
+
+    def _note_routes(self, response: Response | None) -> None:
+        """Take over what the registrar says about the ways to it and to us, or nothing."""
+        found = _uris(response, "Service-Route"), _uris(response, "Path")
+        self.service_route, self.path = found
+        contact = self._own_contact(response)
+        self.public_gruu = _gruu(contact, "pub-gruu")
+        self.temporary_gruu = _gruu(contact, "temp-gruu")
+
+    def _own_contact(self, response: Response | None) -> NameAddr | None:
+        contacts = () if response is None else response.contacts
+        for contact in contacts if isinstance(contacts, list) else ():
+            if self._is_ours(contact.uri):
+                return contact
+        return None
 
     def _on_success(self, response: Response, now: float) -> list[Effect]:
         if self.state is RegistrationState.UNREGISTERING:
@@ -261,6 +296,7 @@ class RegisterUsage(Usage):
         self._failures = self._interval_changes = 0
         self._registered_at = now
         self.granted = self._granted(response)
+        self._note_routes(response)
         self.expires_at = now + self.granted
         wait = self.granted * self._agent.uniform(REFRESH_FROM, REFRESH_TO)
         self._arm("refresh", now + max(wait, SHORTEST_REFRESH))
@@ -321,3 +357,22 @@ class RegisterUsage(Usage):
     def _back_off(self, failures: int) -> float:
         longest = min(RETRY_LIMIT, RETRY_BASE * 2.0 ** min(failures, MAX_DOUBLINGS))
         return longest * self._agent.uniform(0.5, 1)
+
+
+def _uris(response: Response | None, name: str) -> tuple[SipUri, ...]:
+    """The SIP URIs of a route header, in order; none where it is malformed."""
+    values = [] if response is None else response.headers.values(name)
+    try:
+        uris = [NameAddr.parse(value).uri for value in values[:MAX_ROUTES]]
+    except SipSyntaxError:
+        return ()
+    return tuple(uri for uri in uris if isinstance(uri, SipUri))
+
+
+def _gruu(contact: NameAddr | None, name: str) -> SipUri | None:
+    text = None if contact is None else contact.param(name)
+    try:
+        uri = parse_uri(text or "")
+    except SipSyntaxError:
+        return None
+    return uri if isinstance(uri, SipUri) else None

@@ -126,7 +126,9 @@ class Agent:
         headers.add("CSeq", cseq)
         # Section 19.1.5: what a URI carries for the request to be made is not sent in it.
         uri = replace(target, headers=()).without_params("method")
-        routes = [NameAddr(route) for route in self.identity.routes]
+        identity = self.identity
+        known = identity.routes if method == "REGISTER" else identity.route_set
+        routes = [NameAddr(route) for route in known]
         return routed_request(method, uri, routes, headers)
 
     def complete(
@@ -143,7 +145,7 @@ class Agent:
         if name:
             message.headers.add("User-Agent" if message.is_request else "Server", name)
         if contact:
-            message.headers.add("Contact", NameAddr(self.identity.contact))
+            message.headers.add("Contact", NameAddr(self.identity.reached_at))
             message.headers.extend(self.capabilities.contact_lines)
         for line in headers:
             message.headers.add(*line)

@@ -144,7 +144,13 @@ class UserAgentCore:
         return session, session.start(body, content_type, headers, manual_prack=manual_prack)
 
     def register(
-        self, registrar: SipUri, expires: int, now: float, *, instance: str = ""
+        self,
+        registrar: SipUri,
+        expires: int,
+        now: float,
+        *,
+        instance: str = "",
+        headers: HeaderLines = (),
     ) -> tuple[RegisterUsage, list[Effect]]:
         """Bind our Contact to our address of record, until `unregister`.
 
@@ -152,9 +158,11 @@ class UserAgentCore:
             registrar: Where to register.
             expires: Seconds to ask for.
             now: Loop time.
-            instance: URN of this user agent; it asks for an outbound flow (RFC 5626).
+            instance: URN of this user agent; it asks for an outbound flow (RFC 5626) and a
+                GRUU (RFC 5627).
+            headers: Further lines of each REGISTER.
         """
-        usage = RegisterUsage(self._agent, registrar, expires, instance)
+        usage = RegisterUsage(self._agent, registrar, expires, instance, headers)
         return usage, usage.refresh(now)
 
     def options(

@@ -120,6 +120,7 @@ def test_a_response_bears_it_too():
         {},
         {"Contact": "*"},
         {"Contact": "<tel:+4930>"},
+        {"Contact": "<sip:alice@example.com;gr=urn:uuid:1>"},
         {"Contact": "<sip:alice@192.0.2.1>, <sip:alice@192.0.2.2>"},
     ],
 )

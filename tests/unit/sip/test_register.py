@@ -376,3 +376,47 @@ def test_a_flow_that_cannot_be_replaced_is_tried_again_by_the_same_waits(rig, ou
     assert 15 <= usage.retry_at - rig.now <= 30
     # It has no flow that could be lost.
     assert usage.on_flow_lost(rig.now) == []
+
+
+INSTANCE = "urn:uuid:00000000-0000-1000-8000-000a95a0e128"
+
+
+def test_a_register_may_carry_further_lines_each_time(rig):
+    usage, (order,) = rig.core.register(REGISTRAR, 600, 0.0, headers=[("X-Y", "z")])
+    assert order.request.headers.get("X-Y") == "z"
+    assert order.request.supported == {"path"}
+    rig.answer(order, 200, headers=[("Expires", "600")])
+    (order,) = usage.refresh(0.0)
+    assert order.request.headers.get("X-Y") == "z"
+
+
+def test_the_registrar_tells_the_ways_and_a_gruu(rig):
+    usage, (order,) = rig.core.register(REGISTRAR, 600, 0.0, instance=INSTANCE)
+    assert order.request.supported == {"outbound", "path", "gruu"}
+    contact = (
+        f'<{rig.core.identity.contact}>;expires=600;+sip.instance="<{INSTANCE}>"'
+        f';pub-gruu="sip:alice@example.com;gr={INSTANCE}";temp-gruu="sip:tgruu.7hs@example.com;gr"'
+    )
+    lines = [
+        ("Path", "<sip:edge.example.com;lr>"),
+        ("Service-Route", "<sip:p1.example.com;lr>, <sip:p2.example.com;lr>, <tel:+1>"),
+        ("Contact", "<sip:other@192.0.2.9>"),
+    ]
+    rig.answer(order, 200, headers=lines, contact=contact)
+    assert [str(uri) for uri in usage.path] == ["sip:edge.example.com;lr"]
+    assert [uri.host for uri in usage.service_route] == ["p1.example.com", "p2.example.com"]
+    assert str(usage.public_gruu) == f"sip:alice@example.com;gr={INSTANCE}"
+    assert str(usage.temporary_gruu) == "sip:tgruu.7hs@example.com;gr"
+    (order,) = usage.unregister(0.0)
+    rig.answer(order, 200)
+    assert (usage.path, usage.service_route, usage.public_gruu) == ((), (), None)
+
+
+@pytest.mark.parametrize(
+    ("route", "gruu"), [("<sip:p1;lr>, <:>", "sip:"), ("", "tel:+1"), ("<sip:[>", "")]
+)
+def test_what_the_registrar_garbles_is_not_followed(rig, route, gruu):
+    usage, (order,) = rig.core.register(REGISTRAR, 600, 0.0, instance=INSTANCE)
+    contact = f'<{rig.core.identity.contact}>;pub-gruu="{gruu}"'
+    rig.answer(order, 200, headers=[("Service-Route", route)], contact=contact)
+    assert (usage.service_route, usage.public_gruu) == ((), None)
