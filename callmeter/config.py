@@ -392,17 +392,22 @@ class LimitConfig:
         server_transactions: Live server transactions; a request beyond gets a stateless 503.
         dialogs: Live dialogs.
         media_ports: Live media sockets.
+        loop_delay: Seconds by which the event loop may be late time after time; above, requests
+            outside dialogs get a stateless 503.
     """
 
     message: int = 65_535
     server_transactions: int = 10_000
     dialogs: int = 5_000
     media_ports: int = 16_384
+    loop_delay: float = 0.1
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value < 1:
+            if name != "loop_delay" and value < 1:
                 raise ConfigurationError(f"{name} is at least 1")
+        if self.loop_delay <= 0:
+            raise ConfigurationError("loop_delay is above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -413,7 +418,8 @@ class ConnectionLimits:
         connect: Seconds until an outgoing connection is open, TLS included.
         accept_handshake: Seconds until an accepted one is open. It is looked at every half second,
             so by default no stalled handshake lives for 5 s, even when a thousand come at once.
-        message: Seconds until a message is whole after its first octet.
+        message: Seconds until a message is whole after its first octet. By default none lives for
+            10 s, even when ten thousand end at once.
         idle: Seconds of silence after which an accepted connection is closed.
         keep_alive: Seconds between keep-alives at most (RFC 5626 section 4.4.1).
         pong: Seconds until a keep-alive is answered.
@@ -425,7 +431,7 @@ class ConnectionLimits:
 
     connect: float = 10.0
     accept_handshake: float = 4.0
-    message: float = 10.0
+    message: float = 9.0
     idle: float = 600.0
     keep_alive: float = 120.0
     pong: float = 10.0

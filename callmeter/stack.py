@@ -25,6 +25,7 @@ from callmeter.errors import (
     SipSyntaxError,
     TransportError,
 )
+from callmeter.loop_delay import LoopDelay
 from callmeter.media.engine import MediaEngine
 from callmeter.request_dispatch import RequestDispatch
 from callmeter.sip.message import Request, Response
@@ -151,6 +152,7 @@ class Stack:
             raise LocalProtocolError("this stack is already running")
         loop = asyncio.get_running_loop()
         self._loop = loop
+        self._loop_delay = LoopDelay(loop, self.config.limits.loop_delay, self._on_loop_delay)
         entered = AsyncExitStack()
         try:
             self._tasks = await entered.enter_async_context(asyncio.TaskGroup())
@@ -181,6 +183,7 @@ class Stack:
     def _stop(self) -> None:
         for task in self._running:
             task.cancel()
+        self._loop_delay.close()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -237,6 +240,10 @@ class Stack:
         """The loop clock in seconds."""
         return self._loop.time()
 
+    def _on_loop_delay(self, exceeded: bool) -> None:  # noqa: FBT001  it tells, it does not steer
+        """The loop has become too slow for new work, or is fast enough again."""
+        self.transactions.overloaded = exceeded
+
     # what arrives
 
     def on_datagram(self, data: bytes, source: Hop) -> None:
@@ -278,6 +285,7 @@ class Stack:
         self.counters.received += 1
         self._source = source
         if isinstance(message, Request):
+            self._loop_delay.watch()
             user = self._route(message)
             self._dispatch.note_path(message, source, user)
         else:

@@ -27,6 +27,26 @@ PATIENCE = 20
 # which endpoint
 
 
+async def test_a_stack_without_time_refuses_what_is_new_and_serves_it_again_after(
+    entered, make_endpoint, peer
+):
+    """The loop is held up on purpose: whatever is a hair late is too late here."""
+    config = StackConfig(bind=LOOPBACK, limits=LimitConfig(loop_delay=1e-9))
+    stack = await entered.enter_async_context(Stack(config))
+    bob = await make_endpoint("bob", on=stack)
+    statuses = []
+    async with asyncio.timeout(PATIENCE):
+        while 503 not in statuses:
+            response = await peer.ask(stack, peer.request("OPTIONS", str(bob.contact)))
+            statuses.append(response.status)
+            await asyncio.sleep(0.01)
+    assert 5 <= int(response.headers.get("Retry-After")) <= 30
+    assert statuses[0] == 200
+    assert stack.transactions.counters.rejected_over_limit == statuses.count(503)
+    stack._on_loop_delay(False)  # noqa: FBT003  as the loop tells it
+    assert (await peer.ask(stack, peer.request("OPTIONS", str(bob.contact)))).status == 200
+
+
 async def test_two_endpoints_of_one_user_have_contacts_of_their_own(make_endpoint, peer, stack):
     first, second = await make_endpoint("alice"), await make_endpoint("alice")
     assert first.contact.user == "alice"

@@ -81,6 +81,9 @@ class TransactionLayer:
         entropy: Gives that many random octets.
         limit: Live server transactions from which on new work gets a stateless 503. What belongs
             to a dialog, BYE and CANCEL are served up to twice as many.
+
+    Attributes:
+        overloaded: Whether new work gets a 503 whatever the number, as there is no time for it.
     """
 
     __slots__ = (
@@ -95,6 +98,7 @@ class TransactionLayer:
         "_streams",
         "counters",
         "limit",
+        "overloaded",
     )
 
     def __init__(
@@ -102,6 +106,7 @@ class TransactionLayer:
     ) -> None:
         self.counters = TransactionCounters()
         self.limit = limit
+        self.overloaded = False
         self._entropy = entropy
         self._secret = entropy(16)
         self._datagrams = TimerValues.of(timers, reliable=False)
@@ -344,7 +349,7 @@ class TransactionLayer:
         merge = None if request.to.tag is not None else merge_key(request)
         hop, fallback = response_hops(request.via, source)
         stamp(request, source)
-        if len(self._servers) >= self.limit and self._sheds(request):
+        if (self.overloaded or len(self._servers) >= self.limit) and self._sheds(request):
             return self._refuse(request, key, hop)
         kind = InviteServerTransaction if request.method == "INVITE" else ServerTransaction
         transaction = kind(key, request, hop, self._timers(hop), fallback)

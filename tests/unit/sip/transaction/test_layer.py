@@ -546,6 +546,18 @@ def test_over_the_limit_what_belongs_to_calls_is_served(small, make_request, met
     assert type(delivered) is Deliver
 
 
+def test_without_time_new_work_gets_a_503_whatever_the_number(layer, make_request):
+    layer.overloaded = True
+    (refusal,) = layer.on_message(make_request(), ALICE, 0.0)
+    assert refusal.message.status == 503
+    assert 5 <= int(refusal.message.headers.get("Retry-After")) <= 30
+    (served,) = layer.on_message(make_request("BYE", to_tag="x"), ALICE, 0.0)
+    assert isinstance(served, Deliver)
+    layer.overloaded = False
+    (served,) = layer.on_message(make_request(), ALICE, 0.0)
+    assert isinstance(served, Deliver)
+
+
 def test_over_the_limit_an_ack_still_ends_its_invite(small, make_request):
     flood(small, make_request, 2)
     key = next(iter(small._servers))
