@@ -20,7 +20,7 @@ LONG = bool(os.environ.get("CALLMETER_LONG"))
 CLIENTS = 10_000 if LONG else 300
 MESSAGE_S = ConnectionLimits().message if LONG else 2.0
 LAST_ENDS_S = 10.0
-"""After the message time-out."""
+"""For the long run with its default time-out this is the goal; a short one is on a busy machine."""
 GROWTH_MIB = 64
 LATENCY_S = 0.050
 OPTIONS_EVERY_S = 0.01
@@ -142,7 +142,7 @@ async def word(process):
 
 
 @pytest.mark.slow
-async def test_slow_clients_with_the_caps_lifted_cost_little_and_are_all_gone_in_time():
+async def test_slow_clients_with_the_caps_lifted_cost_little_and_are_all_gone_in_time(tell):
     async with program(SERVER, CLIENTS, MESSAGE_S) as server:
         port = await word(server)
         seconds = int(MESSAGE_S + LAST_ENDS_S + 30)
@@ -150,17 +150,23 @@ async def test_slow_clients_with_the_caps_lifted_cost_little_and_are_all_gone_in
             assert await word(clients) == "open"
             result = await line(server)
             ages = await line(clients)
+    growth = result["growth"]
+    tell(
+        f"{result['most']} slow connections at once",
+        f"{growth / 2**20:.1f} MiB, {growth / result['most'] / 1024:.1f} KiB each, "
+        f"ended after {ages['ages'][0]:.2f} to {ages['ages'][-1]:.2f} s",
+    )
     assert result["most"] >= CLIENTS * 0.95
     assert result["growth"] <= GROWTH_MIB * 2**20
     assert ages["left"] == result["left"] == 0
     assert len(ages["ages"]) == CLIENTS
-    assert ages["ages"][-1] <= MESSAGE_S + LAST_ENDS_S
+    assert ages["ages"][-1] <= (LAST_ENDS_S if LONG else MESSAGE_S + LAST_ENDS_S)
     # Nobody was cut off early.
     assert ages["ages"][0] >= MESSAGE_S * 0.9
 
 
 @pytest.mark.slow
-async def test_under_the_default_caps_a_good_client_is_served_at_once_throughout():
+async def test_under_the_default_caps_a_good_client_is_served_at_once_throughout(tell):
     config = StackConfig(
         bind=LOOPBACK,
         transports=(Transport.UDP, Transport.TCP),
@@ -192,7 +198,14 @@ async def test_under_the_default_caps_a_good_client_is_served_at_once_throughout
         assert most >= min(CLIENTS, 150)
         assert pool.refused == max(0, CLIENTS - 200)
         waits.sort()
-        assert waits[int(len(waits) * 0.99)] < LATENCY_S
+        p99 = waits[int(len(waits) * 0.99)]
+        tell(
+            f"{CLIENTS} slow clients, default caps",
+            f"{most} connections at once, {pool.refused} refused, {len(waits)} OPTIONS: "
+            f"p50 {waits[len(waits) // 2] * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms, "
+            f"max {waits[-1] * 1000:.1f} ms",
+        )
+        assert p99 < LATENCY_S
 
 
 async def line_after_open(process):
