@@ -26,6 +26,7 @@ from callmeter import (
     TlsVerify,
     Transport,
 )
+from peers.aiortc import Aiortc
 from peers.baresip import Baresip
 from peers.browser import Browser, not_bundled
 from peers.conversation import Expectation
@@ -48,7 +49,8 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=Program)
 
-EXECUTABLES = {
+EXECUTABLES: dict[str, tuple[str, ...]] = {
+    "aiortc": (),  # a library, and a dependency of callmeter itself
     "baresip": ("baresip",),
     "bind": ("named",),
     "chromium": ("chromium",),
@@ -160,6 +162,12 @@ def baresip(run: Callable, tmp_path: Path) -> Callable[..., Baresip]:
     return lambda user="bob", **options: run(
         Baresip(tmp_path / f"baresip-{user}", user=user, **options)
     )
+
+
+@pytest.fixture
+def aiortc(run: Callable, tmp_path: Path) -> Callable[..., Aiortc]:
+    """Start an aiortc: `aiortc(hashes=("sha-384",))`, then `await carol.begin()`."""
+    return lambda **options: run(Aiortc(tmp_path / "aiortc", **options))
 
 
 @pytest.fixture

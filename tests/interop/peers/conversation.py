@@ -55,7 +55,7 @@ class Expectation:
 
     def row(self) -> dict[str, Any]:
         """The row of the interop matrix."""
-        return asdict(self)
+        return asdict(self) | {"suite": self.suite and str(self.suite)}
 
     def assert_met(self, report: dict[str, Any]) -> None:
         """The report of the call, once it is over, agrees and has nothing to complain about."""
