@@ -123,12 +123,13 @@ class Program:
             await asyncio.sleep(0.02)
         return status
 
+    def output(self) -> str:
+        """The whole log."""
+        return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+
     def tail(self, lines: int = LOG_LINES) -> str:
         """The end of the log."""
-        if not self.log.exists():
-            return ""
-        text = self.log.read_text(encoding="utf-8", errors="replace")
-        return "\n".join(text.splitlines()[-lines:])
+        return "\n".join(self.output().splitlines()[-lines:])
 
     def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:
         """End the process and what it forked: its group, nobody else."""
