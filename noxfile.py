@@ -182,11 +182,12 @@ for _version in OTHER_PYTHONS:
 
 @nox.session
 def interop(session: nox.Session) -> None:
-    """Calls with programs nobody here wrote: kamailio, baresip, chromium, sipp, tshark ..."""
+    """Calls with programs nobody here wrote; a whole run writes what it has shown as JSON."""
     if os.geteuid() == 0 and shutil.which("apt-get"):
         session.run("scripts/install-peers", external=True)
     _install(session, *_group("tests"))
-    _pytest(session, "tests/interop", *session.posargs)
+    matrix = Path(session.create_tmp()) / "matrix.json"
+    _pytest(session, "tests/interop", *(session.posargs or ["--interop-matrix", str(matrix)]))
 
 
 @nox.session

@@ -109,7 +109,7 @@ async def test_the_twelve_suites_and_the_fingerprint_of_one_offer_are_answered_e
             suite=suite,
             profile="RTP/SAVP",
             rtcp_mux=True,
-            note=f"answers a dual offer by {method}",
+            note=f"its dual offer, method {method} here",
         ),
     )
 
@@ -124,7 +124,7 @@ async def test_a_key_without_base64_padding_is_taken(bridged, leg, suite):
         "sdes-unpadded",
         required("SDES", suite),
         leg("callee", keying="none", suite=None, profile="RTP/AVP", rtcp_mux=True),
-        leg("caller", keying="sdes", suite=suite, profile="RTP/SAVP", note="unpadded key"),
+        leg("caller", keying="sdes", suite=suite, profile="RTP/SAVP", note="a key without padding"),
     )
 
 
@@ -139,7 +139,7 @@ async def test_rtpengine_takes_one_of_the_keys_of_our_dual_offer(bridged, leg):
             suite=CM_80,
             profile="UDP/TLS/RTP/SAVP",
             rtcp_mux=True,
-            note="takes one key of a dual offer",
+            note="a dual offer to it",
         ),
         leg("caller", keying="none", suite=None, profile="RTP/AVP"),
     )
