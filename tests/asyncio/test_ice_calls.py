@@ -1,4 +1,4 @@
-"""Negotiations with ICE, with a full agent of three lines on a socket of its own."""
+"""Negotiations with ICE: with a full agent of three lines, and with that of aioice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 from datetime import UTC, datetime
 
 import pytest
-from aioice import stun
+from aioice import Candidate, Connection, stun
 
 from callmeter.config import MediaConfig, SrtpConfig, SrtpMethod, SrtpPolicy
 from callmeter.errors import DtlsTimeout
@@ -205,6 +205,42 @@ async def test_an_offer_is_answered_by_a_browser(make, browser):
     await browser.receive(PacketKind.RTP)
     assert not playing.done()
     assert attributes(media.create_offer(), "mid") == ["0"]
+
+
+@pytest.mark.parametrize("components", [1, 2])
+@pytest.mark.parametrize("controlling", [True, False])
+@pytest.mark.parametrize("offerer", ["callmeter", "aioice"])
+async def test_the_full_agent_of_aioice_connects_in_either_role(
+    make, browser, monkeypatch, offerer, controlling, components
+):
+    # It leaves loopback out, and there may be nothing else.
+    monkeypatch.setattr("aioice.ice.get_host_addresses", lambda *_, **__: [LOOPBACK])
+    agent = Connection(ice_controlling=controlling, components=components)
+    agent.remote_is_lite = controlling  # who is wrong about its role is told so
+    await agent.gather_candidates()
+    browser.ufrag, browser.password = agent.local_username, agent.local_password
+    media = make(MediaConfig(ice=True, rtcp_mux=components == 1))
+    described = browser.description(mux=components == 1)
+    if offerer == "callmeter":
+        ours = media.create_offer()
+        media.accept_answer(described)
+    else:
+        ours = media.accept_offer(described)
+    [agent.remote_username] = attributes(ours, "ice-ufrag")
+    [agent.remote_password] = attributes(ours, "ice-pwd")
+    for line in attributes(ours, "candidate"):
+        await agent.add_remote_candidate(Candidate.from_sdp(line))
+    await agent.add_remote_candidate(None)
+    async with asyncio.timeout(PATIENCE):
+        await agent.connect()
+        playing = media.stream.play(Tone(440), seconds=60)
+        data, component = await agent.recvfrom()
+        while component != components:
+            data, component = await agent.recvfrom()
+    assert classify(data) is (PacketKind.RTP if components == 1 else PacketKind.RTCP)
+    assert not playing.done()
+    assert (media._ice.agent.statistics.conflicts > 0) is not controlling
+    await agent.close()
 
 
 async def test_a_peer_without_ice_is_sent_to_as_ever(make):
