@@ -225,6 +225,10 @@ class CallOptions(CommonOptions):
     avpf: Annotated[
         bool, typer.Option("--avpf", help="Use the AVPF profile.", rich_help_panel=MEDIA)
     ] = False
+    ice: Annotated[
+        bool,
+        typer.Option("--ice", help="Be found by ICE, as browsers want.", rich_help_panel=MEDIA),
+    ] = False
     codec: Annotated[
         list[Codec] | None,
         typer.Option(help="Codec; repeat it for an order.", rich_help_panel=MEDIA),
@@ -274,6 +278,7 @@ class CallOptions(CommonOptions):
             srtp=SrtpConfig(method=method, policy=policy, suites=_suites(self.suites)),
             rtcp_mux=self.rtcp_mux,
             feedback=self.avpf,
+            ice=self.ice,
             capture=self._capture_config(),
         )
 

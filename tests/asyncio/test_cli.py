@@ -456,6 +456,8 @@ def test_options_of_a_call_become_settings():
     assert given.media_config().srtp.method.name == "DUAL"
     assert given.media_config().srtp.policy is SrtpPolicy.REQUIRED
     assert given.media_config().feedback
+    assert not given.media_config().ice
+    assert CallOptions(ice=True).media_config().ice
     assert given.endpoint_config(peer_host="::1").aor == "sip:callmeter@[::1]"
     assert CallOptions().media_config().srtp.policy is SrtpPolicy.DISABLED
     assert CallOptions(bind="::1").stack_config().port == 0
