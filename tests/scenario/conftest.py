@@ -7,7 +7,11 @@ from collections import Counter
 import pytest
 
 from callmeter.sip.capabilities import Capabilities
+from callmeter.sip.message import Headers
+from callmeter.sip.parser import parse_message
 from callmeter.sip.session_events import Cancelled, Ended, Failed, IncomingInvite
+from callmeter.sip.uri import SipUri
+from callmeter.testing.network import Datagram
 from callmeter.testing.pair import Pair, Party
 
 OFFER = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\n"
@@ -15,6 +19,58 @@ ANSWER = b"v=0\r\no=- 2 1 IN IP4 192.0.2.2\r\ns=-\r\nt=0 0\r\n"
 
 LINGER = 200.0
 """Longer than all timers of a call together."""
+
+
+class Proxy:
+    """A stateless proxy in virtual time that stays on the path of the calls it forwards.
+
+    Attributes:
+        users: Who is reached where: a host by a user name.
+        received: Requests that came by.
+    """
+
+    def __init__(self, name, host, network, users):
+        self.name = name
+        self.address = (host, 5060)
+        self.users = users
+        self.received = []
+        self._network = network
+
+    def __len__(self):
+        return 0
+
+    def next_deadline(self):
+        return None
+
+    def on_deadline(self):
+        pass
+
+    def receive(self, datagram):
+        message = parse_message(datagram.data)
+        if message.is_request:
+            self._forward(message)
+        else:
+            self._return(message)
+
+    def _forward(self, request):
+        host = self.address[0]
+        self.received.append(request)
+        routes = [route for route in request.routes if route.uri.host != host]
+        lines = [(name, value) for name, value in request.headers if name != "Route"]
+        request.headers = Headers([*lines, *(("Route", route) for route in routes)])
+        if request.uri.host == host:
+            request.uri = SipUri("sip", self.users[request.uri.user], user=request.uri.user)
+        request.headers.insert("Via", f"SIP/2.0/UDP {host};branch={request.via.branch}{self.name}")
+        if request.method == "INVITE":
+            request.headers.insert("Record-Route", f"<sip:{host};lr>")
+        self._send(request, routes[0].uri.host if routes else request.uri.host)
+
+    def _return(self, response):
+        response.headers.remove_first("Via")
+        self._send(response, response.via.host)
+
+    def _send(self, message, host):
+        self._network.send(Datagram(self.address, (host, 5060), message.to_bytes()))
 
 
 class Bench(Pair):
@@ -76,6 +132,10 @@ class Bench(Pair):
         party.core.capabilities = self.bob.core.capabilities
         return self.add(party)
 
+    def proxy(self, name="proxy", host="192.0.2.10", **users):
+        """A proxy that knows where some users are."""
+        return self.add(Proxy(name, host, self.network, users))
+
     def dial(self, party, target, body=OFFER, **how):
         """Let anybody call anybody."""
         session, effects = party.core.invite(target, self.clock.now, body=body, **how)
@@ -104,6 +164,8 @@ class Bench(Pair):
         """Every session ended once, and no state is kept on either side."""
         self.run(LINGER)
         for party in self._parties.values():
+            if not isinstance(party, Party):
+                continue
             begun = [event.session for event in party.events_of(IncomingInvite)]
             begun += [session for session in self.calls if session._agent is party.core._agent]
             ends = Counter(
