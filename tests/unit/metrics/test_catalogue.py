@@ -9,8 +9,6 @@ from callmeter.metrics.catalogue import (
     Direction,
     Grade,
     Kind,
-    Metric,
-    Scope,
     Thresholds,
     call_keys,
     stream_keys,
@@ -110,21 +108,3 @@ def test_a_value_is_graded_by_the_published_limits(key, value, grade):
 
 def test_own_limits_replace_the_defaults():
     assert CATALOGUE["jitter_ms"].grade(50, Thresholds(60, 80)) is Grade.GOOD
-
-
-@pytest.mark.parametrize(
-    ("value", "grade"), [(4.2, Grade.GOOD), (3.0, Grade.WARNING), (2.4, Grade.CRITICAL)]
-)
-def test_an_inverted_metric_is_worse_when_lower(value, grade):
-    mos = Metric(
-        key="mos",
-        unit="",
-        kind=Kind.GAUGE,
-        direction=Direction.BOTH,
-        scope=Scope.STREAM,
-        rfc="ITU-T G.107",
-        description="Mean opinion score.",
-        thresholds=Thresholds(3.5, 2.5),
-        inverted=True,
-    )
-    assert mos.grade(value) is grade
