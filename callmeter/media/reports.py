@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RtcpReporter"]
 
+FIRST_REPORT_S: Final = 0.75
+"""Mean time to the first report: a call is between two parties, and what its RTCP has to say, or
+that it cannot be read, is worth knowing at once (RFC 3550 section 6.2 allows no delay at all)."""
 SENDER_FOR_S: Final = 10.0
 """Two report intervals: who sent within them is a sender (RFC 3550 section 6.4)."""
 
@@ -75,7 +78,9 @@ class RtcpReporter:
         self._cname = cname
         self._reception = reception
         self._table = table
-        self.schedule = ReportSchedule(int(table.ssrc[row]), now, entropy)
+        self.schedule = ReportSchedule(
+            int(table.ssrc[row]), now, entropy, initial_minimum=FIRST_REPORT_S
+        )
         self.feedback = StreamFeedback(row, reception, entropy)
         self.sent = 0
         self.received = 0

@@ -61,6 +61,8 @@ class ReportSchedule:
         bandwidth: Session bandwidth in bit/s; RTCP takes five percent.
         minimum: Least mean interval in seconds.
         reduced_minimum: Use 360 / bandwidth in kbit/s instead, where that is less.
+        initial_minimum: The same before the first report; None is half of it. It may be as
+            little as 0 between two parties (section 6.2).
 
     Attributes:
         we_sent: Whether the own side sent RTP lately; the owner sets it.
@@ -76,6 +78,7 @@ class ReportSchedule:
         "_deadline",
         "_entropy",
         "_initial",
+        "_initial_minimum",
         "_last_report_at",
         "_members",
         "_members_before",
@@ -99,6 +102,7 @@ class ReportSchedule:
         bandwidth: float = 80_000.0,
         minimum: float = 5.0,
         reduced_minimum: bool = False,
+        initial_minimum: float | None = None,
     ) -> None:
         self._ssrc = ssrc
         self._entropy = entropy
@@ -106,6 +110,7 @@ class ReportSchedule:
         if reduced_minimum:
             minimum = min(minimum, _REDUCED / (bandwidth / 1000))
         self._minimum = minimum
+        self._initial_minimum = minimum / 2 if initial_minimum is None else initial_minimum
         self._members: dict[int, float] = {}
         self._sender_reports: dict[int, tuple[int, float]] = {}
         self._members_before = 1
@@ -238,6 +243,6 @@ class ReportSchedule:
         return max(self._average_size * members / bandwidth, minimum)
 
     def _interval(self) -> float:
-        mean = self._mean_interval(self._minimum / 2 if self._initial else self._minimum)
+        mean = self._mean_interval(self._initial_minimum if self._initial else self._minimum)
         chance = int.from_bytes(self._entropy(4)) / (1 << 32)
         return mean * (chance + 0.5) / _COMPENSATION

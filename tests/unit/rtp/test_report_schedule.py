@@ -44,6 +44,13 @@ def test_the_first_report_comes_after_half_the_minimum():
     assert schedule().next_deadline() == pytest.approx(2.5 / COMPENSATION)
 
 
+def test_between_two_parties_the_first_report_may_come_sooner():
+    timer = schedule(initial_minimum=0.75)
+    assert timer.next_deadline() == pytest.approx(0.75 / COMPENSATION)
+    send_due(timer, timer.next_deadline())
+    assert timer.next_deadline() == pytest.approx(5.75 / COMPENSATION)
+
+
 def test_later_reports_come_after_the_whole_minimum():
     timer = schedule()
     first = timer.next_deadline()
