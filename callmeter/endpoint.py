@@ -51,8 +51,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from callmeter.config import MediaConfig
+    from callmeter.media.engine import MediaEngine
     from callmeter.sip.invite_session import InviteSession
-    from callmeter.sip.message import Response
+    from callmeter.sip.message import Request, Response
     from callmeter.sip.register import RegisterUsage
     from callmeter.sip.server_location import Location
     from callmeter.sip.server_session import ServerInviteSession
@@ -165,6 +166,11 @@ class Endpoint:
         return self._stack
 
     @property
+    def media_engine(self) -> MediaEngine:
+        """What opens the streams of its calls; lower stability."""
+        return self.stack.media
+
+    @property
     def contact(self) -> SipUri:
         """Where this endpoint is reached just now."""
         return self.core.identity.contact
@@ -260,7 +266,7 @@ class Endpoint:
                 self._certificate = DtlsCertificate.generate(datetime.now(tz=UTC))
             certificate = self._certificate
         return MediaSession(
-            self.stack.media,
+            self.media_engine,
             settings,
             address,
             entropy=secrets.token_bytes,
@@ -366,6 +372,10 @@ class Endpoint:
                     call.on_event(event, now)
                 elif isinstance(event, Ended | Failed | Cancelled):
                     self.stack.forget_dialog(event.session.call_id)
+
+    def write(self, message: Request | Response) -> bytes:
+        """A message of this endpoint as it goes on the wire; lower stability."""
+        return message.to_bytes()
 
     def _on_invite(self, session: ServerInviteSession, now: float) -> None:
         stack = self.stack

@@ -76,6 +76,9 @@ class StackUser(Protocol):
     def on_event(self, event: object, now: float) -> None:
         """One event of the user agent core."""
 
+    def write(self, message: Request | Response) -> bytes:
+        """A message of this endpoint as it goes on the wire, each time it does."""
+
 
 class DispatchShell(Protocol):
     """What the dispatch needs of its stack."""

@@ -485,7 +485,7 @@ class Stack:
         self, user: StackUser | None, key: Key | None, message: Request | Response, hop: Hop
     ) -> None:
         """Put a message on the wire."""
-        data = message.to_bytes()
+        data = message.to_bytes() if user is None else user.write(message)
         if user is not None:
             if hop.transport == "TLS" and hop.connection is None and hop.tls is None:
                 # A response by a new connection: trust is the endpoint's, not the transaction's.

@@ -163,6 +163,7 @@ class MediaEngine:
         rtcp_mux: bool,
         ports: tuple[int, int] = (0, 0),
         dscp: int = EXPEDITED_FORWARDING,
+        make: Callable[..., MediaStream] = MediaStream,
     ) -> MediaStream:
         """Bind the ports of a stream.
 
@@ -172,6 +173,7 @@ class MediaEngine:
                 next one, which is released when `start` says that mux was agreed on after all.
             ports: Lowest and highest port to take; (0, 0): the system's choice.
             dscp: Differentiated services code point; 46 is expedited forwarding.
+            make: `MediaStream` or what stands in for it.
 
         Raises:
             TransportError: No port is free, or the engine is full.
@@ -190,7 +192,7 @@ class MediaEngine:
             self._release_row(row)
             raise
         cname = base64.b64encode(self.entropy(12)).decode()
-        stream = MediaStream(self, row, sockets, address, cname)
+        stream = make(self, row, sockets, address, cname)
         self.lanes.streams[row] = stream
         if self._timer is None:
             self._begin()
