@@ -167,7 +167,10 @@ class Call:
         except TimeoutError:
             error: CallmeterError = CallTimedOut(f"no answer within {limit:g} s", timer="ring")
             if self.media.keys_pending:
-                error = DtlsTimeout(f"answered, but no DTLS handshake within {limit:g} s")
+                error = DtlsTimeout(
+                    f"answered, but no DTLS handshake within {limit:g} s",
+                    evidence=self.media.keys.evidence(),
+                )
             self._error = self._error or error
             self._record.life.settle(Outcome.TIMEOUT)
             await self.bye()
@@ -380,6 +383,7 @@ class Call:
 
     def _enter_call(self, now: float, status: int) -> None:
         self._record.life.enter(Phase.INCALL)
+        self._record.keyed_at = now
         self._note_tls()
         self._answered.set()
         self._tell(call_events.Answered(self._at(now), status))
@@ -474,7 +478,9 @@ class Call:
             self._error = CallCancelled("the call was given up before its media had keys")
             self._record.life.settle(Outcome.CALL_FAILED)
         elif cause == "bye-received":
-            self._error = DtlsHandshakeFailed("the peer hung up before its media had keys")
+            self._error = DtlsHandshakeFailed(
+                "the peer hung up before its media had keys", evidence=self.media.keys.evidence()
+            )
             self._record.life.settle(Outcome.NEGOTIATION_FAILED)
 
     # the end

@@ -113,4 +113,6 @@ def media_facts(media: MediaSession) -> dict[str, Any]:
         "rtcp_mismatches": statistics.rtcp_encryption_mismatches,
         "reported_loss": statistics.reported_fraction_lost,
         "dropped": statistics.dropped,
+        "level_dbov": statistics.audio_level_dbov,
+        "level_packets": statistics.audio_level_packets,
     }

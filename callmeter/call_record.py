@@ -42,6 +42,7 @@ class CallRecord:
         life: Phase and outcome.
         final_status: The last definitive response to the INVITE, or None.
         tls: TLS of the signalling, or None.
+        keyed_at: When its media had keys or needed none, or None.
     """
 
     def __init__(self, remote: str) -> None:
@@ -50,6 +51,7 @@ class CallRecord:
         self.life = LifeCycle()
         self.final_status: int | None = None
         self.tls: TlsReport | None = None
+        self.keyed_at: float | None = None
         self._location: Location | None = None
         self._remote = remote
         self._error: CallmeterError | None = None
@@ -134,11 +136,15 @@ class CallRecord:
     ) -> tuple[Finding, ...]:
         """What the checks find so far."""
         location, answered_at = self._location, self.times.answer_at
+        began_at, keyed_after = answered_at, None
+        if answered_at is not None and self.keyed_at is not None:
+            began_at, keyed_after = self.keyed_at, self.keyed_at - answered_at
         evidence = CallEvidence(
             answered=answered_at is not None,
             final_status=self.final_status,
             error=self._error,
-            seconds=0.0 if answered_at is None else (self.times.bye_at or now) - answered_at,
+            seconds=0.0 if began_at is None else (self.times.bye_at or now) - began_at,
+            keyed_after=keyed_after,
             tls=self.tls,
             fell_back=location.domain if location is not None and location.fell_back else None,
             **signaling_facts(messages),
@@ -204,6 +210,7 @@ def _stream(media: MediaSession, statistics: StreamStatistics) -> StreamReport:
             "rtcp_sr_rr_interval_ms": statistics.rtcp_sr_rr_interval_ms,
             "rtcp_packets_received": statistics.rtcp_packets_received,
             "socket_overflows": statistics.socket_overflows,
+            "audio_level_rms": statistics.audio_level_dbov,
         }
         | _feedback(statistics.feedback_sent)
     )

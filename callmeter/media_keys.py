@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from callmeter.config import SrtpPolicy
 from callmeter.errors import NegotiationError, NoCommonSuite, ProfileMismatch, SrtpRequired
@@ -138,6 +138,10 @@ class MediaKeys:
     def pending(self) -> bool:
         """Whether there is DTLS without verified keys."""
         return self.dtls is not None and not self.dtls.established
+
+    def evidence(self) -> dict[str, Any]:
+        """What the DTLS handshake came to so far, for errors."""
+        return {} if self.dtls is None else self.dtls.evidence()
 
     @property
     def offers_dtls(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from callmeter.diagnosis import keys, negotiation, packets, signaling
+from callmeter.diagnosis import keys, negotiation, packets, session_keys, signaling
 
 if TYPE_CHECKING:
     from callmeter.diagnosis.evidence import CallEvidence
@@ -23,6 +23,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     negotiation.profile_right,
     negotiation.srtp_fallback,
     keys.dtls_reachable,
+    keys.dtls_roles,
     keys.fingerprint_valid,
     keys.tag_length,
     keys.key_intact,
@@ -31,6 +32,9 @@ CHECKS: Final[tuple[Check, ...]] = (
     keys.srtcp_consistent,
     keys.rekey_followed,
     keys.roc_consistent,
+    session_keys.mki_agreed,
+    session_keys.lifetime_kept,
+    session_keys.keys_in_time,
     packets.port_reachable,
     packets.media_both_ways,
     packets.audio_not_silent,

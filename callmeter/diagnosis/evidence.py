@@ -25,8 +25,15 @@ __all__ = ["CallEvidence", "Description", "KeyLine"]
 
 _REDACTED: Final = re.compile(rb"\[redacted ([0-9]{1,9}) characters\]")
 _STAND_IN: Final = re.compile(r"redacted-([0-9]{1,9})")
+_LIFETIME: Final = re.compile(r"\|(2\^)?([0-9]{1,15})(?:\||$)")
+_LONGEST_LIFETIME: Final = 48
 _BITS: Final = 6
 """A character of base64 carries so many."""
+
+
+def _characters(octets: int) -> tuple[int, int]:
+    """Characters of so many octets in base64, without padding and with it."""
+    return -(-octets * 8 // _BITS), -(-octets // 3) * 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +45,31 @@ class KeyLine:
         suite: Its suite as written.
         characters: Length of its first inline key in base64, None when it cannot be told.
         parameters: Its session parameters.
+        lifetime: Packets that its first key may protect, None when it does not say.
     """
 
     tag: int
     suite: str
     characters: int | None = None
     parameters: tuple[str, ...] = ()
+    lifetime: int | None = None
 
     @classmethod
     def of(cls, attribute: CryptoAttribute) -> Self:
         """Read a redacted line."""
         found = _STAND_IN.search(attribute.key_params)
         characters = None if found is None else int(found[1])
-        return cls(attribute.tag, attribute.suite, characters, attribute.session_params)
+        said = _LIFETIME.search(attribute.key_params.partition(";")[0])
+        lifetime = None
+        if said is not None:
+            lifetime = 1 << min(int(said[2]), _LONGEST_LIFETIME) if said[1] else int(said[2])
+        return cls(attribute.tag, attribute.suite, characters, attribute.session_params, lifetime)
+
+    @property
+    def misspelt(self) -> str:
+        """The right name of its suite, empty when it is the one written."""
+        known = suite_profile(self.suite)
+        return "" if known is None or known.name == self.suite.upper() else known.name
 
     @property
     def damage(self) -> str:
@@ -60,14 +79,22 @@ class KeyLine:
             return f"line {self.tag} has words that are no session parameters"
         if known is None or self.characters is None:
             return ""
-        bare = -(-known.master_length * 8 // _BITS)
-        padded = -(-known.master_length // 3) * 4
+        bare, padded = _characters(known.master_length)
         if self.characters in {bare, padded}:
             return ""
         return (
             f"the key of line {self.tag} has {self.characters} characters, "
             f"{known.name} needs {padded}"
         )
+
+    @property
+    def unpadded(self) -> bool:
+        """Whether the padding of its key was left out (RFC 4568 section 6.1 asks for it)."""
+        known = suite_profile(self.suite)
+        if known is None:
+            return False
+        bare, padded = _characters(known.master_length)
+        return self.characters == bare != padded
 
     @property
     def clear_rtcp(self) -> bool:
@@ -131,7 +158,7 @@ class CallEvidence:
         answered: Whether the call was answered.
         final_status: The last definitive response to the INVITE, or None.
         error: What ended it, or None.
-        seconds: How long it has been answered.
+        seconds: How long media could flow: since the answer, or since there were keys.
         transport: `"UDP"`, `"TCP"`, `"TLS"`, `"WS"` or `"WSS"`; empty when nothing was sent.
         tls: TLS of the signalling, or None.
         largest_datagram: Octets of the longest SIP message that went over UDP.
@@ -159,6 +186,8 @@ class CallEvidence:
         rtcp_mismatches: SRTCP packets whose E bit is not what was agreed.
         reported_loss: Loss of our packets by the peer's last report, percent, or None.
         level_dbov: Level of the received audio, None when it was not measured.
+        level_packets: Packets that were measured.
+        keyed_after: Seconds from the answer to the keys, None before.
         dropped: Datagrams that were not accepted, by reason.
     """
 
@@ -197,6 +226,8 @@ class CallEvidence:
     rtcp_mismatches: int = 0
     reported_loss: float | None = None
     level_dbov: float | None = None
+    level_packets: int = 0
+    keyed_after: float | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -218,6 +249,14 @@ class CallEvidence:
     def theirs(self) -> Description | None:
         """The peer's description."""
         return self.answer if self.offered_here else self.offer
+
+    @property
+    def theirs_in_use(self) -> tuple[KeyLine, ...]:
+        """The peer's a=crypto lines of the suite in use."""
+        in_use = suite_profile(self.suite or "")
+        if self.keying != "sdes" or self.theirs is None or in_use is None:
+            return ()
+        return tuple(key for key in self.theirs.keys if suite_profile(key.suite) is in_use)
 
     @property
     def arrived(self) -> int:

@@ -6,7 +6,7 @@ here speaks up for its own cause alone.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from callmeter.diagnosis.findings import check, fails, passes, skips, warns
 from callmeter.errors import (
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from callmeter.diagnosis.findings import Verdict
 
 __all__ = [
+    "both_active",
     "broken_key",
     "dtls_reachable",
+    "dtls_roles",
     "fingerprint_valid",
     "key_intact",
     "plain_for_secure",
@@ -44,6 +46,11 @@ _TAGS: Final = frozenset({4, 10, 16})
 _STEP: Final = 40
 """Octets of 5 ms of G.711, the shortest packet."""
 _G711: Final = frozenset({"PCMU", "PCMA"})
+_ENCRYPTED: Final = frozenset({"TLS", "WSS"})
+_ALTERED_WITHIN_TLS: Final = (
+    "Nobody on this hop could alter the key: compare the a=crypto lines at both ends, and look at "
+    "what a B2BUA or SBC between them passes on."
+)
 _SAME_METHOD: Final = (
     "Verify both endpoints agreed on the same encryption method (check SDP for consistent a=crypto "
     "or a=fingerprint), and ensure no intermediary is stripping encryption attributes from the SDP."
@@ -60,7 +67,7 @@ def broken_key(error: BaseException | None) -> SdesKeyError | None:
     return None
 
 
-def _unreadable(evidence: CallEvidence) -> FailureCause | None:
+def unreadable(evidence: CallEvidence) -> FailureCause | None:
     """Why nothing can be decrypted; None also when an ignored rekey explains it."""
     if evidence.unfollowed and evidence.failure is FailureCause.KEY:
         return None
@@ -76,14 +83,51 @@ def _unreadable(evidence: CallEvidence) -> FailureCause | None:
 def dtls_reachable(evidence: CallEvidence) -> Verdict:
     """The DTLS handshake reached the peer and ended well."""
     error = evidence.error
+    if both_active(error):
+        return passes("the ClientHello of the peer arrived")
     if isinstance(error, DtlsTimeout | DtlsHandshakeFailed):
-        seen = error.evidence
-        sent, received = seen.get("port_datagrams_sent"), seen.get("port_datagrams_received")
-        counts = "" if sent is None else f" ({sent} datagrams sent, {received or 0} received)"
-        return fails(f"{error}{counts}")
+        return fails(f"{error}{_handshake(error.evidence)}")
     if isinstance(error, FingerprintMismatch) or evidence.keying == "dtls":
         return passes("the DTLS handshake reached the peer")
     return skips("no DTLS handshake was agreed on")
+
+
+def _handshake(seen: dict[str, Any]) -> str:
+    """How far a handshake came, in words."""
+    sent, received = seen.get("port_datagrams_sent"), seen.get("port_datagrams_received")
+    if sent is None:
+        return ""
+    counts = f"{sent} datagrams sent, {received or 0} received"
+    if not received and seen.get("role") == "server":
+        return f" ({counts}: the peer says a=setup:active, and its ClientHello never came)"
+    last = seen.get("last_flight_received")
+    return f" ({counts}, the last one {last})" if last else f" ({counts})"
+
+
+def both_active(error: BaseException | None) -> bool:
+    """Whether a handshake failed since each end took itself for the client."""
+    return (
+        isinstance(error, DtlsTimeout | DtlsHandshakeFailed)
+        and error.evidence.get("role") == "client"
+        and error.evidence.get("last_flight_received") == "ClientHello"
+    )
+
+
+@check(
+    "Do the DTLS roles fit?",
+    "Let the peer act as its a=setup says: the end that says active sends the ClientHello, the one "
+    "that says passive waits for it (RFC 5763 section 5).",
+)
+def dtls_roles(evidence: CallEvidence) -> Verdict:
+    """One end starts the handshake, the other waits."""
+    if both_active(evidence.error):
+        return fails(
+            f"{evidence.error}: the peer says a=setup:passive and sent a ClientHello of its own, "
+            "so both ends are active"
+        )
+    if evidence.keying == "dtls":
+        return passes("one end was active, the other passive")
+    return skips("no DTLS handshake was finished")
 
 
 @check(
@@ -107,18 +151,18 @@ def fingerprint_valid(evidence: CallEvidence) -> Verdict:
 )
 def tag_length(evidence: CallEvidence) -> Verdict:
     """The peer's packets have the authentication tag of the agreed suite."""
-    if _unreadable(evidence) is FailureCause.TAG_LENGTH:
+    if unreadable(evidence) is FailureCause.TAG_LENGTH:
         return fails(
             f"{evidence.suite} was agreed, and the peer's packets are authentic under the same "
             f"key with the other tag length: {evidence.undecryptable} were refused"
         )
-    return _good_srtp(evidence, "the tags have the agreed length")
+    return good_srtp(evidence, "the tags have the agreed length")
 
 
-def _good_srtp(evidence: CallEvidence, detail: str) -> Verdict:
+def good_srtp(evidence: CallEvidence, detail: str) -> Verdict:
     if not evidence.secure:
         return skips(_PLAIN)
-    if _unreadable(evidence) is not None:
+    if unreadable(evidence) is not None:
         return skips("the packets cannot be decrypted for another reason")
     return passes(detail) if evidence.packets_received else skips(_NOTHING)
 
@@ -133,8 +177,12 @@ def key_intact(evidence: CallEvidence) -> Verdict:
     broken = broken_key(evidence.error)
     if broken is not None:
         return fails(f"{broken}{_differing(evidence)}")
-    if _unreadable(evidence) is FailureCause.KEY:
-        remedy = None if evidence.keying == "sdes" else _SAME_METHOD
+    if unreadable(evidence) is FailureCause.KEY:
+        remedy: str | None = None
+        if evidence.keying != "sdes":
+            remedy = _SAME_METHOD
+        elif evidence.transport in _ENCRYPTED:
+            remedy = _ALTERED_WITHIN_TLS
         return fails(
             f"{evidence.undecryptable} packets fail under the agreed key, with either tag length, "
             f"and are no plain RTP: the peer uses another key{_differing(evidence)}",
@@ -148,7 +196,9 @@ def key_intact(evidence: CallEvidence) -> Verdict:
     damaged = [] if theirs is None else [key.damage for key in theirs.keys if key.damage]
     if damaged:
         return warns("; ".join(damaged))
-    return _good_srtp(evidence, "packets are authentic under the agreed key")
+    bare = [line.tag for line in evidence.theirs_in_use if line.unpadded]
+    padding = f"; line {bare[0]} came without its padding" if bare else ""
+    return good_srtp(evidence, f"packets are authentic under the agreed key{padding}")
 
 
 def _differing(evidence: CallEvidence) -> str:
@@ -161,12 +211,12 @@ def _differing(evidence: CallEvidence) -> str:
 @check("Does plain RTP arrive where SRTP was agreed?", _SAME_METHOD)
 def plain_for_secure(evidence: CallEvidence) -> Verdict:
     """The peer agreed to SRTP and sends RTP."""
-    if _unreadable(evidence) is FailureCause.PLAIN_RTP:
+    if unreadable(evidence) is FailureCause.PLAIN_RTP:
         return fails(
             f"{evidence.suite} was agreed, and the peer sends plain RTP: "
             f"{evidence.undecryptable} packets were refused"
         )
-    return _good_srtp(evidence, "what arrives is SRTP")
+    return good_srtp(evidence, "what arrives is SRTP")
 
 
 @check("Does SRTP arrive where plain RTP was agreed?", _SAME_METHOD)
@@ -246,7 +296,7 @@ def rekey_followed(evidence: CallEvidence) -> Verdict:
 )
 def roc_consistent(evidence: CallEvidence) -> Verdict:
     """The peer's rollover counter is the one that its packets let expect."""
-    if _unreadable(evidence) is FailureCause.ROLLOVER:
+    if unreadable(evidence) is FailureCause.ROLLOVER:
         return fails(
             f"{evidence.undecryptable} packets were refused, and one is authentic under another "
             "rollover counter: the peer reset it, or kept it where it had to begin anew"
@@ -257,7 +307,7 @@ def roc_consistent(evidence: CallEvidence) -> Verdict:
             "stayed: it is followed here, and a strict receiver would hear nothing"
         )
     if evidence.roc_kept:
-        return _good_srtp(
+        return good_srtp(
             evidence, "under the new key the peer's rollover counter went on, and is followed"
         )
-    return _good_srtp(evidence, "the rollover counters agree")
+    return good_srtp(evidence, "the rollover counters agree")

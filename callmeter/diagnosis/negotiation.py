@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["profile_right", "srtp_fallback", "srtp_negotiated", "suites_compatible"]
 
+_RIGHT_SPELLING: Final = (
+    "Let the peer write the name that is registered (RFC 4568, RFC 6188, RFC 7714): others may not "
+    "know the suite by this one."
+)
 _OFF: Final = "the SRTP policy is Disabled"
 NOT_ACCEPTABLE: Final = 488
 
@@ -51,9 +55,14 @@ def suites_compatible(evidence: CallEvidence) -> Verdict:
     if isinstance(error, NoCommonSuite):
         return fails(f"{error}{_suites(error.offered, error.supported)}")
     if evidence.secure:
+        lines = evidence.theirs_in_use
+        if lines and all(line.misspelt for line in lines):
+            return warns(f"the peer writes {lines[0].suite} for {evidence.suite}", _RIGHT_SPELLING)
         return passes(f"{evidence.suite} is known to both ends")
     if not evidence.wants_srtp:
         return skips(_OFF)
+    if isinstance(error, SrtpRequired | ProfileMismatch):
+        return skips("no key came to compare suites by")
     if evidence.final_status == NOT_ACCEPTABLE and not evidence.warnings:
         return fails(f"488 Not Acceptable Here{_suites(evidence.suites, ())}")
     return skips("no suite was agreed on")

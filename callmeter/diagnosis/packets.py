@@ -14,6 +14,8 @@ __all__ = ["audio_not_silent", "media_both_ways", "port_reachable"]
 
 EARLY_S: Final = 1.0
 """Before that nothing is missing yet."""
+NOTHING_S: Final = 1.5
+"""By then a peer that sends no audio may have sent its first report."""
 ENOUGH: Final = 50
 """Packets, a second of them, that show a direction."""
 REPORTS: Final = 2
@@ -21,6 +23,10 @@ REPORTS: Final = 2
 ALL_LOST: Final = 99.0
 """Percent, as exact as the eight bits of a report block."""
 FLOOR_DBOV: Final = -70.0
+"""Below is digital silence, or the noise of nothing else."""
+INAUDIBLE_DBOV: Final = -50.0
+MEASURED: Final = 6
+"""Packets, one in sixteen: two seconds of them."""
 _EARLY: Final = "it is too early to tell"
 _NOT_ANSWERED: Final = "the call has no media"
 
@@ -38,9 +44,9 @@ def port_reachable(evidence: CallEvidence) -> Verdict:
         return passes(f"{evidence.arrived} datagrams arrived")
     if evidence.direction not in {"sendrecv", "recvonly"}:
         return skips(f"the direction is {evidence.direction}")
-    if evidence.seconds < EARLY_S:
+    if evidence.seconds < NOTHING_S:
         return skips(_EARLY)
-    return fails(f"the call was answered {evidence.seconds:.1f} s ago, and not one packet arrived")
+    return fails(f"media began {evidence.seconds:.1f} s ago, and not one packet arrived")
 
 
 @check(
@@ -76,21 +82,26 @@ def media_both_ways(evidence: CallEvidence) -> Verdict:
 
 
 def _why(evidence: CallEvidence) -> str:
+    reports = evidence.rtcp_received
+    if reports and not any(evidence.dropped.values()):
+        return f", though {reports} of its RTCP reports arrived"
     reasons = [f"{count} {reason}" for reason, count in evidence.dropped.items() if count]
     return f" (dropped by reason: {', '.join(reasons)})" if reasons else ""
 
 
 @check(
     "Is there sound in the packets that arrive?",
-    "The keys are right and the source is silent: look at the peer's microphone or audio source.",
+    "The packets are right and the source is silent: look at the peer's microphone or audio "
+    "source.",
 )
 def audio_not_silent(evidence: CallEvidence) -> Verdict:
     """The level of what arrives is above the floor."""
     level = evidence.level_dbov
     if level is None or not evidence.packets_received:
         return skips("the level was not measured")
-    if level > FLOOR_DBOV:
-        return passes(f"the level is {level:.0f} dBov")
-    return fails(
-        f"{evidence.packets_received} packets arrived, and their level is {level:.0f} dBov"
-    )
+    if evidence.level_packets < MEASURED:
+        return skips(_EARLY)
+    found = f"{evidence.packets_received} packets arrived, and their level is {level:.0f} dBov"
+    if level < FLOOR_DBOV:
+        return fails(f"{found}: silence")
+    return passes(found) if level > INAUDIBLE_DBOV else warns(f"{found}: hardly to be heard")

@@ -5,7 +5,7 @@ Without rtcp-mux each port has an association and keys of its own (RFC 5764 sect
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from callmeter.errors import NegotiationError
 from callmeter.media.dtls_session import DtlsSession
@@ -92,6 +92,10 @@ class DtlsKeying:
     def rehandshakes(self) -> int:
         """Verified handshakes of the media port after the first."""
         return self._media.transport.statistics.rehandshakes
+
+    def evidence(self) -> dict[str, Any]:
+        """What the handshake of the media port came to so far."""
+        return self._media.transport.evidence()
 
     def answer_to(self, setup: Setup, fingerprints: Sequence[Fingerprint]) -> Setup:
         """The role to answer an offer with.

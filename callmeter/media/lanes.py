@@ -54,6 +54,8 @@ class LaneTable(ColumnTable):
         cursor, count: Place in the payloads, and how many there are.
         remaining: Packets until the source is exhausted.
         report_due: Loop time of the next RTCP report.
+        level_law: How the steady octets turn into a level, by `levels`.
+        level_power, level_packets: Sum of the power that was measured, and of how many packets.
         receive_handles, send_handles: libsrtp sessions.
         expected: Source address packets are expected from, in the back-end's form.
         destinations: Address packets go to.
@@ -84,6 +86,9 @@ class LaneTable(ColumnTable):
     count: Integers
     remaining: Integers
     report_due: npt.NDArray[np.float64]
+    level_law: Integers
+    level_power: npt.NDArray[np.float64]
+    level_packets: Integers
 
     COLUMNS: ClassVar[Mapping[str, tuple[str, int | float]]] = {
         "steady": ("?", 0),
@@ -108,6 +113,9 @@ class LaneTable(ColumnTable):
         "count": ("i8", 1),
         "remaining": ("i8", FOREVER),
         "report_due": ("f8", float("inf")),
+        "level_law": ("i8", -1),
+        "level_power": ("f8", 0.0),
+        "level_packets": ("i8", 0),
     }
 
     def __init__(self, rows: int, limit: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from callmeter.errors import LocalProtocolError
+from callmeter.media import levels
 from callmeter.media.events import (
     AuthenticationFailing,
     DigitReceived,
@@ -380,6 +381,7 @@ class StreamReceiver:
                 self._heard_digits(digits, arrival)
             return
         self.payload_octets = len(payload)
+        levels.add_packet(self._lanes, row, header.sequence, payload, codec)
         self.hear(header.sequence, header.timestamp, arrival, payload, codec)
         self._settle(header.payload_type, codec)
 
@@ -393,6 +395,7 @@ class StreamReceiver:
             lanes.receive_handles[row] = context.handle
         if self.latch is not None and self.latch.locked:
             lanes.audio_type[row] = payload_type
+            lanes.level_law[row] = levels.law_of(codec)
             self._steady_codec = codec
             lanes.steady[row] = True
 

@@ -36,6 +36,8 @@ class StreamStatistics:
         srtp_failure: Why SRTP refuses all that arrives, None while it does not.
         srtp_protect_failures: Packets that could not be protected, and so were not sent.
         payload_octets: Length of an audio payload that was received.
+        audio_level_dbov: Mean level of the received audio, None when it was not measured.
+        audio_level_packets: How many packets were measured, about one in sixteen.
         rtt_ms: Round trip by RTCP.
         rtcp_sr_rr_interval_ms: Time between the last two reports of the peer.
         reported_fraction_lost: Loss of our packets by the peer's last report, percent.
@@ -69,6 +71,8 @@ class StreamStatistics:
     srtp_failure: FailureCause | None
     srtp_protect_failures: int
     payload_octets: int
+    audio_level_dbov: float | None
+    audio_level_packets: int
     rtt_ms: float | None
     rtcp_sr_rr_interval_ms: float | None
     reported_fraction_lost: float | None

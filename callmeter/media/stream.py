@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from callmeter.errors import ConfigurationError, LocalProtocolError
 from callmeter.media.events import EventLog, Silent
+from callmeter.media.levels import level_dbov
 from callmeter.media.receiver import StreamReceiver
 from callmeter.media.sender import StreamSender
 from callmeter.media.statistics import StreamStatistics
@@ -322,6 +323,8 @@ class MediaStream:
             srtp_failure=receiver.failure,
             srtp_protect_failures=sender.protect_failures,
             payload_octets=receiver.payload_octets,
+            audio_level_dbov=level_dbov(engine.lanes, row),
+            audio_level_packets=int(engine.lanes.level_packets[row]),
             rtt_ms=None if schedule is None else _milliseconds(schedule.rtt),
             rtcp_sr_rr_interval_ms=(
                 None if schedule is None else _milliseconds(schedule.report_interval)

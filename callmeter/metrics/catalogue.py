@@ -361,6 +361,15 @@ _OWN = (
         (0, 0),
         verified=False,
     ),
+    _stream(
+        "audio_level_rms",
+        "dBov",
+        _GAUGE,
+        _RECEIVE,
+        "RFC 6464 section 3",
+        "Mean level of what was heard so far; below -50 is silence.",
+        verified=False,
+    ),
 )
 
 _TIMING = (

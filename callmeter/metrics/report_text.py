@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+from textwrap import wrap
 from typing import TYPE_CHECKING, Final
 
 from callmeter.metrics.catalogue import CATALOGUE, Grade
@@ -9,12 +11,14 @@ from callmeter.metrics.catalogue import CATALOGUE, Grade
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from callmeter.metrics.report import CallReport, SignalingReport, StreamReport, Value
+    from callmeter.metrics.report import CallReport, Finding, SignalingReport, StreamReport, Value
 
 __all__ = ["report_text"]
 
 _LABEL: Final = 13
 _COLUMN: Final = 16
+_WIDTH: Final = 84
+"""Characters of a finding in a line, beside its label."""
 _BAD: Final = frozenset({"warn", "fail"})
 _LONG_MS: Final = 10_000
 _MARKS: Final = {Grade.WARNING: " !", Grade.CRITICAL: " !!"}
@@ -31,6 +35,7 @@ _ALWAYS: Final = (
     ("spacing, mean", "", "avg_packet_spacing"),
     ("spacing, min", "", "min_packet_spacing"),
     ("spacing, max", "", "max_packet_spacing"),
+    ("level", "", "audio_level_rms"),
 )
 """Label, key of the sent side, key of the received side; left out where neither has a value."""
 _IF_ANY: Final = (
@@ -63,6 +68,9 @@ def report_text(report: CallReport) -> str:
 
 def _lines(report: CallReport) -> Iterator[str]:
     outcome = "in progress" if report.outcome is None else report.outcome.value
+    failed = sum(finding.status.value == "fail" for finding in report.diagnosis)
+    if failed:
+        outcome += f", {failed} check{'s' * (failed > 1)} failed"
     yield f"Call with {report.party}: {outcome}" if report.party else f"Call: {outcome}"
     yield _line("result", _result(report))
     if report.error is not None:
@@ -84,11 +92,17 @@ def _lines(report: CallReport) -> Iterator[str]:
     if counters:
         yield _line("counters", ", ".join(counters))
     for finding in report.diagnosis:
-        if finding.status.value not in _BAD:
-            continue
-        remedy = f" -> {finding.remedy}" if finding.remedy else ""
-        detail = f": {finding.detail}" if finding.detail else ""
-        yield _line(finding.status.value.upper(), f"{finding.check}{detail}{remedy}")
+        if finding.status.value in _BAD:
+            yield from _finding(finding)
+
+
+def _finding(finding: Finding) -> Iterator[str]:
+    """What is wrong, and below it what to do, in lines that fit a terminal."""
+    detail = f": {finding.detail}" if finding.detail else ""
+    lines = wrap(f"{finding.check}{detail}", _WIDTH)
+    lines += wrap(finding.remedy, _WIDTH, initial_indent="-> ", subsequent_indent="   ")
+    for line, label in zip_longest(lines, [finding.status.value.upper()], fillvalue=""):
+        yield _line(label, line)
 
 
 def _line(label: str, text: str) -> str:
@@ -162,6 +176,8 @@ def _amount(key: str, value: Value) -> str:
             return f"{value / 1000:,.1f} kB"
         case "bit/s":
             return f"{value / 1000:,.1f} kbit/s"
+        case "dBov":
+            return f"{value:.0f} dBov"
         case "pps":
             return f"{value:.1f} /s"
         case _:

@@ -9,7 +9,7 @@ that takes nothing else with it, and nothing is said about it to the peer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from callmeter.config import DEFAULT_SUITES
 from callmeter.errors import DtlsTimeout, FingerprintMismatch, MediaSecurityError, NegotiationError
@@ -285,6 +285,22 @@ class DtlsTransport:
         due += (self._give_up_at, self._announce_at, self._retry_at)
         return min((each for each in due if each is not None), default=None)
 
+    def evidence(self, candidate: _Candidate | None = None) -> dict[str, Any]:
+        """What happened so far, for errors and reports; no key material.
+
+        Args:
+            candidate: The handshake in question; None takes one that is under way.
+        """
+        shown = candidate or next(iter(self._candidates), None)
+        return {
+            "role": self._role,
+            **(shown.association.evidence() if shown else {}),
+            "peer": self.remote,
+            "source": candidate.source if candidate else None,
+            "port_datagrams_sent": self.statistics.datagrams_sent,
+            "port_datagrams_received": self.statistics.datagrams_received,
+        }
+
     def close(self) -> DtlsResult:
         """End it with the media session: close_notify to the peer, silence to everybody else."""
         if self._current and not self._closed:
@@ -416,18 +432,10 @@ class DtlsTransport:
 
     def _announce(self, candidate: _Candidate | None) -> None:
         """The handshake is over: tell the caller why, and the peer that it is."""
-        shown = candidate or next(iter(self._candidates), None)
         failure = candidate.association.failure if candidate else None
-        evidence = shown.association.evidence() if shown else {}
         if failure is None:
-            failure = DtlsTimeout(
-                f"no DTLS handshake within {self._timeout:g} s",
-                evidence={"role": self._role, **evidence},
-            )
-        failure.evidence["peer"] = self.remote
-        failure.evidence["source"] = candidate.source if candidate else None
-        failure.evidence["port_datagrams_sent"] = self.statistics.datagrams_sent
-        failure.evidence["port_datagrams_received"] = self.statistics.datagrams_received
+            failure = DtlsTimeout(f"no DTLS handshake within {self._timeout:g} s")
+        failure.evidence |= self.evidence(candidate) | failure.evidence
         if candidate:
             self._queue(candidate.association.farewell(), candidate.source)
         self.statistics.discarded += len(self._candidates)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from callmeter.srtp.context import SrtpContext, authenticates
 from callmeter.srtp.sdes import MasterKey
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FailureCause", "explain_failure", "find_rollover", "is_encrypted_otherwise"]
 
+LONGEST_MKI: Final = 16
+"""Octets of an unannounced MKI that are looked for; the RFC allows more."""
+MIN_PACKET: Final = 12
+
 
 class FailureCause(StrEnum):
     """What explains packets that SRTP refuses."""
@@ -26,6 +30,8 @@ class FailureCause(StrEnum):
     """They are no SRTP at all."""
     TAG_LENGTH = "tag_length"
     """They are right under the other tag length of the same cipher."""
+    MKI = "mki"
+    """They are right without the MKI that was agreed on, or with one that was not."""
     ROLLOVER = "rollover"
     """They are right under another rollover counter (RFC 3711 section 3.3.1)."""
     KEY = "key"
@@ -47,6 +53,8 @@ def explain_failure(packet: bytes, context: SrtpContext, *, plain: bool) -> Fail
     other = profile.other_tag_length
     if other is not None and authenticates(packet, other, master, roc=current):
         return FailureCause.TAG_LENGTH
+    if _has_other_mki(packet, context, current):
+        return FailureCause.MKI
     return FailureCause.KEY if find_rollover(packet, context) is None else FailureCause.ROLLOVER
 
 
@@ -62,11 +70,24 @@ def find_rollover(
     """
     if candidates is None:
         current = context.roc(int.from_bytes(packet[8:12], "big")) or 0
-        candidates = {0, 1, abs(current - 1), current + 1} - {current}
+        # After a wrap the next one is expected, so the one in use may be wrong too.
+        candidates = {0, 1, abs(current - 1), current, current + 1}
     for roc in sorted(candidates):
         if context.authentic_under(packet, roc):
             return roc
     return None
+
+
+def _has_other_mki(packet: bytes, context: SrtpContext, roc: int) -> bool:
+    profile, master = context.line.profile, context.line.keys[0]
+    if master.mki_length:
+        return authenticates(packet, profile, master, roc=roc)
+    # The MKI stands before the tag (RFC 3711 section 3.1), after it in GCM (RFC 7714 section 8.1).
+    end = len(packet) if profile.aead else len(packet) - profile.rtp_tag_length
+    return any(
+        authenticates(packet[: end - length] + packet[end:], profile, master, roc=roc)
+        for length in range(1, min(LONGEST_MKI, end - MIN_PACKET) + 1)
+    )
 
 
 def is_encrypted_otherwise(srtcp: bytes, context: SrtpContext) -> bool:

@@ -57,6 +57,8 @@ class Media:
             srtp_roc_resets=0,
             srtp_failure=None,
             payload_octets=160,
+            audio_level_dbov=-20.0,
+            audio_level_packets=3,
             rtcp_in_clear=0,
             rtcp_encryption_mismatches=0,
             dropped={},

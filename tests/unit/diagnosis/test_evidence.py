@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callmeter.diagnosis import Description, KeyLine
+from callmeter.sdp.attributes import CryptoAttribute
 from callmeter.sdp.profiles import Keying, RtpProfile
 from callmeter.srtp.protection_profiles import SUPPORTED
 from callmeter.trace.redaction import redact
@@ -26,7 +27,7 @@ def test_keys_are_counted_and_never_kept():
     found = Description.read(body)
     assert found.profile is RtpProfile.SAVP
     assert found.keys == (
-        KeyLine(1, "AES_CM_128_HMAC_SHA1_80", 40),
+        KeyLine(1, "AES_CM_128_HMAC_SHA1_80", 40, lifetime=1 << 20),
         KeyLine(2, "AEAD_AES_128_GCM", 38, ("UNENCRYPTED_SRTCP", "KDR=3")),
     )
     assert found.keying is Keying.DUAL
@@ -66,3 +67,40 @@ def test_a_key_with_a_blank_in_it_is_damaged():
     line = b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + KEY[:20] + b" " + KEY[20:]
     (key,) = Description.read(described(line)).keys
     assert "no session parameters" in key.damage
+
+
+@pytest.mark.parametrize(
+    ("after_key", "lifetime"),
+    [("", None), ("|2^5", 32), ("|2^999", 1 << 48), ("|700|1:4", 700), ("|1:4", None)],
+)
+def test_the_lifetime_of_a_key_is_read(after_key, lifetime):
+    line = KeyLine.of(
+        CryptoAttribute(1, "AES_CM_128_HMAC_SHA1_80", f"inline:redacted-40{after_key}")
+    )
+    assert line.lifetime == lifetime
+
+
+@pytest.mark.parametrize(
+    ("suite", "right"),
+    [
+        ("AES_CM_256_HMAC_SHA1_80", "AES_256_CM_HMAC_SHA1_80"),
+        ("aes_cm_128_hmac_sha1_80", ""),
+        ("AES_CM_128_HMAC_SHA1_80", ""),
+        ("ROT13", ""),
+    ],
+)
+def test_a_misspelt_suite_has_a_right_name(suite, right):
+    assert KeyLine(1, suite).misspelt == right
+
+
+@pytest.mark.parametrize(
+    ("suite", "characters", "bare"),
+    [
+        ("AEAD_AES_128_GCM", 38, True),
+        ("AEAD_AES_128_GCM", 40, False),
+        ("AES_CM_128_HMAC_SHA1_80", 40, False),
+        ("ROT13", 13, False),
+    ],
+)
+def test_padding_is_missing_only_where_there_should_be_some(suite, characters, bare):
+    assert KeyLine(1, suite, characters).unpadded is bare

@@ -23,6 +23,13 @@ TIMEOUT = DtlsTimeout(
     "no DTLS handshake within 30 s",
     evidence={"port_datagrams_sent": 9, "port_datagrams_received": 0},
 )
+
+
+def timeout(**seen):
+    return DtlsTimeout("no DTLS handshake within 30 s", evidence={**TIMEOUT.evidence, **seen})
+
+
+BOTH_ACTIVE = timeout(role="client", last_flight_received="ClientHello")
 MISMATCH = FingerprintMismatch("remote certificate does not match fingerprint")
 
 
@@ -38,12 +45,33 @@ def failing(cause):
         ({"error": MISMATCH}, "pass", "reached"),
         ({"error": TIMEOUT}, "fail", "(9 datagrams sent, 0 received)"),
         ({"error": DtlsHandshakeFailed("no profile in common")}, "fail", "no profile"),
+        ({"error": timeout(role="server")}, "fail", "its ClientHello never came"),
+        (
+            {"error": timeout(last_flight_received="ServerHelloDone")},
+            "fail",
+            "0 received, the last one ServerHelloDone",
+        ),
+        ({"error": BOTH_ACTIVE}, "pass", "the ClientHello of the peer arrived"),
     ],
 )
 def test_whether_dtls_is_reachable(status_of, healthy, changes, status, words):
     found, finding = status_of(keys.dtls_reachable, healthy, **changes)
     assert found == status
     assert words in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, "skip"),
+        ({"keying": "dtls"}, "pass"),
+        ({"error": TIMEOUT}, "skip"),
+        ({"error": timeout(role="server", last_flight_received="ClientHello")}, "skip"),
+        ({"error": BOTH_ACTIVE}, "fail"),
+    ],
+)
+def test_whether_the_dtls_roles_fit(status_of, healthy, changes, status):
+    assert status_of(keys.dtls_roles, healthy, **changes)[0] == status
 
 
 @pytest.mark.parametrize(
@@ -173,3 +201,29 @@ def test_a_line_that_leaves_rtcp_in_clear_on_one_side_alone_is_named(status_of, 
 )
 def test_whether_a_rekey_is_followed(status_of, healthy, changes, status):
     assert status_of(keys.rekey_followed, healthy, **changes)[0] == status
+
+
+def test_a_key_without_padding_is_accepted_and_said_to_be(status_of, healthy, audio):
+    bare = KeyLine(1, "AEAD_AES_128_GCM", characters=38)
+    found, finding = status_of(
+        keys.key_intact, healthy, suite="AEAD_AES_128_GCM", answer=replace(audio, keys=(bare,))
+    )
+    assert found == "pass"
+    assert "line 1 came without its padding" in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "from UDP to TLS"),
+        ({"transport": "TLS"}, "Nobody on this hop"),
+        ({"keying": "dtls"}, "same encryption method"),
+    ],
+)
+def test_the_remedy_for_another_key_is_no_tls_where_there_is_tls(
+    status_of, healthy, changes, words
+):
+    _, finding = status_of(
+        keys.key_intact, healthy, **NOTHING, **failing(FailureCause.KEY), **changes
+    )
+    assert words in finding.remedy

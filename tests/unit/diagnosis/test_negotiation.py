@@ -7,12 +7,14 @@ from dataclasses import replace
 import pytest
 
 from callmeter.config import SrtpPolicy
-from callmeter.diagnosis import Description, negotiation
+from callmeter.diagnosis import Description, KeyLine, negotiation
 from callmeter.errors import NoCommonSuite, ProfileMismatch, SdesKeyError, SrtpRequired
 from callmeter.sdp.profiles import RtpProfile
 
 NOT_SECURE = {"keying": "none", "suite": None}
 OFFERED = {"policy": SrtpPolicy.OFFERED, **NOT_SECURE}
+MISSPELT = KeyLine(1, "AES_CM_256_HMAC_SHA1_80", characters=64)
+AUDIO = Description(protocol="RTP/SAVP", profile=RtpProfile.SAVP)
 NOT_ANSWERED = {"answered": False, "direction": None, **NOT_SECURE}
 
 
@@ -53,6 +55,16 @@ def test_whether_srtp_is_negotiated(status_of, healthy, changes, status, words):
         ({"error": no_suite(SdesKeyError("short", evidence={"tag": 1}))}, "skip", "not compared"),
         ({"final_status": 488, **NOT_ANSWERED}, "fail", "offered AES_CM_128_HMAC_SHA1_80"),
         ({"final_status": 486, **NOT_ANSWERED}, "skip", "no suite"),
+        (
+            {"final_status": 488, "error": SrtpRequired("no a=crypto line"), **NOT_ANSWERED},
+            "skip",
+            "no key came",
+        ),
+        (
+            {"suite": MISSPELT.misspelt, "answer": replace(AUDIO, keys=(MISSPELT,))},
+            "warn",
+            "the peer writes AES_CM_256_HMAC_SHA1_80 for AES_256_CM_HMAC_SHA1_80",
+        ),
         ({"final_status": 488, "warnings": ("refused",), **OFFERED}, "skip", "no suite"),
         ({"final_status": 488, "policy": SrtpPolicy.DISABLED, **NOT_SECURE}, "skip", "Disabled"),
     ],

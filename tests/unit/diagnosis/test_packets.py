@@ -56,9 +56,11 @@ def test_whether_media_flows_both_ways(status_of, healthy, changes, status, word
     ("changes", "status"),
     [
         ({}, "skip"),
-        ({"level_dbov": -20.0}, "pass"),
-        ({"level_dbov": -127.0}, "fail"),
-        ({"level_dbov": -127.0, "packets_received": 0}, "skip"),
+        ({"level_dbov": -20.0, "level_packets": 6}, "pass"),
+        ({"level_dbov": -127.0, "level_packets": 6}, "fail"),
+        ({"level_dbov": -127.0, "level_packets": 5}, "skip"),
+        ({"level_dbov": -60.0, "level_packets": 6}, "warn"),
+        ({"level_dbov": -127.0, "level_packets": 6, "packets_received": 0}, "skip"),
     ],
 )
 def test_whether_there_is_sound(status_of, healthy, changes, status):

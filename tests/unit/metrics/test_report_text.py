@@ -3,7 +3,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from callmeter.metrics.phases import Outcome, Phase
-from callmeter.metrics.report import CallReport, ErrorReport, SignalingReport, StreamReport
+from callmeter.metrics.report import (
+    CallReport,
+    ErrorReport,
+    Finding,
+    FindingStatus,
+    SignalingReport,
+    StreamReport,
+)
 from callmeter.metrics.report_text import report_text
 
 
@@ -28,7 +35,8 @@ def test_a_secure_call_is_told_line_by_line(secure_call):
         "SECURE: SDES AES_CM_128_HMAC_SHA1_80 (RTP/SAVP, RTCP on the RTP port)"
     )
     assert words(text, "counters") == "hold count 1, total hold duration 2500.0 ms, dtmf method rtp"
-    assert words(text, "WARN") == "media.silent: no packet for 3 s -> check NAT"
+    assert words(text, "WARN") == "media.silent: no packet for 3 s"
+    assert words(text, "->") == "check NAT"
     assert "srtp.negotiated" not in text
     assert "tls.verified" not in text
 
@@ -104,3 +112,15 @@ def test_a_call_in_progress_says_so():
 
 def test_each_line_is_trimmed(secure_call):
     assert all(line == line.rstrip() for line in report_text(secure_call).splitlines())
+
+
+def test_a_finding_is_wrapped_and_its_remedy_stands_below_it(secure_call):
+    detail, remedy = "the tag " * 20, "use the other " * 10
+    failing = [Finding(check, FindingStatus.FAIL, detail, remedy) for check in ("a", "b")]
+    lines = report_text(replace(secure_call, diagnosis=tuple(failing))).splitlines()
+    assert lines[0].endswith(", 2 checks failed")
+    assert report_text(replace(secure_call, diagnosis=(failing[0],))).count("1 check failed") == 1
+    begin = next(number for number, line in enumerate(lines) if line.startswith("  FAIL"))
+    found = " ".join(" ".join(lines[begin : begin + 4]).split())
+    assert found == " ".join(f"FAIL a: {detail}-> {remedy}".split())
+    assert max(map(len, lines[begin:])) <= 100

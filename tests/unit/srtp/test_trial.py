@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -62,6 +63,40 @@ def test_a_packet_under_another_rollover_counter_is_told(ahead, known):
     assert receiver.unprotect(packet) is None
     expected = FailureCause.KEY if abs(ahead - known) > 1 and ahead else FailureCause.ROLLOVER
     assert explain_failure(packet, receiver, plain=False) is expected
+
+
+def test_a_rollover_counter_that_is_reset_at_the_wrap_is_told():
+    line = line_of(SrtpSuite.AES_CM_128_HMAC_SHA1_80)
+    receiver, sender, reset = (
+        SrtpContext(line, "receive"),
+        SrtpContext(line, "send"),
+        SrtpContext(line, "send"),
+    )
+    assert receiver.unprotect(sender.protect(rtp(65_535))) is not None
+    packet = reset.protect(rtp(0))
+    assert receiver.unprotect(packet) is None
+    assert explain_failure(packet, receiver, plain=False) is FailureCause.ROLLOVER
+
+
+@pytest.mark.parametrize("length", [1, 4, 16])
+@pytest.mark.parametrize("profile", COMMON)
+def test_a_packet_with_an_mki_that_was_not_announced_is_told(profile, length):
+    line = line_of(profile.suite)
+    key = replace(line.keys[0], mki=1, mki_length=length)
+    packet = SrtpContext(replace(line, keys=(key,)), "send").protect(rtp(1))
+    receiver = SrtpContext(line, "receive")
+    assert receiver.unprotect(packet) is None
+    assert explain_failure(packet, receiver, plain=False) is FailureCause.MKI
+
+
+@pytest.mark.parametrize("profile", COMMON)
+def test_a_packet_without_the_mki_that_was_announced_is_told(profile):
+    line = line_of(profile.suite)
+    packet = SrtpContext(line, "send").protect(rtp(1))
+    key = replace(line.keys[0], mki=1, mki_length=4)
+    receiver = SrtpContext(replace(line, keys=(key,)), "receive")
+    assert receiver.unprotect(packet) is None
+    assert explain_failure(packet, receiver, plain=False) is FailureCause.MKI
 
 
 def test_what_has_the_length_of_plain_media_is_plain():
