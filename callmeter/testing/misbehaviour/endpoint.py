@@ -1,0 +1,69 @@
+"""MisbehavingEndpoint: an `Endpoint` in all but one thing."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from callmeter.endpoint import Endpoint
+from callmeter.testing.misbehaviour.messages import MessageFault
+from callmeter.testing.misbehaviour.streams import MisbehavingStream
+
+if TYPE_CHECKING:
+    from callmeter.config import EndpointConfig
+    from callmeter.media.engine import MediaEngine
+    from callmeter.media.stream import MediaStream
+    from callmeter.sip.message import Request, Response
+    from callmeter.stack import Stack
+    from callmeter.testing.misbehaviour.kinds import Misbehaviour
+
+__all__ = ["MisbehavingEndpoint"]
+
+
+class MisbehavingEndpoint(Endpoint):
+    """A user agent that does one thing wrong, in every call it makes or takes.
+
+    Its own diagnosis and report speak of what it meant to do; ask those of the other end.
+
+    Args:
+        config: As for `Endpoint`.
+        misbehaviour: What it does wrong.
+        stack: As for `Endpoint`.
+        amount: How much of it, where there is a measure; None takes the usual amount.
+    """
+
+    def __init__(
+        self,
+        config: EndpointConfig,
+        misbehaviour: Misbehaviour,
+        stack: Stack | None = None,
+        *,
+        amount: float | None = None,
+    ) -> None:
+        super().__init__(config, stack)
+        self.misbehaviour = misbehaviour
+        self.amount = misbehaviour.amount if amount is None else amount
+        self._fault = MessageFault(misbehaviour, self.amount)
+
+    def write(self, message: Request | Response) -> bytes:
+        """A message as it goes on the wire, with what is wrong with it."""
+        return self._fault.write(message)
+
+    @property
+    def media_engine(self) -> MediaEngine:
+        """What opens the streams of its calls."""
+        make = partial(MisbehavingStream, kind=self.misbehaviour, amount=self.amount)
+        # Negotiation asks an engine for a stream, and for nothing else.
+        return cast("MediaEngine", _Openings(super().media_engine, make))
+
+
+class _Openings:
+    """An engine whose streams misbehave."""
+
+    def __init__(self, engine: MediaEngine, make: partial[MisbehavingStream]) -> None:
+        self._engine = engine
+        self._make = make
+
+    def open_stream(self, address: str, **settings: Any) -> MediaStream:
+        """Bind the ports of a stream, as `MediaEngine.open_stream` does."""
+        return self._engine.open_stream(address, **settings, make=self._make)
