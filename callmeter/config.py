@@ -23,6 +23,7 @@ __all__ = [
     "ConnectionLimits",
     "Credentials",
     "EndpointConfig",
+    "HepConfig",
     "LimitConfig",
     "MediaConfig",
     "SrtpConfig",
@@ -446,6 +447,38 @@ class ConnectionLimits:
                 raise ConfigurationError(f"{name} is above 0")
 
 
+@dataclass(frozen=True)
+class HepConfig:
+    """A collector that gets a copy of every SIP message, secrets removed, by HEP version 3.
+
+    Attributes:
+        collector: Where it listens, `"192.0.2.9:9060"` or `"[2001:db8::9]:9060"`, by UDP.
+        agent: Number of this capture agent.
+        node: Its name, or None.
+        password: What the collector wants to hear, or None; it travels in clear.
+    """
+
+    collector: str
+    agent: int = field(default=0, kw_only=True)
+    node: str | None = field(default=None, kw_only=True)
+    password: str | None = field(default=None, kw_only=True, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.agent not in range(2**32):
+            raise ConfigurationError("agent is a number of 32 bits")
+        _, port = self.address
+        if port not in range(1, MAX_PORT + 1):
+            raise ConfigurationError(f"collector {self.collector!r} is not an address and a port")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """IP address and port of the collector."""
+        host, _, port = self.collector.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        _check_address(host)
+        return host, int(port) if port.isascii() and port.isdigit() else 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class StackConfig:
     """What many endpoints share: addresses, timers, limits.
@@ -460,6 +493,7 @@ class StackConfig:
         timers: RFC 3261 timer values.
         limits: Caps.
         connections: Caps and time-outs of connections.
+        hep: Collector of all SIP messages, or None.
         name_servers: `"host"` or `"host:port"` of name servers; empty takes the system's.
     """
 
@@ -473,6 +507,7 @@ class StackConfig:
     limits: LimitConfig = field(default_factory=LimitConfig)
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
     name_servers: tuple[str, ...] = ()
+    hep: HepConfig | None = None
 
     def __post_init__(self) -> None:
         _check_address(self.bind)

@@ -44,6 +44,8 @@ from callmeter.sip.transaction.effects import (
 from callmeter.sip.transaction.layer import TransactionLayer
 from callmeter.sip.uri import SipUri
 from callmeter.stun.binding import binding_success, is_stun, response_to
+from callmeter.trace.hep import encode_hep
+from callmeter.transport.datagram_export import DatagramExport
 from callmeter.transport.layer import TransportLayer
 
 if TYPE_CHECKING:
@@ -112,8 +114,12 @@ class Stack:
     Args:
         config: Addresses, timers, limits; the default listens on a free UDP port.
 
+    Attributes:
+        export: Counts what was sent to the HEP collector; None without one.
+
     Raises:
-        ConnectionFailed: On entry, when an address or port cannot be bound.
+        ConnectionFailed: On entry, when an address or port cannot be bound, or there is no route
+            to the HEP collector.
     """
 
     def __init__(self, config: StackConfig | None = None) -> None:
@@ -130,6 +136,7 @@ class Stack:
             max_streams=self.config.limits.media_ports,
         )
         self.recovery = RecoveryPace()
+        self.export: DatagramExport | None = None
         self._limits = ParserLimits(message=self.config.limits.message)
         self._users: dict[str, StackUser] = {}
         self._dispatch = RequestDispatch(self)
@@ -160,6 +167,9 @@ class Stack:
             entered.callback(self.transport.close)
             self.transport.start()
             await entered.enter_async_context(self.media)
+            if self.config.hep is not None:
+                self.export = DatagramExport(self.config.hep.address)
+                entered.callback(self.export.close)
             entered.callback(self._stop)
         except BaseException:
             # As below: the task group is not to wrap it.
@@ -510,7 +520,7 @@ class Stack:
             local = host_port(self.transport.local_towards(hop))
         except (TransportError, ValueError):
             local = ""
-        user.messages.add(
+        entry = user.messages.add(
             direction=direction,
             time=self.now,
             transport=hop.transport,
@@ -519,6 +529,11 @@ class Stack:
             raw=data,
             wall=self.media.wall(),
         )
+        hep = self.config.hep
+        if self.export is not None and hep is not None:
+            self.export.send(
+                encode_hep(entry, agent=hep.agent, password=hep.password, node=hep.node)
+            )
 
     # time
 

@@ -91,10 +91,13 @@ class LoggedMessage:
 
     @property
     def filled(self) -> bytes:
-        """The octets for other programs to read: stand-ins where keys were, lengths that fit."""
-        head, body = _split(self.raw)
-        whole = filled(body)
-        return _with_length(filled(head), self.shortened + len(body) - len(whole)) + whole
+        """The octets for other programs to read: stand-ins where keys were, lengths that fit.
+
+        Without secrets even where the log kept them.
+        """
+        octets = len(_split(self.raw)[1]) + self.shortened
+        head, body = _split(filled(redact(self.raw)))
+        return _with_length(head, octets - len(body)) + body
 
     def _consistent(self) -> bytes:
         """The octets with a Content-Length that is as right, or wrong, as it was on the wire."""

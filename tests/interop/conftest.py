@@ -61,6 +61,7 @@ EXECUTABLES: dict[str, tuple[str, ...]] = {
     "linphone": ("linphonec", "linphonecsh"),
     "rtpengine": ("rtpengine",),
     "sipp": ("sipp",),
+    "sngrep": ("sngrep",),
     "tshark": ("tshark", "dumpcap"),
 }
 STARTED = pytest.StashKey[list[Program]]()
