@@ -27,7 +27,7 @@ def dtls(*suites):
 def conversation(phone, aiortc, expect, tmp_path):
     """One call in which both ends hear the other's tone."""
 
-    async def converse(role, srtp, suite, hashes=HASHES, *, rtcp=False):
+    async def converse(role, srtp, suite, hashes=HASHES, *, rtcp=False, ice=False):
         expected = expect(
             peer="aiortc",
             role=role,
@@ -36,12 +36,13 @@ def conversation(phone, aiortc, expect, tmp_path):
             profile="UDP/TLS/RTP/SAVPF",  # it answers with that too, whatever was offered
             rtcp_mux=True,
             rtcp=rtcp,
-            note="fingerprints " + ", ".join(hashes),
+            note="ICE" if ice else "no ICE, " + ", ".join(hashes),
         )
-        carol = aiortc(tone=ITS_TONE, hashes=hashes)
+        carol = aiortc(tone=ITS_TONE, hashes=hashes, ice=ice)
         await carol.begin()
         heard = tmp_path / "heard.wav"
-        async with phone(srtp=srtp, rtcp_mux=True) as alice, asyncio.TaskGroup() as tasks:
+        media = {"srtp": srtp, "rtcp_mux": True, "feedback": ice, "ice": ice}
+        async with phone(**media) as alice, asyncio.TaskGroup() as tasks:
             if role == "callee":
                 async with alice.call(carol.uri) as call:
                     await talk(call, heard, rtcp=rtcp)
@@ -53,11 +54,18 @@ def conversation(phone, aiortc, expect, tmp_path):
                     await talk(call, heard, rtcp=rtcp)
             told = await carol.over()
         expected.assert_met(call.report().to_dict())
+        assert call.report().to_dict()["media"][0]["ice"] is ice
         assert told["lost"] in {0, None}
         assert_heard(heard, ITS_TONE)
         assert_heard(carol.recording, OWN_TONE)
 
     return converse
+
+
+@pytest.mark.parametrize("role", ["callee", "caller"])
+async def test_a_whole_peer_connection_is_heard_at_both_ends(conversation, role):
+    suite = SrtpSuite.AES_CM_128_HMAC_SHA1_80 if role == "callee" else SrtpSuite.AEAD_AES_128_GCM
+    await conversation(role, dtls(), suite, rtcp=True, ice=True)
 
 
 @ONE_OR_ALL

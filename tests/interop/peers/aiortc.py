@@ -1,7 +1,7 @@
-"""aiortc: DTLS-SRTP as its peer connections do it, with its three fingerprints.
+"""aiortc: a WebRTC peer connection, or its DTLS-SRTP without ICE, with its three fingerprints.
 
-It has no SIP: `aiortc_phone` puts as little around it as a call needs. It has nothing without ICE
-either, so a plain UDP socket stands in for that, as in aiortc's own tests.
+It has no SIP: `aiortc_phone` puts as little around it as a call needs. Nothing of it goes without
+ICE either; where that is not wanted a plain UDP socket stands in for it, as in aiortc's own tests.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class Aiortc(Agent):
     Args:
         folder: Its own folder.
         tone: Frequency in Hz of what it plays.
+        ice: Whether it is a whole peer connection; the rest is for when it is not.
         hashes: Of its fingerprints, in the order it writes them.
         wrong: The one of them whose fingerprint is that of another certificate.
     """
@@ -32,11 +33,13 @@ class Aiortc(Agent):
         folder: Path,
         *,
         tone: int = 880,
+        ice: bool = False,
         hashes: tuple[str, ...] = HASHES,
         wrong: str = "",
     ) -> None:
         super().__init__(folder, "peers.aiortc_phone")
         self.tone = tone
+        self.ice = ice
         self.hashes = hashes
         self.wrong = wrong
         self.port = free_ports()
@@ -60,6 +63,7 @@ class Aiortc(Agent):
             media_port=self.media_port,
             tone=self.tone,
             recording=str(self.recording),
+            ice=self.ice,
             hashes=self.hashes,
             wrong=self.wrong,
         )

@@ -13,12 +13,11 @@ import websockets
 from aiortc import (
     RTCConfiguration,
     RTCPeerConnection,
-    RTCRtpReceiver,
     RTCSessionDescription,
 )
 
 from peers.agent import serve
-from peers.web_audio import ToneTrack, record
+from peers.web_audio import ToneTrack, record, speak_pcmu
 
 PATIENCE = 20
 OVER = {"hangup", "registration_failed"}
@@ -61,7 +60,7 @@ class Phone:
         """Call; done when it is answered."""
         connection = self._connect()
         connection.addTrack(ToneTrack(self._tone))
-        _speak_pcmu(connection)
+        speak_pcmu(connection)
         await connection.setLocalDescription(await connection.createOffer())
         body = {
             "request": "call",
@@ -80,7 +79,7 @@ class Phone:
         connection = self._connect()
         await connection.setRemoteDescription(_description(told))
         connection.addTrack(ToneTrack(self._tone))
-        _speak_pcmu(connection)
+        speak_pcmu(connection)
         await connection.setLocalDescription(await connection.createAnswer())
         await self._do({"request": "accept"}, connection.localDescription)
         await self._event("accepted")
@@ -146,12 +145,6 @@ class Phone:
                     return told
                 if kind == "error" or kind in OVER:
                     raise RuntimeError(told["plugindata"]["data"])
-
-
-def _speak_pcmu(connection: RTCPeerConnection) -> None:
-    codecs = RTCRtpReceiver.getCapabilities("audio").codecs
-    [transceiver] = connection.getTransceivers()
-    transceiver.setCodecPreferences([one for one in codecs if one.mimeType == "audio/PCMU"])
 
 
 def _description(told: dict[str, Any]) -> RTCSessionDescription:

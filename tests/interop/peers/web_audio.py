@@ -8,17 +8,31 @@ import math
 import wave
 from typing import TYPE_CHECKING
 
+import aioice.ice
 import av
 import numpy as np
-from aiortc import MediaStreamTrack
+from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpReceiver
 from aiortc.mediastreams import MediaStreamError
 
+from peers.program import HOST
 from peers.tone import AMPLITUDE, RATE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FRAME = 160
+
+
+def stay_on_loopback() -> None:
+    """Have ICE gather the loopback address alone; by itself it leaves that one out."""
+    aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: [HOST]
+
+
+def speak_pcmu(connection: RTCPeerConnection) -> None:
+    """Offer or answer PCMU and nothing else."""
+    codecs = RTCRtpReceiver.getCapabilities("audio").codecs
+    [transceiver] = connection.getTransceivers()
+    transceiver.setCodecPreferences([one for one in codecs if one.mimeType == "audio/PCMU"])
 
 
 class ToneTrack(MediaStreamTrack):
