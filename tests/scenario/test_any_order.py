@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callmeter.errors import LocalProtocolError
-from callmeter.sip.session_events import Answered, IncomingInvite, InfoReceived
+from callmeter.sip.extension_policy import Extension, SessionTimerPolicy
+from callmeter.sip.headers import NameAddr
+from callmeter.sip.session_events import Answered, IncomingInvite, InfoReceived, ReferReceived
 from callmeter.testing.network import LinkConditions
 
 ACTIONS = {
@@ -24,6 +26,25 @@ ACTIONS = {
     "info": lambda session, now: session.info("text/plain", b"x", now)[1],
 }
 
+EXTENDED = ACTIONS | {
+    "ring early": lambda session, now: session.progress(183, now, body=SDP),
+    "ring reliably": lambda session, now: session.progress(183, now, body=SDP, reliable=True),
+    "ring unreliably": lambda session, now: session.progress(180, now, reliable=False),
+    "acknowledge": lambda session, now: session.prack(b"", now),
+    "acknowledge and describe": lambda session, now: session.prack(SDP, now),
+    "answer the prack": lambda session, now: session.answer_prack(SDP, now),
+    "update": lambda session, now: session.update(SDP, now),
+    "update nothing": lambda session, now: session.update(b"", now),
+    "agree to the update": lambda session, now: session.accept_update(SDP, now),
+    "agree silently": lambda session, now: session.accept_update(b"", now),
+    "refuse the update": lambda session, now: session.reject_update(488, now),
+    "message": lambda session, now: session.send("MESSAGE", now)[1],
+    "refer": lambda session, now: [],
+}
+"""What may be done when both ends serve everything."""
+
+SDP = b"v=0\r\n"
+
 SHARES = st.sampled_from([0.0, 0.2, 0.5])
 
 STEPS = st.lists(
@@ -38,9 +59,13 @@ STEPS = st.lists(
 
 def act(bench, session, name):
     try:
-        return ACTIONS[name](session, bench.clock.now)
-    except (LocalProtocolError, AttributeError):
-        return []  # not now, or not from this end
+        return EXTENDED[name](session, bench.clock.now)
+    except LocalProtocolError:
+        return []  # not now
+    except AttributeError as error:
+        if error.obj is not session:
+            raise
+        return []  # not from this end
 
 
 def end(bench, session):
@@ -97,4 +122,71 @@ def test_every_session_ends_exactly_once_and_leaves_nothing(
         bench.run(40)
         for who, session in sessions.items():
             parties[who].apply(end(bench, session))
+    bench.check_nothing_is_left()
+
+
+@settings(max_examples=200)
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from([0.0, 0.005, 0.02, 0.5, 3.0, 20.0, 40.0, 100.0]),
+            st.sampled_from(["alice", "bob"]),
+            st.sampled_from([*EXTENDED, "cut", "heal"]),
+        ),
+        max_size=30,
+    ),
+    seed=st.integers(0, 2**16),
+    loss=SHARES,
+    duplicate=SHARES,
+    jitter=st.sampled_from([0.0, 1.0]),
+    offer=st.sampled_from([SDP, b""]),
+    manual=st.booleans(),
+    reliable=st.sampled_from(list(Extension)),
+    update=st.booleans(),
+)
+def test_with_every_extension_each_session_ends_once_too(
+    new_bench, steps, seed, loss, duplicate, jitter, offer, manual, reliable, update
+):
+    bench = new_bench(
+        seed, LinkConditions(delay=0.01, loss=loss, duplicate=duplicate, jitter=jitter)
+    )
+    bench.enable(
+        reliable=reliable,
+        update=update,
+        refer=True,
+        message=True,
+        session_timer=SessionTimerPolicy(mode=Extension.SUPPORTED, interval=90),
+    )
+    parties = {"alice": bench.alice, "bob": bench.bob}
+    sessions = {
+        "alice": bench.dial(bench.alice, bench.bob.contact, offer, manual_prack=manual),
+    }
+
+    def on_event(event):
+        if isinstance(event, IncomingInvite):
+            sessions.setdefault("bob", event.session)
+        if isinstance(event, ReferReceived):
+            return event.usage.accept(bench.clock.now, expires=30)
+        return []
+
+    for party in parties.values():
+        party.on_event = on_event
+    for wait, who, name in steps:
+        bench.run(wait)
+        party, session = parties[who], sessions.get(who)
+        if name == "cut":
+            bench.network.partition("192.0.2.1", "192.0.2.2")
+        elif name == "heal":
+            bench.network.heal()
+        elif name == "refer" and session is not None and session.answered:
+            refer_to = NameAddr(bench.alice.contact)
+            party.apply(party.core.refer(refer_to, bench.clock.now, session=session)[1])
+        elif session is not None:
+            party.apply(act(bench, session, name))
+    bench.network.heal()
+    for _ in range(2):
+        bench.run(40)
+        for who, session in sessions.items():
+            parties[who].apply(end(bench, session))
+    bench.run(100)
     bench.check_nothing_is_left()

@@ -8,13 +8,19 @@ from hypothesis import strategies as st
 
 from callmeter.errors import LocalProtocolError
 from callmeter.sip.capabilities import Capabilities
+from callmeter.sip.extension_policy import Extension, SessionTimerPolicy
 from callmeter.sip.session_events import (
     IncomingInvite,
     InfoReceived,
+    MessageReceived,
+    PrackReceived,
+    ReferReceived,
     ReinviteReceived,
     RequestAnswered,
     Respond,
     SendRequest,
+    SubscribeReceived,
+    UpdateReceived,
 )
 from callmeter.sip.uri import SipUri
 
@@ -184,6 +190,85 @@ def test_every_request_gets_one_answer_or_waits_for_the_application(rig, request
             if isinstance(effect, IncomingInvite):
                 effect.session.reject(486, rig.now)
     rig.now += 1.0
+
+
+WAITING = IncomingInvite | ReinviteReceived | MessageReceived | SubscribeReceived | ReferReceived
+"""Events that ask the application for an answer, always."""
+
+EXTENDED = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["INVITE", "ACK", "BYE", "PRACK", "UPDATE", "REFER", "SUBSCRIBE", "NOTIFY", "MESSAGE"]
+        ),
+        st.sampled_from(["none", "session", "unknown"]),
+        st.sampled_from(["bobs", "mallory"]),
+        st.integers(0, 4),
+        st.sampled_from([b"", b"v=0"]),
+        st.sets(
+            st.sampled_from(
+                [
+                    *(("RAck", "1 1 INVITE"), ("RAck", "x"), ("RAck", "2 1 INVITE")),
+                    *(("Event", "dialog"), ("Event", "refer"), ("Event", "<")),
+                    *(("Expires", "0"), ("Expires", "9")),
+                    *(("Refer-To", "<sip:c@d>"), ("Refer-To", "<sip:c@d?Replaces=%00>")),
+                    ("Refer-Sub", "false"),
+                    *(("Replaces", "call-1;to-tag=x;from-tag=bobs"), ("Replaces", "x")),
+                    *(("Supported", "100rel, timer"), ("Require", "100rel")),
+                    *(("Session-Expires", "9"), ("Session-Expires", "900;refresher=uac")),
+                    *(("Min-SE", "x"), ("Subscription-State", "active"), ("Content-Type", "a/b")),
+                    ("Content-Type", "application/sdp"),
+                ]
+            ),
+            max_size=5,
+        ),
+    ),
+    max_size=30,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@given(requests=EXTENDED, answered=st.booleans())
+def test_every_request_to_who_serves_everything_gets_one_answer_or_waits(rig, requests, answered):
+    rig.core.capabilities = Capabilities(
+        reliable=Extension.SUPPORTED,
+        session_timer=SessionTimerPolicy(mode=Extension.SUPPORTED),
+        update=True,
+        refer=True,
+        refer_outside=True,
+        message=True,
+        events=("dialog",),
+        subscriptions=True,
+    )
+    session = rig.incoming(call_id=f"call-{rig.now}", headers=[("Supported", "100rel")])
+    session.progress(183, rig.now, body=b"answer" if answered else b"")
+    if answered:
+        session.accept(b"answer", rig.now)
+    for method, to_tag, from_tag, cseq, body, lines in requests:
+        request = rig.request(
+            method,
+            to_tag={"none": None, "session": session.local_tag, "unknown": "x"}[to_tag],
+            from_tag=from_tag,
+            call_id=session.call_id,
+            cseq=cseq,
+            headers=sorted({name: (name, value) for name, value in lines}.values()),
+            body=b"",
+        )
+        request.body = body
+        effects = rig.deliver(request)
+        answers = [e for e in effects if isinstance(e, Respond) and e.key == rig.key]
+        waits = [
+            event
+            for event in effects
+            if isinstance(event, WAITING)
+            or (isinstance(event, UpdateReceived | PrackReceived) and event.key is not None)
+        ]
+        assert len(answers) + len(waits) == (method != "ACK")
+        for event in waits:
+            if isinstance(event, SubscribeReceived | ReferReceived):
+                event.usage.accept(rig.now)
+            elif isinstance(event, IncomingInvite):
+                event.session.reject(486, rig.now)
+    rig.advance(1.0)
 
 
 def test_what_is_served_can_be_changed(rig):
