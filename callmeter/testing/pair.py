@@ -167,9 +167,9 @@ class Party:
             case SendAck(request):
                 hop = self._hop_of(request)
                 return [] if hop is None else self.layer.stateless(request, hop, self._sent_by)
-            case CancelRequest(token):
+            case CancelRequest(token, headers):
                 invite = self._keys.get(token)
-                return [] if invite is None else self.layer.cancel(invite, now)[1]
+                return [] if invite is None else self.layer.cancel(invite, now, headers=headers)[1]
             case Respond(key, response):
                 return self.layer.respond(key, response, now)
             case _:

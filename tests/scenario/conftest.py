@@ -25,7 +25,7 @@ class Proxy:
     """A stateless proxy in virtual time that stays on the path of the calls it forwards.
 
     Attributes:
-        users: Who is reached where: a host by a user name.
+        users: Who is reached where: a host by a user name, or several to fork to.
         received: Requests that came by.
     """
 
@@ -58,12 +58,21 @@ class Proxy:
         routes = [route for route in request.routes if route.uri.host != host]
         lines = [(name, value) for name, value in request.headers if name != "Route"]
         request.headers = Headers([*lines, *(("Route", route) for route in routes)])
-        if request.uri.host == host:
-            request.uri = SipUri("sip", self.users[request.uri.user], user=request.uri.user)
-        request.headers.insert("Via", f"SIP/2.0/UDP {host};branch={request.via.branch}{self.name}")
         if request.method == "INVITE":
             request.headers.insert("Record-Route", f"<sip:{host};lr>")
-        self._send(request, routes[0].uri.host if routes else request.uri.host)
+        if request.uri.host != host:
+            self._relay(request, routes[0].uri.host if routes else request.uri.host, "")
+            return
+        places = self.users[request.uri.user]
+        for number, place in enumerate([places] if isinstance(places, str) else places):
+            copy = request.copy()
+            copy.uri = SipUri("sip", place, user=request.uri.user)
+            self._relay(copy, routes[0].uri.host if routes else place, str(number))
+
+    def _relay(self, request, destination, fork):
+        branch = f"{request.via.branch}{self.name}{fork}"
+        request.headers.insert("Via", f"SIP/2.0/UDP {self.address[0]};branch={branch}")
+        self._send(request, destination)
 
     def _return(self, response):
         response.headers.remove_first("Via")

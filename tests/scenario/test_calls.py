@@ -226,3 +226,13 @@ def test_a_proxy_in_the_record_route_sees_every_request_of_the_call(bench):
     bench.alice.apply(caller.bye(bench.clock.now))
     bench.run(1)
     assert invites == [("INVITE", []), ("BYE", ["<sip:192.0.2.2:5060;lr>"])]
+
+
+def test_a_cancel_may_say_why(bench):
+    bench.bob_answers(after=100)
+    caller = bench.call()
+    bench.run(1)
+    bench.alice.apply(caller.cancel(bench.clock.now, [("Reason", "SIP;cause=200")]))
+    bench.run(1)
+    cancel = next(m for m in bench.bob.received if m.is_request and m.method == "CANCEL")
+    assert cancel.headers.get("Reason") == "SIP;cause=200"
