@@ -10,6 +10,7 @@ the replay window of a peer, still comes by its clock: ask `next_deadline` after
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -35,6 +36,7 @@ from callmeter.srtp.dtls_records import (
 )
 from callmeter.srtp.protection_profiles import SUPPORTED, ProtectionProfile
 from callmeter.srtp.sdes import MasterKey
+from callmeter.srtp.server_flight import ServerFlight
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -145,6 +147,7 @@ class DtlsAssociation:
         "_repeat_from",
         "_resend_at",
         "_sequence",
+        "_server_flight",
         "_timeout",
         "answered",
         "datagrams_received",
@@ -183,6 +186,7 @@ class DtlsAssociation:
         self._key_exchange_seen = False
         self._alert: tuple[str, float] | None = None
         self._sequence = 0
+        self._server_flight = ServerFlight(self._names)
         self._flight: list[Record] = []
         self._interval = FIRST_RESEND
         self._resend_at: float | None = None
@@ -263,8 +267,7 @@ class DtlsAssociation:
             if self._repeats(record):
                 repeated = True
             elif self._admits(record, now):
-                self._connection.bio_write(record.octets)
-                self._advance()
+                self._show(record)
             if self.failure:
                 break
         datagrams = self._collect(now)
@@ -273,6 +276,25 @@ class DtlsAssociation:
             self._repeat_from = now + _REPEAT_GAP
             datagrams = self._datagrams(self._flight)
         return datagrams
+
+    def _show(self, record: Record) -> None:
+        """Let OpenSSL see a record, or the flight that is whole with it."""
+        shown = [record]
+        if self._client and not record.epoch:
+            hellos = (dtls_records.client_random(each.octets) for each in self._flight)
+            shown = self._server_flight.add(record, next(filter(None, hellos), b""))
+        for each in shown:
+            if not self.failure:
+                self._connection.bio_write(each.octets)
+                self._advance()
+
+    def _names(self, certificate: bytes) -> bool:
+        """Whether a certificate, in DER, is the one that the fingerprints name."""
+        return any(
+            hashlib.new(each.algorithm.replace("-", ""), certificate).digest() == each.digest
+            for each in self._fingerprints or ()
+            if each.algorithm in _STRONG
+        )
 
     def hold_back(self) -> None:
         """Send the last flight again only when the peer repeats its own."""

@@ -126,12 +126,14 @@ class Fragment:
         sequence: Which message of its sender this is, from 0.
         offset: Where in the message the part starts.
         body: The part.
+        length: Octets of the whole message.
     """
 
     kind: int
     sequence: int
     offset: int
     body: bytes
+    length: int
 
 
 def records(datagram: bytes) -> Iterator[Record]:
@@ -160,7 +162,7 @@ def fragments(record: Record) -> tuple[Fragment, ...]:
             return ()
         if sequence > _MAX_MESSAGE_SEQUENCE or (length and not part):
             return ()
-        found.append(Fragment(body[0], sequence, offset, body[_MESSAGE_HEADER:end]))
+        found.append(Fragment(body[0], sequence, offset, body[_MESSAGE_HEADER:end], length))
         body = body[end:]
     return tuple(found)
 
