@@ -17,6 +17,7 @@ import pytest
 from callmeter.srtp.dtls_certificate import DtlsCertificate
 from callmeter.srtp.dtls_endpoint import DtlsTransport
 from callmeter.testing.clock import VirtualClock
+from callmeter.testing.hostile import HOSTILE_DTLS
 from callmeter.testing.network import Datagram, LinkConditions, VirtualNetwork
 
 LONG = bool(os.environ.get("CALLMETER_LONG"))
@@ -119,67 +120,6 @@ def test_handshakes_outlive_loss(certificates, loss, least, seed):
     assert median < 1.5
 
 
-def record(content, body, *, epoch=0, sequence=0, length=None):
-    header = bytes([content]) + b"\xfe\xfd" + epoch.to_bytes(2, "big") + sequence.to_bytes(6, "big")
-    return header + (len(body) if length is None else length).to_bytes(2, "big") + body
-
-
-def message(kind, body, *, sequence=0, offset=0, length=None):
-    total = len(body) if length is None else length
-    parts = (
-        bytes([kind]),
-        total.to_bytes(3, "big"),
-        sequence.to_bytes(2, "big"),
-        offset.to_bytes(3, "big"),
-        len(body).to_bytes(3, "big"),
-        body,
-    )
-    return b"".join(parts)
-
-
-def null_hello(random):
-    """A ClientHello that offers nothing but TLS_NULL_WITH_NULL_NULL."""
-    body = b"\xfe\xfd" + random.randbytes(32) + b"\0\0" + b"\0\2\0\0" + b"\1\0"
-    return record(22, message(1, body), sequence=random.randrange(4))
-
-
-def server_hello(random):
-    body = b"\xfe\xfd" + random.randbytes(32) + b"\0" + b"\xc0\x2b" + b"\0"
-    return record(22, message(2, body))
-
-
-HOSTILE = {
-    "a ClientHello with the NULL suite": null_hello,
-    "a fragment of a huge message": lambda random: record(
-        22, message(1, random.randbytes(40), length=0xFFFFFF)
-    ),
-    "a fragment at a far offset": lambda random: record(
-        22, message(11, random.randbytes(9), offset=30_000, length=30_009, sequence=1)
-    ),
-    "a fragment past the end of its message": lambda random: record(
-        22, message(11, random.randbytes(9), offset=90, length=95)
-    ),
-    "a fatal alert": lambda random: record(
-        21, bytes([2, random.choice((10, 20, 40, 42, 47, 50, 80))]), sequence=random.randrange(9)
-    ),
-    "a close_notify": lambda _: record(21, b"\1\0"),
-    "a ClientHello and a bad second record": lambda random: (
-        null_hello(random) + record(22, b"", length=random.randrange(1, 0xFFFF))
-    ),
-    "a stray ChangeCipherSpec": lambda random: record(20, b"\1", sequence=random.randrange(9)),
-    "a Finished out of nowhere": lambda random: record(22, random.randbytes(48), epoch=1),
-    "application data": lambda random: record(
-        23, random.randbytes(64), epoch=random.randrange(3), sequence=random.randrange(9)
-    ),
-    "a ServerHello of nobody": server_hello,
-    "a HelloRequest": lambda _: record(22, message(0, b"")),
-    "octets of the range of DTLS": lambda random: (
-        bytes([random.randrange(20, 64)]) + random.randbytes(random.randrange(1, 200))
-    ),
-}
-"""What has broken handshakes of others, each a little different every time."""
-
-
 def place_of(position, random):
     """When the hostile datagram comes: after so many genuine ones, None before any description."""
     if position == "before":
@@ -194,17 +134,17 @@ def test_no_hostile_datagram_keeps_a_call_from_its_keys(certificates, position, 
     connected, kinds = 0, Counter()
     for call in range(CALLS):
         random = Random(f"{position} {source} {call}")
-        kind = list(HOSTILE)[call % len(HOSTILE)]
+        kind = list(HOSTILE_DTLS)[call % len(HOSTILE_DTLS)]
         victim, peer = random.choice(((CLIENT, SERVER), (SERVER, CLIENT)))
         origin = STRANGER if source == "a stranger" else peer
         place = place_of(position, random)
         handshake = Handshake(certificates, call)
         if place is None:
-            handshake.inject(HOSTILE[kind](random), origin, victim)
+            handshake.inject(HOSTILE_DTLS[kind](random), origin, victim)
         handshake.start()
         if place is not None:
             handshake.run(lambda it, at=place: it.delivered >= at or it.established)
-            handshake.inject(HOSTILE[kind](random), origin, victim)
+            handshake.inject(HOSTILE_DTLS[kind](random), origin, victim)
         handshake.run(seconds=WITHIN)
         handshake.run(lambda _: False, seconds=LINGER)
         case = f"call {call}: {kind} from {source} {position} the flight"

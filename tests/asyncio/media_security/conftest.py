@@ -202,6 +202,7 @@ class MediaPort:
         keeps: Whether it keeps what it receives; else it judges media at once and counts.
         judged: How many were authentic, and how many not.
         on_keys: Called when it is.
+        before_dtls: Called once, before the first DTLS datagram is looked at.
     """
 
     def __init__(self):
@@ -216,6 +217,7 @@ class MediaPort:
         self.judged = Counter()
         self.dtls = None
         self.on_keys = lambda: None
+        self.before_dtls = lambda: None
         self.keys = None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket, self.drain)
@@ -234,6 +236,8 @@ class MediaPort:
             if self.dtls is not None and self.dtls.keys is None:
                 self.before_keys.append(kind_of(datagram))
             if kind_of(datagram) == "dtls" and self.dtls is not None:
+                before, self.before_dtls = self.before_dtls, lambda: None
+                before()
                 self.remote = self.remote or source
                 self.dtls.take(datagram)
 
@@ -262,8 +266,9 @@ class MediaPort:
     def close(self):
         if self.dtls is not None:
             self.dtls.stop()
-        self._loop.remove_reader(self._socket)
-        self._socket.close()
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
 
 
 class Description:
