@@ -18,7 +18,7 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 OTHER_PYTHONS = tuple(version for version in ("3.11", "3.12", "3.13") if version != RUNNING)
 
-FULLY_COVERED = ("sip", "sdp", "rtp", "srtp")
+FULLY_COVERED = ("sip", "sdp", "rtp", "srtp", "stun")
 COVERED_FLOOR = 90
 
 VIRTUAL_TIME_TESTS = ("tests/unit", "tests/rfc", "tests/scenario")

@@ -221,9 +221,14 @@ class MediaNegotiation:
         try:
             await self.keys.wait()
         except DtlsTimeout as error:
-            if self._ice is None or not self._ice.active:
-                raise
-            raise self._ice.explained(error) from error
+            if self._ice is not None and self._ice.active:
+                raise self._ice.explained(error) from error
+            if self._ice is None and self._agreed is not None and self._agreed[0].ice:
+                raise DtlsTimeout(
+                    f"{error}: the peer has ICE, which MediaConfig(ice=True) answers",
+                    evidence=error.evidence,
+                ) from error
+            raise
 
     # offer and answer
 

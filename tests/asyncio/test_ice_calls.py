@@ -253,6 +253,27 @@ async def test_a_peer_without_ice_is_sent_to_as_ever(make):
     assert caller.remote == callee.local
 
 
+async def test_a_peer_that_gives_ice_up_is_sent_to_as_ever(make, browser):
+    media = make()
+    await browser.check(media.accept_offer(browser.description()))
+    playing = media.stream.play(Tone(440), seconds=60)
+    await browser.receive(PacketKind.RTP)
+    other = FullAgent()
+    lines = [
+        line
+        for line in browser.description().decode().splitlines()
+        if not line.startswith(("a=ice", "a=group", "a=mid"))
+    ]
+    moved = "\r\n".join([*lines, ""]).replace("IP4 0.0.0.0", "IP4 127.0.0.1")
+    moved = moved.replace("audio 9", f"audio {other.address[1]}")
+    assert attributes(media.accept_offer(moved.encode()), "ice-ufrag") == []
+    assert not media.ice
+    await other.receive(PacketKind.RTP)
+    assert media.remote == f"{LOOPBACK}:{other.address[1]}"
+    assert not playing.done()
+    other.close()
+
+
 async def test_two_lite_agents_need_no_checks(make):
     caller, callee = make(), make()
     answer = callee.accept_offer(caller.create_offer())
@@ -282,6 +303,20 @@ async def test_a_handshake_that_waits_for_ice_says_so(make, browser, monkeypatch
     answer = media.accept_offer(browser.description(profile="UDP/TLS/RTP/SAVPF", more=keys))
     assert attributes(answer, "setup") == ["active"]
     with pytest.raises(DtlsTimeout, match="chose no way by ICE"):
+        await media.keyed()
+
+
+async def test_a_handshake_that_ice_would_have_helped_says_so(make, browser, monkeypatch):
+    monkeypatch.setattr(
+        DtlsKeying, "_transport", lambda keying: DtlsTransport(keying._certificate, timeout=0.05)
+    )
+    certificate = DtlsCertificate.generate(datetime.now(tz=UTC))
+    srtp = SrtpConfig(method=SrtpMethod.DTLS, policy=SrtpPolicy.REQUIRED)
+    keys = (f"a=fingerprint:{certificate.fingerprint()}", "a=setup:active")
+    offer = browser.description(profile="UDP/TLS/RTP/SAVPF", more=keys)
+    media = make(MediaConfig(srtp=srtp), certificate=certificate)
+    media.accept_offer(offer.replace(b"IP4 0.0.0.0", b"IP4 127.0.0.1"))
+    with pytest.raises(DtlsTimeout, match=r"the peer has ICE, which MediaConfig\(ice=True\)"):
         await media.keyed()
 
 
