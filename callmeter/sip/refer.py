@@ -42,10 +42,10 @@ def replaces_of(request: Request) -> Replaces | None:
     Raises:
         SipSyntaxError: It is malformed, there is more than one, or the method is none of INVITE.
     """
-    values = request.headers.values("Replaces")
-    if not values:
+    if "Replaces" not in request.headers:
         return None
-    if len(values) > 1 or request.method != "INVITE":
+    values = request.headers.values("Replaces")
+    if len(values) != 1 or request.method != "INVITE":
         raise SipSyntaxError("a Replaces out of place", rfc="RFC 3891 section 3")
     return Replaces.parse(values[0])
 

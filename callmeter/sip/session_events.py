@@ -2,6 +2,25 @@
 
 Effects are orders: a message to send, in the order of the list. Events are news; their first
 field is what they are about. Both come in one list, so their order among each other is kept.
+
+What the application has to do about an event, by the extension that `Capabilities` switches on:
+
+```text
+reliable       Provisional with session.awaits_prack(tag)  session.prack(answer, now, tag=...)
+               PrackReceived with a key                    session.answer_prack(answer, now)
+update         UpdateReceived with a key                   session.accept_update or reject_update
+session_timer  RefreshDue                                  session.reinvite(present offer, now)
+refer          ReferReceived                               usage.accept or reject, usage.report
+               IncomingInvite with session.replaces        accept it: the other call is ended
+message        MessageReceived                             session.answer, or core.reply
+events         SubscribeReceived                           usage.accept or reject, usage.notify
+```
+
+Descriptions: an answer comes once, in the first message that holds one. That may be a reliable
+`Provisional`, `PrackReceived` or `PrackAnswered` in place of `Answered` or `Established`; the 2xx
+has no body then, and a body that is given to `accept` is left out. `reinvite(b"", now)` and an
+INVITE without a body ask the peer for an offer: it is in the 2xx, and `session.ack` answers it,
+or in a reliable `Provisional`, and `session.prack` does.
 """
 
 from __future__ import annotations

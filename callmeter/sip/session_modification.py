@@ -366,7 +366,7 @@ class SessionModification(DialogUsage):
             asked: The INVITE asked for an offer, and none has come.
             manual: The application sends the PRACK.
         """
-        reliable = is_reliable(response) and self._agent.capabilities.reliable.offered
+        reliable = self._agent.capabilities.reliable.offered and is_reliable(response)
         if dialog is None or not reliable:
             return [Provisional(self._session, response, dialog)]
         rack = dialog.receiver.on_response(response)
@@ -402,7 +402,7 @@ class SessionModification(DialogUsage):
         self, request: Request, dialog: Dialog, now: float
     ) -> tuple[list[tuple[str, str]], list[Event]]:
         """What our 2xx says of the session interval, which begins anew."""
-        if not dialog.confirmed:
+        if not self.timer.policy.mode.offered or not dialog.confirmed:
             return [], []
         running = self.timer.interval > 0
         lines = self.timer.answer(request, now)
@@ -414,6 +414,8 @@ class SessionModification(DialogUsage):
 
     def _timer_answered(self, response: Response, now: float) -> list[Event]:
         """The peer's 2xx begins a new session interval."""
+        if not self.timer.policy.mode.offered:
+            return []
         running = self.timer.interval > 0
         self.timer.on_answer(response, now)
         self._arm_session_timer()

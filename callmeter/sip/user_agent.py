@@ -373,7 +373,8 @@ class UserAgentCore:
         if len(self._agent.sessions) >= self.dialog_limit:
             wait = str(int(self._agent.uniform(5, 31)))
             return [self._reply(key, request, 503, [("Retry-After", wait)])]
-        short = SessionTimer(self._agent.capabilities.session_timer).inspect(request)
+        timers = self._agent.capabilities.session_timer
+        short = SessionTimer(timers).inspect(request) if timers.mode.offered else None
         if short is not None:
             return [self._reply(key, request, *short)]
         try:
