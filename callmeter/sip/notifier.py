@@ -50,6 +50,7 @@ class Notifier(Usage):
         "_body",
         "_content_type",
         "_key",
+        "_lines",
         "_sent",
         "_waiting",
         "dialog",
@@ -77,6 +78,7 @@ class Notifier(Usage):
         self._key = key
         self._body = b""
         self._content_type = ""
+        self._lines: tuple[tuple[str, str], ...] = ()
         self._sent: ClientRequest | None = None
         self._waiting = False
         agent.add_subscription(self)
@@ -139,14 +141,22 @@ class Notifier(Usage):
         )
         return [Respond(self._key, response), *self._finish("rejected", status)]
 
-    def notify(self, body: bytes, content_type: str, now: float) -> list[Effect]:
+    def notify(
+        self, body: bytes, content_type: str, now: float, *, headers: HeaderLines = ()
+    ) -> list[Effect]:
         """Tell the state; while a NOTIFY is under way, the newest state waits for its end.
+
+        Args:
+            body: The state.
+            content_type: Its type.
+            now: Loop time.
+            headers: Further lines of this NOTIFY and of those that repeat it.
 
         Raises:
             LocalProtocolError: It was not accepted, or is over.
         """
         self._check_running()
-        self._body, self._content_type = body, content_type
+        self._body, self._content_type, self._lines = body, content_type, tuple(headers)
         self.phase = SubscriptionPhase.ACTIVE
         return self._notify(now)
 
@@ -219,7 +229,8 @@ class Notifier(Usage):
 
     def _send(self, state: SubscriptionState) -> tuple[ClientRequest, list[Effect]]:
         request = self.dialog.create_request("NOTIFY")
-        lines = [("Event", str(self.event)), ("Subscription-State", str(state))]
+        own = [("Event", str(self.event)), ("Subscription-State", str(state))]
+        lines = [*own, *self._lines]
         agent = self._agent
         agent.complete(request, lines, self._body, self._content_type, contact=True)
         return agent.requests.send(request, self, self.dialog.next_cseq)

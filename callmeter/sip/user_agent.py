@@ -248,7 +248,8 @@ class UserAgentCore:
         Raises:
             LocalProtocolError: Neither an answered session nor a target is given.
         """
-        dialog = None if session is None or not session.answered else session.dialog
+        running = session is not None and session.answered and not session.over
+        dialog = session.dialog if session is not None and running else None
         if dialog is not None and isinstance(dialog.remote_target, SipUri):
             target = dialog.remote_target
         if target is None or (session is not None and dialog is None):

@@ -236,3 +236,27 @@ def test_a_cancel_may_say_why(bench):
     bench.run(1)
     cancel = next(m for m in bench.bob.received if m.is_request and m.method == "CANCEL")
     assert cancel.headers.get("Reason") == "SIP;cause=200"
+
+
+@pytest.mark.parametrize("asking", ["alice", "bob"])
+def test_a_reinvite_without_an_offer_gets_one_and_answers_it_in_the_ack(bench, asking):
+    caller, callee = bench.established()
+    one, other, session = bench.alice, bench.bob, caller
+    if asking == "bob":
+        one, other, session = bench.bob, bench.alice, callee
+    other.on_event = lambda event: (
+        event.session.accept_reinvite(b"v=0 offer", bench.clock.now)
+        if type(event) is ReinviteReceived
+        else []
+    )
+    one.on_event = lambda event: (
+        event.session.ack(b"v=0 answer", bench.clock.now) if type(event) is ReinviteAnswered else []
+    )
+    one.apply(session.reinvite(b"", bench.clock.now))
+    bench.run(1)
+    assert other.events_of(ReinviteReceived)[0].request.body == b""
+    assert one.events_of(ReinviteAnswered)[0].response.body == b"v=0 offer"
+    assert other.events_of(ReinviteEstablished)[0].ack.body == b"v=0 answer"
+    assert caller.dialog.exchange.idle
+    assert callee.dialog.exchange.idle
+    bench.hang_up(caller)

@@ -201,6 +201,10 @@ def test_a_refer_needs_somebody_to_send_it_to(referring):
         referring.alice.core.refer(NameAddr(referring.bob.contact), 0.0, session=caller)
     referring.run(1)
     referring.alice.apply(caller.cancel(referring.clock.now))
+    ended, _ = referring.established()
+    referring.hang_up(ended)
+    with pytest.raises(LocalProtocolError, match="answered session"):
+        referring.alice.core.refer(NameAddr(referring.bob.contact), 0.0, session=ended)
 
 
 def test_two_refers_of_one_dialog_are_told_apart(referring):

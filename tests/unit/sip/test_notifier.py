@@ -78,10 +78,10 @@ def test_while_a_notify_is_under_way_the_newest_state_waits(served):
     _, order = usage.accept(0.0, pending=True)
     assert usage.phase is SubscriptionPhase.PENDING
     assert usage.notify(b"one", "text/plain", 0.0) == []
-    assert usage.notify(b"two", "text/plain", 0.0) == []
+    assert usage.notify(b"two", "text/plain", 0.0, headers=[("X-Y", "z")]) == []
     assert served.answer(order, 100) == []
     (order,) = served.answer(order, 200)
-    assert order.request.body == b"two"
+    assert (order.request.body, order.request.headers.get("X-Y")) == (b"two", "z")
     assert served.answer(order, 200) == []
 
 
