@@ -75,8 +75,10 @@ def media_both_ways(evidence: CallEvidence) -> Verdict:
             f"{evidence.reported_loss:.0f} % of the {sent} sent"
         )
     if sent >= ENOUGH and evidence.rtcp_received >= REPORTS and evidence.reported_loss is None:
+        cannot = "hears them not, or cannot decrypt them" if evidence.secure else "hears them not"
         return warns(
-            f"{evidence.rtcp_received} reports of the peer say nothing of the {sent} packets sent"
+            f"{evidence.rtcp_received} reports of the peer say nothing of the {sent} packets sent: "
+            f"it {cannot}"
         )
     return passes(f"{sent} packets sent, {received} received")
 

@@ -227,3 +227,18 @@ def test_the_remedy_for_another_key_is_no_tls_where_there_is_tls(
         keys.key_intact, healthy, **NOTHING, **failing(FailureCause.KEY), **changes
     )
     assert words in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "words"),
+    [
+        ({"roc_resets": 2}, "fail", "changed 2 times under a key that stayed"),
+        ({"roc_kept": 1}, "pass", "went on, and is followed"),
+    ],
+)
+def test_a_rollover_counter_that_is_followed_is_told_all_the_same(
+    status_of, healthy, changes, status, words
+):
+    found, finding = status_of(keys.roc_consistent, healthy, **changes)
+    assert found == status
+    assert words in finding.detail
