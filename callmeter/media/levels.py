@@ -27,16 +27,20 @@ NO_LAW: Final = -1
 SILENCE_DBOV: Final = -127.0
 _OTHERS: Final = 15
 """Packets whose sequence number has one of these bits are not measured."""
-_LONGEST: Final = 160
+_LONGEST: Final = 80
+"""Octets of a packet that are measured in a batch, 10 ms."""
 _LAWS: Final = tuple(g711.Law)
-_POWER: Final = np.stack(
-    [(g711.decode(bytes(range(256)), law) / 32768.0) ** 2 for law in _LAWS]
+_OCTETS: Final = 256
+_POWER: Final = np.concatenate(
+    [(g711.decode(bytes(range(_OCTETS)), law) / 32768.0) ** 2 for law in _LAWS]
 ).astype(np.float32)
+"""Power of each octet, one law after the other."""
+_PLACES: Final = {law.value: _OCTETS * number for number, law in enumerate(_LAWS)}
 
 
 def law_of(codec: str) -> int:
-    """Row of the power table for a codec, or `NO_LAW`."""
-    return next((number for number, law in enumerate(_LAWS) if law.value == codec), NO_LAW)
+    """Where the law of a codec begins in the table, or `NO_LAW`."""
+    return _PLACES.get(codec, NO_LAW)
 
 
 def add_packet(lanes: LaneTable, row: int, sequence: int, payload: bytes, codec: str) -> None:
@@ -46,7 +50,7 @@ def add_packet(lanes: LaneTable, row: int, sequence: int, payload: bytes, codec:
     law = law_of(codec)
     if law != NO_LAW:
         octets = np.frombuffer(payload, np.uint8)
-        lanes.level_power[row] += float(_POWER[law, octets].mean())
+        lanes.level_power[row] += _POWER[law : law + _OCTETS][octets].mean()
         lanes.level_packets[row] += 1
 
 
@@ -68,16 +72,21 @@ def add_batch(
         sequences: The sequence number of each.
         lengths: Octets of payload of each.
     """
-    turn = ((sequences & _OTHERS) == 0) & (lanes.level_law[rows] != NO_LAW) & (lengths > 0)
-    if not turn.any():
+    turn = np.flatnonzero((sequences & _OTHERS) == 0)
+    if not len(turn):
         return
-    rows = rows[turn]
+    laws = lanes.level_law[rows[turn]]
+    measurable = (laws != NO_LAW) & (lengths[turn] > 0)
+    if not measurable.all():
+        turn, laws = turn[measurable], laws[measurable]
+        if not len(turn):
+            return
     # The same part of each, as long as the shortest.
     length = min(int(lengths[turn].min()), _LONGEST)
     payloads = octets[slots[turn], FIXED_HEADER : FIXED_HEADER + length]
-    power = _POWER[lanes.level_law[rows][:, np.newaxis], payloads].mean(axis=1)
-    np.add.at(lanes.level_power, rows, power)
-    np.add.at(lanes.level_packets, rows, 1)
+    power = _POWER[payloads + laws[:, np.newaxis]].mean(axis=1)
+    np.add.at(lanes.level_power, rows[turn], power)
+    np.add.at(lanes.level_packets, rows[turn], 1)
 
 
 def level_dbov(lanes: LaneTable, row: int) -> float | None:

@@ -17,10 +17,11 @@ from callmeter import events
 from callmeter.cli.app import app
 from callmeter.cli.call import source_of
 from callmeter.cli.output import _words, run
-from callmeter.config import MediaConfig, SrtpConfig, SrtpPolicy
+from callmeter.config import EndpointConfig, MediaConfig, SrtpConfig, SrtpPolicy
 from callmeter.errors import ConfigurationError
 from callmeter.media.analysis import recorded_frequency
 from callmeter.media.sources import Tone
+from callmeter.testing.misbehaviour import MisbehavingEndpoint, Misbehaviour
 
 SECURE = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED))
 PATIENCE = 60
@@ -176,6 +177,20 @@ async def test_a_call_as_json_is_one_object_with_the_stable_keys(bob, serve):
     assert set(report["media"][0]) == STREAM_KEYS
     assert report["signaling"]["transport"] == "UDP"
     assert result.stderr == ""
+
+
+async def test_a_call_prints_what_is_wrong_with_it_and_what_to_do(entered, stack, serve):
+    config = EndpointConfig("sip:mallory@127.0.0.1", media=SECURE)
+    endpoint = MisbehavingEndpoint(config, Misbehaviour.OTHER_TAG_LENGTH, stack)
+    mallory = await entered.enter_async_context(endpoint)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve(mallory))
+        result = await command_beside(
+            "call", mallory.contact, "--srtp", "sdes", "--duration", "0.8"
+        )
+    assert "1 check failed" in result.stdout.splitlines()[0]
+    assert "FAIL          tag_length: AES_CM_128_HMAC_SHA1_80 was agreed" in result.stdout
+    assert "-> Enable both AES_CM_128_HMAC_SHA1_80" in result.stdout
 
 
 async def test_a_call_can_echo_until_the_other_end_hangs_up(bob):

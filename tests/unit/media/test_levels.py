@@ -66,7 +66,9 @@ def test_a_batch_is_measured_as_its_packets_one_by_one(lanes):
     levels.add_batch(lanes, octets, np.arange(6), rows, sequences, lengths)
     assert lanes.level_packets.tolist() == [1, 2, 0, 0]
     for row in (0, 1):
-        assert levels.level_dbov(lanes, row) == pytest.approx(levels.level_dbov(alone, row))
+        assert levels.level_dbov(lanes, row) == pytest.approx(
+            levels.level_dbov(alone, row), abs=0.1
+        )
 
 
 @pytest.mark.parametrize("batch_from", [1, 1000])
