@@ -177,19 +177,6 @@ def test_a_webrtc_gateway_wants_avpf_one_port_and_ice():
 
 
 @pytest.mark.parametrize(
-    ("method", "sdes", "dtls"),
-    [
-        (SrtpMethod.LEGACY, True, False),
-        (SrtpMethod.SDES, True, False),
-        (SrtpMethod.DTLS, False, True),
-        (SrtpMethod.DUAL, True, True),
-    ],
-)
-def test_the_method_says_what_is_offered(method, sdes, dtls):
-    assert (method.offers_sdes, method.offers_dtls) == (sdes, dtls)
-
-
-@pytest.mark.parametrize(
     ("transport", "port"),
     [("udp", 5060), ("tcp", 5060), ("tls", 5061), ("wss", 443), ("auto", 5060)],
 )

@@ -1,0 +1,102 @@
+"""Settings of media encryption; `callmeter.config` gives them to everybody else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum, StrEnum
+
+from callmeter.errors import ConfigurationError
+
+__all__ = [
+    "DEFAULT_SUITES",
+    "SrtpConfig",
+    "SrtpMethod",
+    "SrtpPolicy",
+    "SrtpSuite",
+]
+
+
+class SrtpMethod(IntEnum):
+    """How SRTP keys are exchanged."""
+
+    LEGACY = 0
+    """The old name of SDES, kept for old configurations."""
+    SDES = 1
+    """Keys in a=crypto lines (RFC 4568)."""
+    DTLS = 2
+    """A DTLS handshake on the media port (RFC 5764)."""
+    DUAL = 3
+    """Both in one offer; the answerer picks."""
+
+    @property
+    def offers_sdes(self) -> bool:
+        """Whether a=crypto lines are offered."""
+        return self is not SrtpMethod.DTLS
+
+    @property
+    def offers_dtls(self) -> bool:
+        """Whether a=fingerprint is offered."""
+        return self in {SrtpMethod.DTLS, SrtpMethod.DUAL}
+
+
+class SrtpPolicy(Enum):
+    """Whether encryption is compulsory."""
+
+    DISABLED = "disabled"
+    """No keys are offered; an offer that insists on SRTP is refused."""
+    OFFERED = "offered"
+    """Keys are offered; an answer without them falls back to clear media, and says so."""
+    REQUIRED = "required"
+    """No keys, no call: never a plain packet in either direction."""
+
+
+class SrtpSuite(StrEnum):
+    """SRTP crypto suites by their IANA names (RFC 4568, 6188, 7714)."""
+
+    AES_CM_128_HMAC_SHA1_80 = "AES_CM_128_HMAC_SHA1_80"
+    AES_CM_128_HMAC_SHA1_32 = "AES_CM_128_HMAC_SHA1_32"
+    AEAD_AES_128_GCM = "AEAD_AES_128_GCM"
+    AEAD_AES_256_GCM = "AEAD_AES_256_GCM"
+    AES_256_CM_HMAC_SHA1_80 = "AES_256_CM_HMAC_SHA1_80"
+    AES_256_CM_HMAC_SHA1_32 = "AES_256_CM_HMAC_SHA1_32"
+    AES_192_CM_HMAC_SHA1_80 = "AES_192_CM_HMAC_SHA1_80"
+    AES_192_CM_HMAC_SHA1_32 = "AES_192_CM_HMAC_SHA1_32"
+
+
+DEFAULT_SUITES = (
+    SrtpSuite.AES_CM_128_HMAC_SHA1_80,
+    SrtpSuite.AES_CM_128_HMAC_SHA1_32,
+    SrtpSuite.AEAD_AES_128_GCM,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SrtpConfig:
+    """Media encryption of one track: two separate settings, method and policy.
+
+    Attributes:
+        method: How keys are exchanged.
+        policy: Whether encryption is compulsory.
+        suites: Suites in the order they are offered.
+        osrtp: Offer keys under RTP/AVP (RFC 8643) instead of RTP/SAVP.
+        unencrypted_srtcp: Ask for SRTCP without encryption (RFC 4568 section 6.3.2).
+    """
+
+    method: SrtpMethod = SrtpMethod.SDES
+    policy: SrtpPolicy = SrtpPolicy.DISABLED
+    suites: tuple[SrtpSuite, ...] = DEFAULT_SUITES
+    osrtp: bool = False
+    unencrypted_srtcp: bool = False
+
+    def __post_init__(self) -> None:
+        if self.policy is not SrtpPolicy.DISABLED and not self.suites:
+            raise ConfigurationError("an SRTP policy other than DISABLED needs a suite")
+        if len(set(self.suites)) != len(self.suites):
+            raise ConfigurationError("a suite is listed twice")
+        if self.osrtp and self.policy is SrtpPolicy.REQUIRED:
+            raise ConfigurationError("OSRTP is opportunistic: it cannot be REQUIRED")
+
+    @property
+    def enabled(self) -> bool:
+        """Whether keys are offered or accepted at all."""
+        return self.policy is not SrtpPolicy.DISABLED
