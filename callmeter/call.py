@@ -64,6 +64,9 @@ __all__ = ["Call"]
 SDP = "application/sdp"
 REFUSES_MEDIA = frozenset({415, 488, 606})
 TRYING = 100
+USUAL_HANDSHAKE = 5.0
+"""Seconds a DTLS handshake takes at most on a path that works; whoever hangs up in them merely did
+so."""
 
 
 class Call:
@@ -263,7 +266,8 @@ class Call:
 
         Under SDES the offer has a new inline key of the suite in use, and both directions switch
         when the answer is accepted. The old key of the peer stays good until its first packet
-        under the new one, for 2 s at most.
+        under the new one, for 2 s at most. Under DTLS it asks for a new association, with a new
+        certificate unless one is configured, and media switches when its handshake is verified.
 
         Args:
             roc: What becomes of the own rollover counter under a new inline key: `"reset"` starts
@@ -275,6 +279,7 @@ class Call:
                 media is not encrypted.
             CallRejected: The peer refused the re-INVITE; the old keys go on.
             NegotiationError: The answer has no key that can be used.
+            MediaSecurityError: The DTLS handshake failed; the old keys go on.
         """
         await self._changes.rekey(self.session, roc)
 
@@ -459,7 +464,7 @@ class Call:
     def _on_ended(self, cause: str, now: float) -> None:
         self._record.times.bye_at = self._record.times.bye_at or now
         if self.media.keys_pending and self._error is None:
-            self._note_unkeyed(cause)
+            self._note_unkeyed(cause, now)
         match cause:
             case "bye-sent" | "bye-received" | "rejected":
                 self._finish(now, cause, self._error, None)
@@ -472,16 +477,22 @@ class Call:
                 error = CallTimedOut(f"the call was lost: {cause}", timer="F")
                 self._finish(now, cause, self._error or error, Outcome.CALL_FAILED)
 
-    def _note_unkeyed(self, cause: str) -> None:
+    def _note_unkeyed(self, cause: str, now: float) -> None:
         """The call ended while the DTLS handshake ran: it was never there for its user."""
+        answered_at = self._record.times.answer_at
+        waited = 0.0 if answered_at is None else now - answered_at
         if cause == "bye-sent":
             self._error = CallCancelled("the call was given up before its media had keys")
             self._record.life.settle(Outcome.CALL_FAILED)
-        elif cause == "bye-received":
+        elif cause == "bye-received" and (self.media.keys.broken_off or waited > USUAL_HANDSHAKE):
             self._error = DtlsHandshakeFailed(
-                "the peer hung up before its media had keys", evidence=self.media.keys.evidence()
+                f"the peer hung up {waited:.1f} s after the answer, and its media had no keys yet",
+                evidence=self.media.keys.evidence(),
             )
             self._record.life.settle(Outcome.NEGOTIATION_FAILED)
+        elif cause == "bye-received":
+            self._error = CallCancelled("the peer hung up before its media had keys")
+            self._record.life.settle(Outcome.CALL_FAILED)
 
     # the end
 

@@ -17,6 +17,7 @@ from callmeter import certificates
 from callmeter.errors import ConfigurationError
 from callmeter.srtp_config import (
     DEFAULT_SUITES,
+    DtlsConfig,
     SrtpConfig,
     SrtpMethod,
     SrtpPolicy,
@@ -30,6 +31,7 @@ __all__ = [
     "Codec",
     "ConnectionLimits",
     "Credentials",
+    "DtlsConfig",
     "EndpointConfig",
     "HepConfig",
     "LimitConfig",

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from callmeter.config import MediaConfig
+    from callmeter.config import DtlsConfig, MediaConfig
     from callmeter.media.engine import MediaEngine
     from callmeter.sip.invite_session import InviteSession
     from callmeter.sip.message import Request, Response
@@ -104,7 +104,7 @@ class Endpoint:
         self._invited: dict[Call, tuple[SipUri, dict[str, str] | None]] = {}
         self.registrations: dict[RegisterUsage, Registration] = {}
         self.tls: int | None = None
-        self._certificate: DtlsCertificate | None = None
+        self._certificates: dict[DtlsConfig, DtlsCertificate] = {}
         self._face: tuple[tuple[str, int], str, bool] | None = None
         self._home: tuple[tuple[str, int], str, bool] | None = None
         self._routes = (_proxy_uri(config.outbound_proxy),) if config.outbound_proxy else ()
@@ -262,9 +262,7 @@ class Endpoint:
     def _media(self, settings: MediaConfig, address: str) -> MediaSession:
         certificate = None
         if settings.srtp.enabled and settings.srtp.method.offers_dtls:
-            if self._certificate is None:
-                self._certificate = DtlsCertificate.generate(datetime.now(tz=UTC))
-            certificate = self._certificate
+            certificate = self._certificate(settings.srtp.dtls)
         return MediaSession(
             self.media_engine,
             settings,
@@ -272,6 +270,13 @@ class Endpoint:
             entropy=secrets.token_bytes,
             certificate=certificate,
         )
+
+    def _certificate(self, settings: DtlsConfig) -> DtlsCertificate:
+        now = datetime.now(tz=UTC)
+        known = self._certificates.get(settings)
+        if known is None or known.not_valid_after <= now:
+            known = self._certificates[settings] = DtlsCertificate.of(settings, now)
+        return known
 
     def _start(self, call: Call, uri: SipUri, offer: bytes, headers: dict[str, str] | None) -> None:
         stack = self.stack

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from callmeter.config import SrtpPolicy
-from callmeter.errors import NegotiationError, NoCommonSuite, ProfileMismatch, SrtpRequired
+from callmeter.errors import (
+    LocalProtocolError,
+    NegotiationError,
+    NoCommonSuite,
+    ProfileMismatch,
+    SrtpRequired,
+)
 from callmeter.media.dtls_keying import DtlsKeying
 from callmeter.media.sdes_keying import SdesKeying
-from callmeter.sdp.attributes import Setup
+from callmeter.sdp.attributes import Attribute, Setup
+from callmeter.srtp.dtls_certificate import DtlsCertificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +28,7 @@ if TYPE_CHECKING:
     from callmeter.sdp.attributes import CryptoAttribute, Fingerprint
     from callmeter.sdp.remote_track import RemoteTrack
     from callmeter.srtp.context import SrtpContext
-    from callmeter.srtp.dtls_certificate import DtlsCertificate, KeyLog
+    from callmeter.srtp.dtls_certificate import KeyLog
     from callmeter.srtp.sdes import CryptoLine
 
 __all__ = ["KeyAttributes", "MediaKeys", "RekeyRoc"]
@@ -39,11 +47,18 @@ class KeyAttributes:
         crypto: Its a=crypto lines.
         fingerprints: Of its certificate, when it takes DTLS.
         setup: Its role in the handshake, None without DTLS.
+        tls_id: Name of its end of the association (RFC 8842), None to say nothing of it.
     """
 
     crypto: tuple[CryptoAttribute, ...] = ()
     fingerprints: tuple[Fingerprint, ...] = ()
     setup: Setup | None = None
+    tls_id: str | None = None
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        """What has no place of its own in a track."""
+        return () if self.tls_id is None else (Attribute("tls-id", self.tls_id),)
 
 
 class OpenPort(Protocol):
@@ -87,6 +102,7 @@ class MediaKeys:
         key_log: KeyLog | None = None,
     ) -> None:
         self._config = config
+        self._entropy = entropy
         self._certificate = certificate
         self._symmetric = symmetric
         self._key_log = key_log
@@ -144,6 +160,11 @@ class MediaKeys:
         return {} if self.dtls is None else self.dtls.evidence()
 
     @property
+    def broken_off(self) -> bool:
+        """Whether a DTLS handshake failed so far, or somebody said that it is over."""
+        return self.dtls is not None and self.dtls.broken_off
+
+    @property
     def offers_dtls(self) -> bool:
         """Whether this end takes DTLS."""
         srtp = self._config
@@ -159,6 +180,7 @@ class MediaKeys:
             rekey: Asks for new keys, and says what becomes of the rollover counter.
 
         Raises:
+            LocalProtocolError: The peer cannot be asked for new keys.
             TransportError: No media port is free.
         """
         srtp = self._config
@@ -167,15 +189,21 @@ class MediaKeys:
             first and srtp.method.offers_sdes and srtp.enabled and not self._in_clear
         ):
             self.sdes.create_offer(fresh=rekey is not None)
+        if rekey is not None and self.keying == "dtls":
+            self._renew()
+        fingerprints = self._own_fingerprints(rtcp_mux=False)
         return KeyAttributes(
             crypto=tuple(line.to_attribute() for line in self.sdes.offered),
-            fingerprints=self._own_fingerprints(rtcp_mux=False),
+            fingerprints=fingerprints,
+            tls_id=self.dtls.tls_id if fingerprints and self.dtls is not None else None,
         )
 
     def withdraw(self) -> None:
         """The offer came to nothing: the keys in use stay."""
         self._rekey = None
         self.sdes.withdraw()
+        if self.dtls is not None:
+            self.dtls.withdraw()
 
     def fall_back(self, status: int) -> bool:
         """Give up SRTP for the next offer, if the policy is Offered and keys were offered.
@@ -203,6 +231,7 @@ class MediaKeys:
             return
         if track.keying.dtls:
             self.sdes.offered = ()
+            self._note_agreed()
             return
         if not track.keying.sdes:
             if srtp.policy is SrtpPolicy.REQUIRED:
@@ -214,9 +243,12 @@ class MediaKeys:
             self._warn("the peer answered without SRTP: the media is not encrypted")
             return
         self.sdes.accept_answer(track.crypto, roc_continues=self._rekey == "keep")
+        self._note_agreed()
+        self._use_sdes()
+
+    def _note_agreed(self) -> None:
         self.rekeys_sent += self._rekey is not None
         self._rekey = None
-        self._use_sdes()
 
     # offers of the peer
 
@@ -236,7 +268,8 @@ class MediaKeys:
         if track.keying.dtls and self.offers_dtls and not self.sdes.in_use:
             setup = self._answered_setup(track)
             fingerprints = self._own_fingerprints(rtcp_mux=rtcp_mux)
-            return KeyAttributes(fingerprints=fingerprints, setup=setup)
+            told = None if self.dtls is None or track.tls_id is None else self.dtls.tls_id
+            return KeyAttributes(fingerprints=fingerprints, setup=setup, tls_id=told)
         chosen = self._choose_sdes(track, moved=moved)
         return KeyAttributes(crypto=() if chosen is None else (chosen.to_attribute(),))
 
@@ -299,15 +332,34 @@ class MediaKeys:
                 self._on_refused,
                 suites=self._config.suites,
                 symmetric=self._symmetric,
+                entropy=self._entropy,
+                timeout=self._config.dtls.handshake_timeout,
                 key_log=self._key_log,
             )
         return (self.dtls.fingerprint,)
+
+    def _renew(self) -> None:
+        """Let the next offer ask for a new association."""
+        dtls, settings = self.dtls, self._config.dtls
+        if dtls is None or self._certificate is None:
+            return
+        if settings.certificate is None:
+            dtls.renew(DtlsCertificate.of(settings, datetime.now(tz=UTC)))
+        elif dtls.names_associations:
+            dtls.renew(self._certificate)
+        else:
+            raise LocalProtocolError(
+                "the peer knows no a=tls-id, and with a certificate that is configured nothing "
+                "else tells it of new keys"
+            )
 
     def _answered_setup(self, track: RemoteTrack) -> Setup:
         offered = track.setup or Setup.ACTIVE
         answer = offered.answer
         if self.dtls is not None:
-            answer = self.dtls.answer_to(offered, track.fingerprints)
+            before = self.dtls.tls_id
+            answer = self.dtls.answer_to(offered, track.fingerprints, track.tls_id)
+            self.rekeys_received += self.dtls.tls_id != before
         if answer is Setup.HOLDCONN:
             raise NegotiationError("a=setup:holdconn gives nobody the DTLS handshake")
         return answer
@@ -341,6 +393,7 @@ class MediaKeys:
             track.fingerprints,
             remote,
             rtcp_remote if rtcp_remote is not None and rtcp_remote[1] else None,
+            tls_id=track.tls_id,
         )
         # The keys in use stay good until a new association has others.
         return before is not None and dtls.contexts is before
@@ -353,6 +406,20 @@ class MediaKeys:
         """
         if self.dtls is not None:
             await self.dtls.wait()
+
+    async def renewed(self) -> None:
+        """Wait for the keys of a new DTLS association, if one is under way.
+
+        Raises:
+            MediaSecurityError: Its handshake failed; the keys before it stay in use.
+        """
+        if self.dtls is not None:
+            await self.dtls.renewed()
+
+    @property
+    def renewing(self) -> bool:
+        """Whether a DTLS handshake for other keys than those in use is under way."""
+        return self.dtls is not None and self.dtls.renewing
 
     def close(self, *, running: bool) -> None:
         """Say close_notify and free the keys that no running stream has.

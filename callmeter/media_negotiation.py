@@ -284,12 +284,14 @@ class MediaNegotiation:
             fingerprints=keys.fingerprints,
             feedback=self._own_feedback if profile.feedback else (),
             reduced_size=profile.feedback,
+            attributes=keys.attributes,
         )
         session: tuple[Attribute, ...] = ()
         if self.config.ice:
             mid = (None if self._remote is None else self._remote.mid) or "0"
             # Candidates of both ports: the peer may decline mux.
             lines = (Attribute("mid", mid), *self._browser_lines(rtcp_mux=False))
+            lines += keys.attributes
             track = replace(track, ssrc=stream.ssrc, cname=stream.cname, attributes=lines)
             session = (*ICE_SESSION_ATTRIBUTES, Attribute("group", f"BUNDLE {mid}"))
         if rekey is not None:
@@ -371,12 +373,13 @@ class MediaNegotiation:
             crypto=keys.crypto,
             fingerprints=keys.fingerprints,
             setup=keys.setup,
+            attributes=keys.attributes,
         )
         if chosen.profile is not None and chosen.profile.feedback:
             answer = replace(answer, feedback=self._own_feedback, reduced_size=True)
         session: tuple[Attribute, ...] = ()
         if self._ice is not None and self._ice.accept_offer(chosen):
-            lines = self._browser_lines(rtcp_mux=mux)
+            lines = (*self._browser_lines(rtcp_mux=mux), *keys.attributes)
             answer = replace(answer, ssrc=stream.ssrc, cname=stream.cname, attributes=lines)
             session = ICE_SESSION_ATTRIBUTES
         description = self._offer_answer.create_answer(
@@ -447,6 +450,8 @@ class MediaNegotiation:
             track, setup, remote=remote, rtcp_remote=None if self._muxes(track) else rtcp
         ):
             self._begin(*self._agreed)
+        if self.keys.renewing and self._stream is not None:
+            self._stream.expect_key(self.config.srtp.dtls.handshake_timeout)
 
     def _note_secret(self, line: bytes) -> None:
         if self.captured is not None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
 
+from callmeter import certificates
 from callmeter.errors import ConfigurationError
 
 __all__ = [
     "DEFAULT_SUITES",
+    "DtlsConfig",
     "SrtpConfig",
     "SrtpMethod",
     "SrtpPolicy",
     "SrtpSuite",
 ]
+
+MAX_CERTIFICATE_DAYS = 3650
+MAX_HANDSHAKE_TIMEOUT = 300
 
 
 class SrtpMethod(IntEnum):
@@ -71,6 +77,38 @@ DEFAULT_SUITES = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class DtlsConfig:
+    """DTLS of the media ports (RFC 5763).
+
+    Attributes:
+        certificate: PEM content of an own certificate; None makes a P-256 one for each endpoint,
+            and another for each `call.rekey()`.
+        private_key: PEM content of its key, ECDSA or RSA, not encrypted.
+        certificate_days: How long a certificate that is made here is valid.
+        handshake_timeout: Seconds until a handshake is given up.
+    """
+
+    certificate: str | None = None
+    private_key: str | None = field(default=None, repr=False)
+    certificate_days: int = 30
+    handshake_timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.private_key is None):
+            raise ConfigurationError("certificate and private_key go together")
+        if self.certificate is not None and self.private_key is not None:
+            found = certificates.check_own_certificate(self.certificate, self.private_key)
+            for text in found:
+                warnings.warn(text, certificates.CertificateWarning, stacklevel=3)
+        if not 1 <= self.certificate_days <= MAX_CERTIFICATE_DAYS:
+            raise ConfigurationError(f"certificate_days is 1 to {MAX_CERTIFICATE_DAYS}")
+        if not 0 < self.handshake_timeout <= MAX_HANDSHAKE_TIMEOUT:
+            raise ConfigurationError(
+                f"handshake_timeout is more than 0 and at most {MAX_HANDSHAKE_TIMEOUT} s"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class SrtpConfig:
     """Media encryption of one track: two separate settings, method and policy.
 
@@ -80,6 +118,7 @@ class SrtpConfig:
         suites: Suites in the order they are offered.
         osrtp: Offer keys under RTP/AVP (RFC 8643) instead of RTP/SAVP.
         unencrypted_srtcp: Ask for SRTCP without encryption (RFC 4568 section 6.3.2).
+        dtls: Certificate and patience of DTLS handshakes.
     """
 
     method: SrtpMethod = SrtpMethod.SDES
@@ -87,6 +126,7 @@ class SrtpConfig:
     suites: tuple[SrtpSuite, ...] = DEFAULT_SUITES
     osrtp: bool = False
     unencrypted_srtcp: bool = False
+    dtls: DtlsConfig = field(default_factory=DtlsConfig)
 
     def __post_init__(self) -> None:
         if self.policy is not SrtpPolicy.DISABLED and not self.suites:

@@ -5,12 +5,13 @@ Without rtcp-mux each port has an association and keys of its own (RFC 5764 sect
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from callmeter.errors import NegotiationError
 from callmeter.media.dtls_session import DtlsSession
 from callmeter.sdp.attributes import Setup
 from callmeter.srtp.context import SrtpContext
+from callmeter.srtp.dtls import DEFAULT_TIMEOUT
 from callmeter.srtp.dtls_endpoint import DtlsTransport, role_for
 from callmeter.srtp.sdes import ALL_PROTECTED
 
@@ -29,13 +30,17 @@ __all__ = ["DtlsKeying"]
 
 Contexts: TypeAlias = "tuple[SrtpContext, SrtpContext]"
 Address: TypeAlias = "tuple[str, int]"
+_Peer: TypeAlias = "tuple[DtlsRole, frozenset[Fingerprint], str | None, str]"
+"""What makes an association: own role, the peer's fingerprints and a=tls-id, the own a=tls-id."""
+_ID_OCTETS: Final = 20
+"""RFC 8842 section 4: at least 120 bits of entropy."""
 
 
 class DtlsKeying:
     """One or two DTLS associations and the SRTP contexts that came of them.
 
     Attributes:
-        fingerprint: Of the own certificate, for the session description.
+        tls_id: Name of the own end of the association (RFC 8842 section 4).
         contexts: To send and to receive, None before the first verified handshake.
         rtcp_contexts: The same for RTCP on a port of its own, None under mux.
         profile: Protection profile agreed on for media.
@@ -47,6 +52,8 @@ class DtlsKeying:
         on_refused: Called when a handshake after the first failed: its keys stay in use.
         suites: SRTP suites in order of preference.
         symmetric: Whether the peer may come from another address than the signalled one.
+        entropy: Returns so many random octets.
+        timeout: Seconds a handshake may take.
         key_log: Is given the secrets of every handshake, for a capture.
     """
 
@@ -59,6 +66,8 @@ class DtlsKeying:
         *,
         suites: Sequence[SrtpSuite],
         symmetric: bool,
+        entropy: Callable[[int], bytes],
+        timeout: float = DEFAULT_TIMEOUT,
         key_log: KeyLog | None = None,
     ) -> None:
         self._port = port
@@ -67,10 +76,13 @@ class DtlsKeying:
         self._suites = suites
         self._symmetric = symmetric
         self._key_log = key_log
-        self._peer: tuple[DtlsRole, frozenset[Fingerprint]] | None = None
+        self._entropy = entropy
+        self._timeout = timeout
+        self._peer: _Peer | None = None
+        self._before: tuple[DtlsCertificate, str] | None = None
         self._media = DtlsSession(port, self._transport(), self._on_media_keys, on_refused)
         self._rtcp: DtlsSession | None = None
-        self.fingerprint = certificate.fingerprint()
+        self.tls_id = self._new_id()
         self.contexts: Contexts | None = None
         self.rtcp_contexts: Contexts | None = None
         self.profile: ProtectionProfile | None = None
@@ -80,6 +92,7 @@ class DtlsKeying:
             self._certificate,
             suites=self._suites,
             symmetric=self._symmetric,
+            timeout=self._timeout,
             key_log=self._key_log,
         )
 
@@ -87,6 +100,11 @@ class DtlsKeying:
     def established(self) -> bool:
         """Whether media has verified keys."""
         return self._media.established
+
+    @property
+    def broken_off(self) -> bool:
+        """Whether a handshake of media failed so far, or somebody said that it is over."""
+        return self._media.transport.broken_off
 
     @property
     def rehandshakes(self) -> int:
@@ -97,16 +115,64 @@ class DtlsKeying:
         """What the handshake of the media port came to so far."""
         return self._media.transport.evidence()
 
-    def answer_to(self, setup: Setup, fingerprints: Sequence[Fingerprint]) -> Setup:
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Of the own certificate, for the session description."""
+        return self._certificate.fingerprint()
+
+    @property
+    def renewing(self) -> bool:
+        """Whether a handshake for other keys than those in use is under way."""
+        return self._media.renewing
+
+    @property
+    def names_associations(self) -> bool:
+        """Whether the peer knows a=tls-id, and so may be asked for another association by it."""
+        return self._peer is not None and self._peer[2] is not None
+
+    def _new_id(self) -> str:
+        return self._entropy(_ID_OCTETS).hex()
+
+    def renew(self, certificate: DtlsCertificate) -> None:
+        """Ask for a new association in the next description of this end.
+
+        Args:
+            certificate: Of this end from now on. A new one makes peers that do not know a=tls-id
+                begin anew too (RFC 5763 section 6.6).
+        """
+        if self._before is None:
+            self._before = self._certificate, self.tls_id
+        self._certificate, self.tls_id = certificate, self._new_id()
+        for session in self._sessions():
+            session.transport.renew(certificate)
+
+    def withdraw(self) -> None:
+        """The description of `renew` was refused: all is as it was."""
+        if self._before is not None:
+            self._certificate, self.tls_id = self._before
+            self._before = None
+            for session in self._sessions():
+                session.transport.withdraw()
+
+    def _sessions(self) -> list[DtlsSession]:
+        return [self._media] if self._rtcp is None else [self._media, self._rtcp]
+
+    def answer_to(
+        self, setup: Setup, fingerprints: Sequence[Fingerprint], tls_id: str | None
+    ) -> Setup:
         """The role to answer an offer with.
 
         An offer that names the peer of the association in use keeps it, and so the roles stay:
-        others would ask for a new one (RFC 8842 section 5.3).
+        others would ask for a new one (RFC 8842 section 5.3). A new one has a new name.
         """
-        if setup is Setup.ACTPASS and self.established and self._peer is not None:
-            role, known = self._peer
-            if known == frozenset(fingerprints):
-                return Setup.ACTIVE if role == "client" else Setup.PASSIVE
+        if self.established and self._peer is not None:
+            role, known, known_id, _ = self._peer
+            own = Setup.ACTIVE if role == "client" else Setup.PASSIVE
+            same = known == frozenset(fingerprints) and _same_id(known_id, tls_id)
+            if same and setup is Setup.ACTPASS:
+                return own
+            if not same or setup.answer is not own:
+                self.tls_id = self._new_id()
         return setup.answer
 
     def start(
@@ -115,6 +181,8 @@ class DtlsKeying:
         fingerprints: Sequence[Fingerprint],
         remote: Address,
         rtcp_remote: Address | None,
+        *,
+        tls_id: str | None = None,
     ) -> None:
         """Use what was agreed; the same peer again keeps its associations.
 
@@ -123,6 +191,7 @@ class DtlsKeying:
             fingerprints: Of the peer.
             remote: Where its media is.
             rtcp_remote: Where its RTCP is, None under mux.
+            tls_id: Of the peer, None when it knows no such thing.
 
         Raises:
             NegotiationError: The roles leave nobody to start the handshake.
@@ -131,9 +200,9 @@ class DtlsKeying:
         role = role_for(local, theirs)
         if role is None:
             raise NegotiationError(f"a=setup:{theirs} gives nobody the DTLS handshake")
-        peer = (role, frozenset(fingerprints))
-        same = self.established and peer == self._peer
-        self._peer = peer
+        peer = (role, frozenset(fingerprints), tls_id, self.tls_id)
+        same = self.established and self._peer is not None and _same_peer(self._peer, peer)
+        self._peer, self._before = peer, None
         if rtcp_remote is None:
             self._end_rtcp()
         elif same and self._rtcp is not None:
@@ -161,6 +230,14 @@ class DtlsKeying:
         """
         await self._media.wait()
 
+    async def renewed(self) -> None:
+        """Wait for the keys of a new association of media, if one is under way.
+
+        Raises:
+            MediaSecurityError: Its handshake failed; the keys before it stay in use.
+        """
+        await self._media.renewed()
+
     def close(self) -> None:
         """Say close_notify on each port; a second call does nothing."""
         self._media.close()
@@ -180,6 +257,15 @@ class DtlsKeying:
         self.rtcp_contexts = _contexts(keys)
         if self.established:
             self._on_keys()
+
+
+def _same_peer(known: _Peer, peer: _Peer) -> bool:
+    return (known[:2], known[3]) == (peer[:2], peer[3]) and _same_id(known[2], peer[2])
+
+
+def _same_id(known: str | None, tls_id: str | None) -> bool:
+    """A description without a=tls-id says nothing of it."""
+    return known is None or tls_id is None or known == tls_id
 
 
 def _contexts(keys: DtlsKeys) -> Contexts:

@@ -41,6 +41,10 @@ class DtlsSession:
         on_keys: Told of each verified pair of keys, the first and those of a re-handshake.
         on_refused: Told why a re-handshake failed; the keys before it stay in use.
         rtcp: Whether this is the DTLS of the stream's RTCP port.
+
+    Attributes:
+        transport: See above.
+        renewing: Whether a handshake for other keys than those in use is under way.
     """
 
     def __init__(
@@ -60,7 +64,9 @@ class DtlsSession:
         self._timer: asyncio.TimerHandle | None = None
         self._waiters: list[asyncio.Future[None]] = []
         self._failure: MediaSecurityError | None = None
+        self._refusal: MediaSecurityError | None = None
         self._closed = False
+        self.renewing = False
         port.set_control(self._on_datagram, rtcp=rtcp)
 
     @property
@@ -72,7 +78,8 @@ class DtlsSession:
         self, role: DtlsRole, fingerprints: Sequence[Fingerprint], remote: tuple[str, int]
     ) -> None:
         """Use the peer's description; again for one with another fingerprint or role."""
-        self._failure = None
+        self._failure = self._refusal = None
+        self.renewing = self.established
         self._carry_out(self.transport.start(role, fingerprints, remote, self._loop.time()))
 
     async def wait(self) -> None:
@@ -87,6 +94,19 @@ class DtlsSession:
             await waiter
         if self._failure is not None:
             raise self._failure
+
+    async def renewed(self) -> None:
+        """Wait for the keys of a new association, if one is under way.
+
+        Raises:
+            MediaSecurityError: Its handshake failed; the keys before it stay in use.
+        """
+        while self.renewing and not self._closed:
+            waiter = self._loop.create_future()
+            self._waiters.append(waiter)
+            await waiter
+        if self._refusal is not None:
+            raise self._refusal
 
     def close(self) -> None:
         """Say close_notify and forget everything; a second call does nothing."""
@@ -111,8 +131,11 @@ class DtlsSession:
             except TransportError:
                 continue  # lost like any datagram: the flight is sent again
         if result.keys is not None:
+            self.renewing = False
             self._on_keys(result.keys)
         if result.failure is not None and self.established:
+            self.renewing = False
+            self._refusal = result.failure
             self._on_refused(result.failure)
         elif result.failure is not None:
             self._failure = result.failure

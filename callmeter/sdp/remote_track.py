@@ -7,6 +7,7 @@ be used is `rejected`, with the reason; nothing here ends the negotiation.
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -42,6 +43,9 @@ _ICE_ATTRIBUTES: Final = ("ice-ufrag", "ice-pwd", "candidate", "ice-lite")
 _Value = TypeVar("_Value")
 
 
+_TLS_ID: Final = re.compile(r"[A-Za-z0-9+/_-]{20,255}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RemoteTrack:
     """One m= line of the other side.
@@ -69,6 +73,7 @@ class RemoteTrack:
         crypto: All a=crypto lines that can be read.
         fingerprints: All a=fingerprint lines that can be read.
         setup: Its role in the DTLS handshake; None without a fingerprint and a=setup.
+        tls_id: Name of its end of the DTLS association (RFC 8842), or None.
         feedback: RTCP feedback messages it takes.
         reduced_size: It takes RTCP packets that do not begin with a report (RFC 5506).
         mid: Its identification tag (RFC 5888), or None.
@@ -99,6 +104,7 @@ class RemoteTrack:
     crypto: tuple[CryptoAttribute, ...] = ()
     fingerprints: tuple[Fingerprint, ...] = ()
     setup: Setup | None = None
+    tls_id: str | None = None
     feedback: tuple[RtcpFb, ...] = ()
     reduced_size: bool = False
     mid: str | None = None
@@ -188,6 +194,7 @@ def read_track(
         fingerprints=fingerprints,
         keying=Keying.of(sdes=bool(crypto), dtls=bool(fingerprints)),
         setup=_setup(description, media, notes),
+        tls_id=_tls_id(media, notes),
         feedback=_each(RtcpFb.parse, "rtcp-fb", media.attributes_named("rtcp-fb"), notes),
         reduced_size=media.has_attribute("rtcp-rsize"),
         rtcp_mux=media.has_attribute("rtcp-mux"),
@@ -262,6 +269,14 @@ def _setup(
     if len(set(roles)) > 1:
         notes.append(f"a=setup is there with different roles, {roles[0]} is taken")
     return roles[0] if roles else None
+
+
+def _tls_id(media: MediaDescription, notes: list[str]) -> str | None:
+    found = media.attribute("tls-id")
+    if found is None or _TLS_ID.fullmatch(found):
+        return found
+    notes.append("a=tls-id cannot be read and is left out (RFC 8842 section 4)")
+    return None
 
 
 def _direction(

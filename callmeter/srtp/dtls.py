@@ -217,6 +217,11 @@ class DtlsAssociation:
         """Whether the handshake ended well; the certificate may still have to be checked."""
         return self._complete
 
+    @property
+    def broken_off(self) -> bool:
+        """Whether it failed, or somebody in the peer's place said that it is over."""
+        return self.failure is not None or self.peer_closed or self._alert is not None
+
     def remote_fingerprint(self, algorithm: str = "sha-256") -> Fingerprint | None:
         """Of the certificate the peer showed, None before it did."""
         return fingerprint_of(self._certificate, algorithm) if self._certificate else None

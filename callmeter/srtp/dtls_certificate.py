@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from callmeter.config import SrtpSuite
+    from callmeter.config import DtlsConfig, SrtpSuite
 
 __all__ = ["DtlsCertificate", "KeyLog", "fingerprint_of"]
 
@@ -94,6 +94,21 @@ class DtlsCertificate:
             .sign(private_key, hashes.SHA256())
         )
         return cls(certificate, private_key)
+
+    @classmethod
+    def of(cls, config: DtlsConfig, now: datetime) -> Self:
+        """The certificate of these settings, or one made for them.
+
+        Args:
+            config: Its PEM content, or how long one is valid that is made.
+            now: Wall clock, with its time zone.
+
+        Raises:
+            ConfigurationError: The certificate has expired, or its key is of another kind.
+        """
+        if config.certificate is None or config.private_key is None:
+            return cls.generate(now, lifetime=timedelta(days=config.certificate_days))
+        return cls.from_pem(config.certificate, config.private_key)
 
     @classmethod
     def from_pem(cls, certificate: str, private_key: str) -> Self:

@@ -106,6 +106,10 @@ class _Candidate:
     born: float
 
 
+_Identities = tuple["DtlsCertificate", "DtlsRole | None", "tuple[Fingerprint, ...] | None"]
+"""Who this end is, and whom it knows how."""
+
+
 class DtlsTransport:
     """All DTLS on one media port, from the first ClientHello to close_notify.
 
@@ -123,7 +127,7 @@ class DtlsTransport:
         certificate: Of this end.
         suites: SRTP suites in order of preference.
         mtu: Octets of UDP payload that a datagram may have.
-        timeout: Seconds from `start()` or `restart()` to verified keys.
+        timeout: Seconds from `start()` to verified keys.
         symmetric: Whether the peer may come from another address than the signalled one.
         key_log: Is given the secrets of every handshake, for a capture.
     """
@@ -131,6 +135,7 @@ class DtlsTransport:
     __slots__ = (
         "_announce_at",
         "_attempts",
+        "_before",
         "_candidates",
         "_certificate",
         "_closed",
@@ -175,6 +180,7 @@ class DtlsTransport:
         self._key_log = key_log
         self._role: DtlsRole | None = None
         self._fingerprints: tuple[Fingerprint, ...] | None = None
+        self._before: _Identities | None = None
         self._candidates: list[_Candidate] = []
         self._current: _Candidate | None = None
         self._parked: _Candidate | None = None
@@ -203,10 +209,18 @@ class DtlsTransport:
         """Whether there are verified keys."""
         return self.keys is not None
 
+    @property
+    def broken_off(self) -> bool:
+        """Whether a handshake failed so far, or somebody said that it is over."""
+        under_way = any(each.association.broken_off for each in self._candidates)
+        return under_way or self._failed or self._remembered is not None
+
     def start(
         self, role: DtlsRole, fingerprints: Sequence[Fingerprint], remote: Address, now: float
     ) -> DtlsResult:
-        """Use the peer's session description.
+        """Use the peer's session description: the first, or one that asks for a new association.
+
+        Keys in use stay good until the new ones are verified.
 
         Args:
             role: Of this end, from `role_for`.
@@ -216,6 +230,7 @@ class DtlsTransport:
         """
         self._role = role
         self._fingerprints = tuple(fingerprints)
+        self._before = None
         self.remote = remote
         self._give_up_at = now + self._timeout
         self._announce_at = self._retry_at = self._remembered = None
@@ -237,14 +252,27 @@ class DtlsTransport:
             self._judge(candidate, now)
         return self._result()
 
-    def restart(
-        self, role: DtlsRole, fingerprints: Sequence[Fingerprint], remote: Address, now: float
-    ) -> DtlsResult:
-        """Begin a new association: another fingerprint, setup or tls-id (RFC 8842 section 5).
+    def renew(self, certificate: DtlsCertificate) -> None:
+        """A description of this end asks for a new association (RFC 8842 section 5.2).
 
-        The keys in use stay good until the new ones are verified.
+        Whoever answers it may begin the handshake before the answer is here: it runs, and waits
+        for `start()`. The keys in use stay good until the new ones are verified.
+
+        Args:
+            certificate: Of this end, from now on.
         """
-        return self.start(role, fingerprints, remote, now)
+        if self._before is None:
+            self._before = self._certificate, self._role, self._fingerprints
+        self._certificate = certificate
+        self._role = self._fingerprints = None
+
+    def withdraw(self) -> None:
+        """The description of `renew()` was refused: all is as it was."""
+        if self._before is not None:
+            self._certificate, self._role, self._fingerprints = self._before
+            self._before = None
+            self.statistics.discarded += len(self._candidates)
+            self._candidates.clear()
 
     def on_datagram(self, data: bytes, source: Address, now: float) -> DtlsResult:
         """Take a datagram whose first octet is 20 to 63 (RFC 7983 section 7)."""

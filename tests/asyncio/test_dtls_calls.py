@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -42,6 +41,11 @@ DTLS_SUITES = [
     SrtpSuite.AEAD_AES_128_GCM,
     SrtpSuite.AEAD_AES_256_GCM,
 ]
+
+
+def certificate_of(endpoint):
+    """The one its calls have had, None before any."""
+    return next(iter(endpoint._certificates.values()), None)
 
 
 def media(method=DTLS, policy=REQUIRED, **settings):
@@ -298,7 +302,7 @@ async def test_dtls_always_multiplexes_rtcp_and_reports_flow_both_ways(pair, rtc
 
 async def test_a_peer_that_declines_mux_gets_an_association_for_its_rtcp(pair, monkeypatch, until):
     alice, bob = await pair()
-    wants = property(lambda session: session.keys._certificate is alice._certificate)
+    wants = property(lambda session: session.keys._certificate is certificate_of(alice))
     monkeypatch.setattr(MediaSession, "_wants_mux", wants)
     async with asyncio.TaskGroup() as tasks:
         answering = tasks.create_task(answer_and_echo(bob))
@@ -429,7 +433,7 @@ def wrong_fingerprint(monkeypatch):
 
         def own(self, *, rtcp_mux):
             found = real(self, rtcp_mux=rtcp_mux)
-            return (other,) if self._certificate is endpoint._certificate else found
+            return (other,) if self._certificate is certificate_of(endpoint) else found
 
         monkeypatch.setattr(MediaKeys, "_own_fingerprints", own)
 
@@ -491,7 +495,10 @@ def impatient(monkeypatch):
     """Handshakes give up after a moment."""
 
     def apply(seconds):
-        monkeypatch.setattr(dtls_keying, "DtlsTransport", partial(DtlsTransport, timeout=seconds))
+        def build(certificate, **settings):
+            return DtlsTransport(certificate, **settings | {"timeout": seconds})
+
+        monkeypatch.setattr(dtls_keying, "DtlsTransport", build)
 
     return apply
 
@@ -525,7 +532,7 @@ async def test_a_handshake_nobody_answers_ends_both_ends_with_dtls_timeout(
 ):
     alice, bob = await pair()
     impatient(0.6)
-    mute(monkeypatch, lambda: (alice if silent == "caller" else bob)._certificate)
+    mute(monkeypatch, lambda: certificate_of(alice if silent == "caller" else bob))
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
         answering = tasks.create_task(answer_or_fail(bob))
         call = await alice.invite(str(bob.contact))
@@ -549,7 +556,7 @@ def stalled(pair, monkeypatch):
 
     async def make():
         alice, bob = await pair()
-        mute(monkeypatch, lambda: bob._certificate)
+        mute(monkeypatch, lambda: certificate_of(bob))
         call = await alice.invite(str(bob.contact))
         incoming = await bob.next_call(PATIENCE)
         answering = asyncio.get_running_loop().create_task(incoming.answer())
@@ -575,11 +582,26 @@ async def test_a_bye_while_the_handshake_runs_ends_the_call_and_says_so(stalled,
             await call.answered()
     gone, left = (ours.value, theirs.value) if who == "caller" else (theirs.value, ours.value)
     assert isinstance(gone, CallCancelled)
-    assert isinstance(left, DtlsHandshakeFailed)
-    assert left.report.to_dict()["outcome"] == "NEGOTIATION_FAILED"
+    assert isinstance(left, CallCancelled)
+    assert left.report.to_dict()["outcome"] == "CALL_FAILED"
     for end in (call, incoming):
         assert end.report().to_dict()["media"] == []
         assert end.media.keys.dtls._media.transport.next_deadline() is None
+
+
+async def test_a_bye_long_after_the_answer_means_that_the_handshake_failed(
+    stalled, until, monkeypatch
+):
+    monkeypatch.setattr("callmeter.call.USUAL_HANDSHAKE", 0.05)
+    call, incoming, answering = await stalled()
+    async with asyncio.timeout(PATIENCE):
+        await until(lambda: call.media.keys_pending and incoming.media.keys_pending)
+        await asyncio.sleep(0.1)
+        await call.bye()
+        await incoming.ended()
+        with pytest.raises(DtlsHandshakeFailed, match="after the answer"):
+            await answering
+    assert incoming.report().to_dict()["outcome"] == "NEGOTIATION_FAILED"
 
 
 async def test_a_call_that_is_never_keyed_is_given_up_by_its_own_limit(stalled):
@@ -597,7 +619,7 @@ async def test_a_call_that_is_never_keyed_is_given_up_by_its_own_limit(stalled):
 
 async def test_a_task_that_is_cancelled_while_the_handshake_runs_hangs_up(pair, monkeypatch):
     alice, bob = await pair()
-    mute(monkeypatch, lambda: bob._certificate)
+    mute(monkeypatch, lambda: certificate_of(bob))
 
     async def call_for_ever():
         async with alice.call(str(bob.contact)):

@@ -5,10 +5,22 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import trustme
 
-from callmeter import LocalProtocolError, MediaConfig, SrtpConfig, SrtpPolicy, Tone, events
+from callmeter import (
+    DtlsConfig,
+    MediaConfig,
+    SrtpConfig,
+    SrtpMethod,
+    SrtpPolicy,
+    Tone,
+    events,
+)
 from callmeter.config import SrtpSuite
+from callmeter.errors import DtlsTimeout, LocalProtocolError
 from callmeter.media.sinks import AudioSink
+from callmeter.media.stream import MediaStream
+from callmeter.media_keys import KeyAttributes
 from callmeter.srtp.libsrtp import DOOR, supported_suites
 
 PATIENCE = 30
@@ -182,3 +194,123 @@ async def test_both_ends_may_ask_at_once(connect, until):
         assert counters(end)["rekeys_sent"] == counters(end)["rekeys_received"] == 1
         receive = stream_of(end)["receive"]
         assert receive["packets_lost"] == receive["srtp_decrypt_failures"] == 0
+
+
+# DTLS
+
+
+def by_dtls(method=SrtpMethod.DTLS, **settings):
+    return MediaConfig(
+        srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED, method=method, dtls=DtlsConfig(**settings)),
+        rtcp_mux=True,
+    )
+
+
+@pytest.fixture
+def pem():
+    made = trustme.CA().issue_cert("127.0.0.1")
+    return {
+        "certificate": made.cert_chain_pems[0].bytes().decode(),
+        "private_key": made.private_key_pem.bytes().decode(),
+    }
+
+
+@pytest.mark.parametrize("method", [SrtpMethod.DTLS, SrtpMethod.DUAL])
+@pytest.mark.parametrize("who", ["caller", "callee"])
+async def test_ten_new_associations_lose_no_packet(connect, until, method, who):
+    call, incoming = await connect(by_dtls(method))
+    asking, asked = (call, incoming) if who == "caller" else (incoming, call)
+    fingerprints = set()
+    for number in range(REKEYS):
+        async with asyncio.timeout(PATIENCE):
+            await asking.rekey()
+        await until(lambda number=number: asked.media.rehandshakes == number + 1)
+        await hear_more(until, call, incoming, packets=5)
+        fingerprints |= {end.media.keys.dtls.fingerprint for end in (call, incoming)}
+    assert len(fingerprints) == REKEYS + 1
+    await call.bye()
+    for end in (call, incoming):
+        receive = stream_of(end)["receive"]
+        assert receive["packets_lost"] == receive["srtp_decrypt_failures"] == 0
+        assert counters(end)["dtls_rehandshakes"] == REKEYS
+        assert end.report().to_dict()["outcome"] == "SUCCESS"
+    assert (counters(asking)["rekeys_sent"], counters(asking)["rekeys_received"]) == (REKEYS, 0)
+    assert (counters(asked)["rekeys_sent"], counters(asked)["rekeys_received"]) == (0, REKEYS)
+
+
+async def test_hold_and_resume_keep_the_association(connect, until):
+    call, incoming = await connect(by_dtls())
+    await call.hold()
+    await incoming.hold()
+    await incoming.resume()
+    await call.resume()
+    await hear_more(until, call, incoming)
+    await call.bye()
+    for end in (call, incoming):
+        assert counters(end)["dtls_rehandshakes"] == 0
+
+
+async def test_a_certificate_that_is_configured_stays_through_a_rekey(connect, until, pem):
+    settings = by_dtls(**pem)
+    call, incoming = await connect(settings)
+    before = call.media.keys.dtls.fingerprint
+    await call.rekey()
+    await until(lambda: incoming.media.rehandshakes == 1)
+    await hear_more(until, call, incoming)
+    assert call.media.keys.dtls.fingerprint == before
+    await call.bye()
+
+
+async def test_a_fixed_certificate_and_a_peer_without_tls_id_cannot_be_rekeyed(
+    connect, until, pem, monkeypatch
+):
+    monkeypatch.setattr(KeyAttributes, "attributes", ())
+    settings = by_dtls(**pem)
+    call, incoming = await connect(settings)
+    with pytest.raises(LocalProtocolError, match="tls-id"):
+        await call.rekey()
+    await call.hold()
+    await call.resume()
+    await hear_more(until, call, incoming)
+    await call.bye()
+    assert counters(call)["dtls_rehandshakes"] == 0
+
+
+async def test_a_peer_without_tls_id_is_rekeyed_by_a_new_fingerprint(connect, until, monkeypatch):
+    monkeypatch.setattr(KeyAttributes, "attributes", ())
+    call, incoming = await connect(by_dtls())
+    await call.rekey()
+    await until(lambda: incoming.media.rehandshakes == 1)
+    await hear_more(until, call, incoming)
+    await call.bye()
+
+
+async def test_a_handshake_that_fails_leaves_the_old_keys_and_can_be_tried_again(
+    connect, until, monkeypatch
+):
+    call, incoming = await connect(by_dtls(handshake_timeout=1.0))
+    send = MediaStream.send_datagram
+    monkeypatch.setattr(MediaStream, "send_datagram", lambda *_, **__: True)
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(DtlsTimeout):
+            await call.rekey()
+    monkeypatch.setattr(MediaStream, "send_datagram", send)
+    await hear_more(until, call, incoming)
+    assert "a new DTLS handshake failed" in call.media.warnings[0]
+    await call.rekey()
+    await hear_more(until, call, incoming)
+    await call.bye()
+    assert counters(call)["dtls_rehandshakes"] == 1
+    assert stream_of(call)["receive"]["packets_lost"] == 0
+
+
+async def test_both_ends_may_ask_for_a_new_association_at_once(connect, until):
+    call, incoming = await connect(by_dtls())
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        tasks.create_task(call.rekey())
+        tasks.create_task(incoming.rekey())
+    await until(lambda: call.media.rehandshakes == incoming.media.rehandshakes == 2)
+    await hear_more(until, call, incoming)
+    await call.bye()
+    for end in (call, incoming):
+        assert stream_of(end)["receive"]["packets_lost"] == 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from datetime import UTC, datetime
 
 import pytest
 
@@ -19,7 +18,6 @@ from callmeter.errors import (
     FingerprintMismatch,
     SrtpRequired,
 )
-from callmeter.srtp.dtls_certificate import DtlsCertificate
 
 PATIENCE = 60
 HEARD = 3
@@ -214,8 +212,7 @@ def place(make_peer, make_endpoint, stack, certificates):
 
     async def make(lines, setup, offerer, peer=None):
         endpoint = await make_endpoint("alice", media=MEDIA)
-        endpoint._certificate = DtlsCertificate.generate(datetime.now(UTC))
-        ours = str(endpoint._certificate.fingerprint())
+        ours = str(endpoint._certificate(endpoint.config.media.srtp.dtls).fingerprint())
         call = Call(peer or make_peer(), endpoint, lines(*certificates, ours), setup)
         await getattr(call, f"offered_by_{offerer}")()
         async with asyncio.timeout(PATIENCE):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from datetime import UTC, datetime
 
 import pytest
@@ -49,6 +50,7 @@ async def pair():
             refused.append,
             suites=DEFAULT_SUITES,
             symmetric=True,
+            entropy=secrets.token_bytes,
         )
         for wire in wires
     ]
@@ -113,10 +115,70 @@ async def test_mux_agreed_on_later_drops_the_association_of_rtcp(up):
 
 async def test_an_answer_keeps_the_role_towards_the_peer_it_knows(up):
     offerer, answerer = await up(mux=True)
-    assert offerer.answer_to(ACTPASS, (answerer.fingerprint,)) is PASSIVE
-    assert answerer.answer_to(ACTPASS, (offerer.fingerprint,)) is ACTIVE
-    assert offerer.answer_to(ACTPASS, (offerer.fingerprint,)) is ACTIVE
-    assert offerer.answer_to(ACTIVE, (answerer.fingerprint,)) is PASSIVE
+    assert offerer.answer_to(ACTPASS, (answerer.fingerprint,), None) is PASSIVE
+    assert answerer.answer_to(ACTPASS, (offerer.fingerprint,), None) is ACTIVE
+    assert offerer.answer_to(ACTPASS, (offerer.fingerprint,), None) is ACTIVE
+    assert offerer.answer_to(ACTIVE, (answerer.fingerprint,), None) is PASSIVE
+
+
+async def renewed(pair, *, mux):
+    """The offerer asks for a new association, and the answerer agrees."""
+    offerer, answerer = pair
+    offerer.renew(DtlsCertificate.generate(datetime.now(tz=UTC)))
+    role = answerer.answer_to(ACTPASS, (offerer.fingerprint,), offerer.tls_id)
+    remote, rtcp = ("127.0.0.1", 4000), None if mux else ("127.0.0.1", 4001)
+    answerer.start((role, ACTPASS), (offerer.fingerprint,), remote, rtcp, tls_id=offerer.tls_id)
+    assert answerer.renewing
+    offerer.start((ACTPASS, role), (answerer.fingerprint,), remote, rtcp, tls_id=answerer.tls_id)
+    async with asyncio.timeout(10):
+        for keying in pair:
+            await keying.renewed()
+
+
+@pytest.mark.parametrize("mux", [False, True])
+async def test_a_new_association_has_new_names_and_keys(up, mux):
+    pair = await up(mux=mux)
+    before = [(keying.contexts, keying.tls_id) for keying in pair]
+    await renewed(pair, mux=mux)
+    for keying, (contexts, name) in zip(pair, before, strict=True):
+        assert keying.contexts is not contexts
+        assert keying.tls_id != name
+        assert keying.names_associations
+        assert keying.rehandshakes == 1
+        assert not keying.renewing
+
+
+async def test_an_offer_withdrawn_takes_back_its_names(up):
+    pair = await up(mux=False)
+    before = pair[0].fingerprint, pair[0].tls_id, pair[0].contexts
+    pair[0].withdraw()
+    for _ in range(2):
+        pair[0].renew(DtlsCertificate.generate(datetime.now(tz=UTC)))
+    pair[0].withdraw()
+    assert (pair[0].fingerprint, pair[0].tls_id, pair[0].contexts) == before
+    start(pair, mux=False)
+    assert [keying.rehandshakes for keying in pair] == [0, 0]
+
+
+async def test_a_description_without_a_name_says_nothing_of_the_association(up):
+    pair = await up(mux=True)
+    await renewed(pair, mux=True)
+    offerer, answerer = pair
+    assert answerer.answer_to(ACTPASS, (offerer.fingerprint,), None) is ACTIVE
+    start(pair, mux=True)
+    assert [keying.rehandshakes for keying in pair] == [1, 1]
+
+
+async def test_another_name_or_role_of_the_peer_asks_for_a_new_association(up):
+    pair = await up(mux=True)
+    await renewed(pair, mux=True)
+    offerer, answerer = pair
+    names = [answerer.tls_id]
+    assert answerer.answer_to(ACTPASS, (offerer.fingerprint,), "x" * 20) is ACTIVE
+    names.append(answerer.tls_id)
+    assert answerer.answer_to(ACTIVE, (offerer.fingerprint,), offerer.tls_id) is PASSIVE
+    names.append(answerer.tls_id)
+    assert len(set(names)) == 3
 
 
 async def test_roles_that_start_nothing_are_refused(pair):

@@ -194,6 +194,18 @@ def test_fingerprints_of_several_hashes_are_kept_and_repeated_ones_counted_once(
     assert track.fingerprints == (Fingerprint("sha-256", DIGEST), Fingerprint("sha-1", sha1))
 
 
+def test_the_name_of_an_association_is_read():
+    name = "abc3de65cddef001be82"
+    assert read(PLAIN, FINGERPRINT, f"a=tls-id:{name}").tls_id == name
+    assert read(PLAIN, FINGERPRINT).tls_id is None
+
+
+def test_a_name_of_an_association_that_is_none_is_left_out():
+    track = read(PLAIN, FINGERPRINT, "a=tls-id:short")
+    assert track.tls_id is None
+    assert "tls-id" in track.notes[0]
+
+
 def test_fingerprint_and_setup_may_stand_on_session_level():
     track = read(PLAIN, session=("c=IN IP4 192.0.2.1", FINGERPRINT, "a=setup:actpass"))
     assert track.fingerprints == (Fingerprint("sha-256", DIGEST),)

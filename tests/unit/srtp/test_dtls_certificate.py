@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from callmeter.config import SrtpSuite
+from callmeter.config import DtlsConfig, SrtpSuite
 from callmeter.errors import ConfigurationError, LocalProtocolError
 from callmeter.srtp.dtls_certificate import DtlsCertificate
 
@@ -44,6 +44,14 @@ def test_a_generated_certificate_is_p256_and_lasts_thirty_days():
     assert own.not_valid_before_utc < NOW
     assert certificate.not_valid_after == NOW + timedelta(days=30)
     own.verify_directly_issued_by(own)
+
+
+def test_settings_say_how_long_a_certificate_lasts_or_which_it_is():
+    made = DtlsCertificate.of(DtlsConfig(certificate_days=2), NOW)
+    assert made.not_valid_after == NOW + timedelta(days=2)
+    certificate, *texts = pem_of(ec.generate_private_key(ec.SECP256R1()))
+    taken = DtlsCertificate.of(DtlsConfig(certificate=texts[0], private_key=texts[1]), NOW)
+    assert taken._certificate == certificate
 
 
 def test_two_certificates_are_never_the_same():

@@ -4,6 +4,7 @@ import itertools
 import os
 import random
 import statistics
+from datetime import UTC, datetime
 
 import pytest
 
@@ -16,6 +17,7 @@ from callmeter.errors import (
 )
 from callmeter.sdp.attributes import Setup
 from callmeter.srtp.context import SrtpContext
+from callmeter.srtp.dtls_certificate import DtlsCertificate
 from callmeter.srtp.dtls_endpoint import MAX_PROVISIONAL, DtlsTransport, role_for
 from callmeter.srtp.session_parameters import SessionParameters
 
@@ -510,8 +512,8 @@ class TestAgain:
         peer = [pair.server_certificate.fingerprint()]
         roles = ("client", "server") if role == "client" else ("server", "client")
         now = pair.path.now
-        pair.path.take(pair.server.restart(roles[0], fingerprint, CLIENT, now), SERVER)
-        pair.path.take(pair.client.restart(roles[1], peer, SERVER, now), CLIENT)
+        pair.path.take(pair.server.start(roles[0], fingerprint, CLIENT, now), SERVER)
+        pair.path.take(pair.client.start(roles[1], peer, SERVER, now), CLIENT)
         pair.run(until=lambda path: [len(each) for each in path.keys.values()] == [2, 2])
         pair.assert_media_flows()
         assert pair.client.statistics.rehandshakes == pair.server.statistics.rehandshakes == 1
@@ -525,7 +527,7 @@ class TestAgain:
         assert not pair.path.failures
         assert pair.server.statistics.rehandshakes == 0
         now = pair.path.now
-        result = pair.server.restart("server", [new.fingerprint()], CLIENT, now)
+        result = pair.server.start("server", [new.fingerprint()], CLIENT, now)
         assert result.keys is pair.server.keys
         pair.path.take(result, SERVER)
         pair.run(until=lambda _: pair.client.established)
@@ -535,11 +537,58 @@ class TestAgain:
     def test_a_new_description_that_nobody_follows_fails_and_the_keys_stay(self, pair):
         pair.start().run()
         keys, now = pair.server.keys, pair.path.now
-        pair.server.restart("server", [pair.client_certificate.fingerprint()], CLIENT, now)
+        pair.server.start("server", [pair.client_certificate.fingerprint()], CLIENT, now)
         failure = pair.server.on_deadline(now + 30.0).failure
         assert isinstance(failure, DtlsTimeout)
         assert pair.server.keys is keys
         assert repr(pair.server) == "<DtlsTransport server established>"
+
+    @pytest.mark.parametrize("asking", ["client", "server"])
+    def test_an_answer_may_begin_the_association_before_it_arrives(
+        self, pair, asking, dtls_certificates
+    ):
+        pair.start().run()
+        end, place, other, there = pair.server, SERVER, pair.client, CLIENT
+        if asking == "client":
+            end, place, other, there = pair.client, CLIENT, pair.server, SERVER
+        renewed, keys = DtlsCertificate.generate(datetime.now(UTC)), end.keys
+        end.renew(renewed)
+        end.renew(renewed)
+        theirs = dtls_certificates[asking == "client"].fingerprint()
+        result = other.start("client", [renewed.fingerprint()], place, pair.path.now)
+        pair.path.take(result, there)
+        pair.run(until=lambda _: other.statistics.rehandshakes == 1)
+        # Our end waits for the fingerprint that the answer has.
+        assert end.keys is keys
+        pair.path.take(end.start("server", [theirs], there, pair.path.now), place)
+        assert end.statistics.rehandshakes == 1
+        pair.assert_media_flows()
+        end.withdraw()
+        assert end.keys is not keys
+
+    def test_a_description_that_is_withdrawn_leaves_everything_as_it_was(self, pair, hello):
+        pair.start().run()
+        end, keys = pair.client, pair.client.keys
+        end.withdraw()
+        end.renew(DtlsCertificate.generate(datetime.now(UTC)))
+        assert end.on_datagram(hello(), SERVER, pair.path.now).outgoing
+        end.withdraw()
+        assert end.statistics.discarded == 1
+        assert end.keys is keys
+        assert repr(end) == "<DtlsTransport client established>"
+        assert not end.on_datagram(hello(), STRANGER, pair.path.now).outgoing
+
+    def test_a_handshake_that_was_broken_off_is_told_from_one_under_way(self, pair, dtls_record):
+        pair.start_client()
+        assert not pair.client.broken_off
+        alert = dtls_record(21, b"\x02\x28")
+        pair.client.on_datagram(alert, SERVER, pair.path.now)
+        assert pair.client.broken_off
+
+    def test_a_handshake_that_failed_was_broken_off(self, pair):
+        pair.start_client()
+        pair.client.on_deadline(30.0)
+        assert pair.client.broken_off
 
     def test_a_handshake_nobody_asked_for_ends_by_itself(self, pair, hello):
         pair.start().run()

@@ -13,7 +13,12 @@ from callmeter.srtp import SrtpContext, for_suite, generate, supported_suites
 from callmeter.srtp.protection_profiles import SUPPORTED
 from callmeter.srtp.sdes import CryptoLine
 from callmeter.srtp.session_parameters import SessionParameters
-from callmeter.srtp.trial import FailureCause, explain_failure, is_encrypted_otherwise
+from callmeter.srtp.trial import (
+    FailureCause,
+    explain_failure,
+    find_rollover,
+    is_encrypted_otherwise,
+)
 
 SSRC = 0xCAFE
 COMMON = [row for row in SUPPORTED if row.suite in supported_suites()]
@@ -116,3 +121,14 @@ def test_the_e_bit_is_told_from_a_forged_one(agreed):
     assert receiver.unprotect_rtcp(packet) is None
     assert is_encrypted_otherwise(packet, receiver)
     assert not is_encrypted_otherwise(packet[:-1] + bytes([packet[-1] ^ 1]), receiver)
+
+
+def test_counters_may_be_named_to_try():
+    line = line_of(SrtpSuite.AES_CM_128_HMAC_SHA1_80)
+    sender, receiver = SrtpContext(line, "send"), SrtpContext(line, "receive")
+    if not sender.set_roc(SSRC, 7):
+        pytest.skip("this build of libsrtp cannot set the counter")
+    packet = sender.protect(rtp(1))
+    assert find_rollover(packet, receiver, {6, 7}) == 7
+    assert find_rollover(packet, receiver, {5, 6}) is None
+    assert find_rollover(packet, receiver) is None
