@@ -1,4 +1,4 @@
-"""A datagram network in virtual time: loss, delay, reordering, duplicates, partitions.
+"""A datagram network in virtual time: loss, delay, reordering, duplicates, damage, partitions.
 
 What happens to a datagram depends on the seed and on the order of sending alone, so a run can be
 repeated exactly.
@@ -7,7 +7,7 @@ repeated exactly.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from random import Random
 from typing import TYPE_CHECKING
@@ -42,6 +42,8 @@ class LinkConditions:
         duplicate: Share that arrives twice.
         reorder: Share that is held back by `reorder_delay`, so that later ones overtake it.
         reorder_delay: Seconds that these need more.
+        corrupt: Share in which one bit is turned round.
+        mtu: Octets of payload that pass; longer datagrams are lost. None lets all pass.
     """
 
     delay: float = 0.01
@@ -50,9 +52,11 @@ class LinkConditions:
     duplicate: float = 0.0
     reorder: float = 0.0
     reorder_delay: float = 0.05
+    corrupt: float = 0.0
+    mtu: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("loss", "duplicate", "reorder"):
+        for name in ("loss", "duplicate", "reorder", "corrupt"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share from 0 to 1")
         for name in ("delay", "jitter", "reorder_delay"):
@@ -69,7 +73,8 @@ class VirtualNetwork:
         conditions: Of every path that has none of its own.
 
     Attributes:
-        counters: How many were `sent`, `lost`, `duplicated`, `reordered` and `delivered`.
+        counters: How many were `sent`, `lost`, `too_long`, `duplicated`, `reordered`, `corrupted`
+            and `delivered`.
         log: What was sent and when, lost datagrams too; None keeps none.
     """
 
@@ -117,6 +122,12 @@ class VirtualNetwork:
         if path in self._cuts or self._is_trapped(datagram) or self._chance(conditions.loss):
             self.counters["lost"] += 1
             return
+        if conditions.mtu is not None and len(datagram.data) > conditions.mtu:
+            self.counters["too_long"] += 1
+            return
+        if datagram.data and self._chance(conditions.corrupt):
+            self.counters["corrupted"] += 1
+            datagram = replace(datagram, data=self._damaged(datagram.data))
         self._forward(datagram, conditions)
         if self._chance(conditions.duplicate):
             self.counters["duplicated"] += 1
@@ -141,6 +152,12 @@ class VirtualNetwork:
             when += conditions.reorder_delay
         self._number += 1
         heappush(self._under_way, (when, self._number, datagram))
+
+    def _damaged(self, data: bytes) -> bytes:
+        bit = self._random.randrange(8 * len(data))
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        return bytes(damaged)
 
     def _chance(self, share: float) -> bool:
         return share > 0 and self._random.random() < share

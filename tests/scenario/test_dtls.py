@@ -120,6 +120,24 @@ def test_handshakes_outlive_loss(certificates, loss, least, seed):
     assert median < 1.5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        {"duplicate": 0.3, "reorder": 0.3, "loss": 0.1},
+        {"mtu": 1_200, "loss": 0.1},
+    ],
+    ids=["doubled and overtaken", "a small MTU"],
+)
+def test_handshakes_outlive_what_else_a_path_does(certificates, conditions):
+    connected = 0
+    for call in range(CALLS):
+        handshake = Handshake(certificates, 7_000_000 + call, **conditions).start().run()
+        connected += handshake.established and handshake.same_keys
+    print(f"DTLS on a path with {conditions}: {connected}/{CALLS} handshakes within {WITHIN:.0f} s")
+    assert connected == CALLS
+
+
 def place_of(position, random):
     """When the hostile datagram comes: after so many genuine ones, None before any description."""
     if position == "before":

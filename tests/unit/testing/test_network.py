@@ -52,6 +52,30 @@ def test_a_share_arrives_twice():
     assert set(arrived) == set(range(1000))
 
 
+def test_a_share_has_one_bit_turned_round():
+    clock = VirtualClock()
+    network = VirtualNetwork(clock, 1, LinkConditions(corrupt=0.2))
+    for _ in range(1000):
+        network.send(Datagram(A, B, bytes(10)))
+    network.send(Datagram(A, B, b""))
+    clock.advance(1)
+    bits = [int.from_bytes(each.data, "big").bit_count() for each in network.arrivals()]
+    assert len(bits) == 1001
+    assert set(bits) == {0, 1}
+    assert 150 < sum(bits) < 250
+    assert network.counters["corrupted"] == sum(bits)
+
+
+def test_what_is_longer_than_the_mtu_is_lost():
+    clock = VirtualClock()
+    network = VirtualNetwork(clock, conditions=LinkConditions(mtu=100))
+    for length in (99, 100, 101):
+        network.send(Datagram(A, B, bytes(length)))
+    clock.advance(1)
+    assert [len(each.data) for each in network.arrivals()] == [99, 100]
+    assert network.counters["too_long"] == 1
+
+
 def test_a_share_is_overtaken():
     network, arrived = run(LinkConditions(reorder=0.1, reorder_delay=0.035))
     assert sorted(arrived) == list(range(1000))
