@@ -36,6 +36,7 @@ WEBRTC = {
     "ice": True,
 }
 CM_80, GCM_128 = SrtpSuite.AES_CM_128_HMAC_SHA1_80, SrtpSuite.AEAD_AES_128_GCM
+NAMES = {"jssip": "JsSIP", "sipjs": "SIP.js"}
 LIBRARY = pytest.mark.parametrize("library", LIBRARIES)
 CALLER = pytest.mark.parametrize("caller", ["callmeter", "browser"])
 
@@ -66,8 +67,7 @@ def carol(chromium):
 def leg(expect):
     """A row of the matrix: `leg("jssip", "browser")` has the browser call."""
 
-    def build(library, caller, **how):
-        names = {"jssip": "JsSIP", "sipjs": "SIP.js"}
+    def build(library, caller, way="own ICE", **how):
         return expect(
             **{
                 "peer": "chromium",
@@ -76,7 +76,7 @@ def leg(expect):
                 "suite": CM_80,
                 "profile": "UDP/TLS/RTP/SAVPF",
                 "rtcp_mux": True,
-                "note": f"{names[library]}, own ICE",
+                "note": f"{NAMES[library]}, {way}",
                 **how,
             }
         )
@@ -205,7 +205,7 @@ async def test_an_ice_restart_of_the_browser_is_counted_and_audio_goes_on(
 async def test_a_browser_calls_an_endpoint_that_listens_for_wss_itself(
     chromium, certificates, leg, tmp_path, library
 ):
-    expected = leg(library, "browser", note=f"{library} on our own WSS listener, own ICE")
+    expected = leg(library, "browser", "own ICE, without a server between")
     certificate, key = certificates.server()
     tls = TlsConfig(certificate=certificate, private_key=key)
     port = free_ports()
@@ -246,10 +246,10 @@ async def test_a_browser_and_callmeter_talk_through_rtpengine(
     expected = leg(
         library,
         caller,
+        "rtpengine between",
         # As the DTLS client of ours it takes what it likes best.
         suite=GCM_128 if caller == "browser" else CM_80,
         profile="UDP/TLS/RTP/SAVP",
-        note=f"{library}, rtpengine between",
     )
     proxy = kamailio(certificates=certificates, rtpengine=rtpengine().address)
     async with (
