@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 __all__ = ["Clock", "LoopDelay"]
 
 TICK_S: Final = 0.05
-LATE_TICKS: Final = 5
-"""One stall is no overload: so many ticks in a row have to be late."""
+LATE_TICKS: Final = 20
+"""Stalls, and moments of many at once, are no overload: so many ticks in a row have to be late."""
 QUIET_TICKS: Final = 40
 """Ticks without a message after which nobody looks any more."""
 
