@@ -317,8 +317,8 @@ class LimitConfig:
         server_transactions: Live server transactions; a request beyond gets a stateless 503.
         dialogs: Live dialogs.
         media_ports: Live media sockets.
-        loop_delay: Seconds by which the event loop may be late time after time; above, requests
-            outside dialogs get a stateless 503.
+        loop_delay: Seconds by which the event loop may be late for some seconds on end; above,
+            requests outside dialogs get a stateless 503.
     """
 
     message: int = 65_535
@@ -341,8 +341,8 @@ class ConnectionLimits:
 
     Attributes:
         connect: Seconds until an outgoing connection is open, TLS included.
-        accept_handshake: Seconds until an accepted one is open. It is looked at every half second,
-            so by default no stalled handshake lives for 5 s, even when a thousand come at once.
+        accept_handshake: Seconds until an accepted one is open. By default no stalled handshake
+            lives for 5 s, even when a thousand come at once.
         message: Seconds until a message is whole after its first octet. By default none lives for
             10 s, even when ten thousand end at once.
         idle: Seconds of silence after which an accepted connection is closed.

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
+from collections import deque
 from dataclasses import replace
 from itertools import count
 from operator import eq
@@ -34,7 +35,7 @@ PING_FROM, PING_TO = 0.8, 1.0
 WEB_SOCKET_PING_S: Final = 30.0
 """HTTP proxies forget a silent WebSocket sooner than others forget a TCP connection."""
 ENDINGS_A_TURN: Final = 100
-"""Connections a sweep may end before others get their turn."""
+"""Connections that may be ended before others get their turn."""
 IP_BIND_ADDRESS_NO_PORT: Final = 24
 """Linux; not named by the socket module of Python 3.11."""
 
@@ -85,6 +86,8 @@ class ConnectionPool:
         self._inbound = 0
         self._unfinished = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._handshakes: deque[int] = deque()
+        self._handshake_timer: asyncio.TimerHandle | None = None
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self.refused = 0
         self.last_tls_error: TlsError | None = None
@@ -206,6 +209,9 @@ class ConnectionPool:
             # RFC 3261 section 18: an accepted connection is found by where it came from.
             self._name(connection, _opened_address(hop, hop.port))
             self._sweep_later()
+            self._handshakes.append(number)
+            if self._handshake_timer is None:
+                self._end_handshakes()
 
     async def opened(self, connection: Connection) -> None:
         """Wait until a connection is open.
@@ -300,8 +306,25 @@ class ConnectionPool:
         self._timer = None
         self._sweep_later()
 
+    def _end_handshakes(self) -> None:
+        """End those that are not open in time, to the moment: they come in their order."""
+        self._handshake_timer = None
+        now, ended = self._loop.time(), 0
+        while self._handshakes:
+            connection = self._live.get(self._handshakes[0])
+            if connection is not None and connection.state is ConnectionState.HANDSHAKING:
+                due = now if connection.deadline is None else connection.deadline[0]
+                if due > now or ended >= ENDINGS_A_TURN:
+                    self._handshake_timer = self._loop.call_at(due, self._end_handshakes)
+                    return
+                ended += connection.on_sweep(now)
+            self._handshakes.popleft()
+
     def close(self) -> None:
         """End every connection in good order."""
+        if self._handshake_timer is not None:
+            self._handshake_timer.cancel()
+            self._handshake_timer = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
