@@ -200,7 +200,8 @@ class MediaConfig:
         codecs: In order of preference.
         ptime: Packet time in milliseconds.
         srtp: Media encryption.
-        rtcp_mux: Offer RTP and RTCP on one port (RFC 5761).
+        rtcp_mux: Offer RTP and RTCP on one port (RFC 5761), whatever the keys. None does so with
+            DTLS alone, where a second port needs a second handshake.
         feedback: Use the AVPF profile (RFC 4585).
         feedback_messages: What is offered and taken as a=rtcp-fb under AVPF: `"nack"`,
             `"nack pli"`, `"ccm fir"` ...; no feedback message is sent that the peer did not agree
@@ -220,7 +221,7 @@ class MediaConfig:
     codecs: tuple[Codec, ...] = (Codec.PCMU, Codec.PCMA)
     ptime: int = 20
     srtp: SrtpConfig = field(default_factory=SrtpConfig)
-    rtcp_mux: bool = False
+    rtcp_mux: bool | None = None
     feedback: bool = False
     feedback_messages: tuple[str, ...] = ("nack",)
     ice: bool = False

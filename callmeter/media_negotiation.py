@@ -235,7 +235,8 @@ class MediaNegotiation:
     @property
     def _wants_mux(self) -> bool:
         # One DTLS association keys one port: without mux RTCP needs another.
-        return self.config.rtcp_mux or self.keys.offers_dtls
+        wanted = self.config.rtcp_mux
+        return self.keys.offers_dtls if wanted is None else wanted
 
     @property
     def offering(self) -> bool:

@@ -220,8 +220,13 @@ class CallOptions(CommonOptions):
         ),
     ] = None
     rtcp_mux: Annotated[
-        bool, typer.Option(help="RTP and RTCP on one port.", rich_help_panel=MEDIA)
-    ] = False
+        bool | None,
+        typer.Option(
+            "--rtcp-mux/--no-rtcp-mux",
+            help="RTP and RTCP on one port; default: with DTLS alone.",
+            rich_help_panel=MEDIA,
+        ),
+    ] = None
     avpf: Annotated[
         bool, typer.Option("--avpf", help="Use the AVPF profile.", rich_help_panel=MEDIA)
     ] = False

@@ -281,9 +281,23 @@ async def test_avpf_has_its_own_profile_under_dtls(pair, feedback):
     assert stream_of(incoming)["feedback"] is feedback
 
 
-@pytest.mark.parametrize("rtcp_mux", [False, True])
-async def test_dtls_always_multiplexes_rtcp_and_reports_flow_both_ways(pair, rtcp_mux, until):
-    alice, bob = await pair(media(rtcp_mux=rtcp_mux))
+@pytest.mark.parametrize(
+    ("method", "rtcp_mux", "agreed"),
+    [
+        (DTLS, None, True),
+        (DTLS, True, True),
+        (DTLS, False, False),
+        (SDES, None, False),
+        (SDES, True, True),
+        (SDES, False, False),
+        (DUAL, None, True),
+        (DUAL, False, False),
+    ],
+)
+async def test_mux_is_its_own_setting_and_reports_flow_both_ways(
+    pair, method, rtcp_mux, agreed, until
+):
+    alice, bob = await pair(media(method, rtcp_mux=rtcp_mux))
     async with asyncio.TaskGroup() as tasks:
         answering = tasks.create_task(answer_and_echo(bob))
         async with alice.call(str(bob.contact)) as call:
@@ -294,7 +308,7 @@ async def test_dtls_always_multiplexes_rtcp_and_reports_flow_both_ways(pair, rtc
             await until(lambda: any(end.statistics().rtt_ms is not None for end in ends))
         incoming = await answering
     for end in (call, incoming):
-        assert stream_of(end)["rtcp_mux"] is True
+        assert stream_of(end)["rtcp_mux"] is agreed
         assert stream_of(end)["receive"]["rtcp_packets_received"] >= 1
         assert stream_of(end)["send"]["rtcp_packets_sent"] >= 1
         assert "rtcp_authentication" not in end.media.statistics().dropped
