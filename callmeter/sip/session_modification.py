@@ -6,7 +6,7 @@ state of the offer/answer exchange with the INVITEs of `InviteSession`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from callmeter.errors import LocalProtocolError
@@ -56,7 +56,7 @@ REFRESH_RETRY = 1.0
 class Offer:
     """What a re-INVITE or UPDATE carries, kept for a repetition after 491."""
 
-    body: bytes
+    body: bytes = field(repr=False)
     content_type: str
     headers: tuple[tuple[str, str], ...]
     glares: int = 0
