@@ -1,12 +1,178 @@
-"""What every test folder shares: how long hypothesis searches."""
+"""What every test folder shares: how long hypothesis searches, and that no test shows a secret.
+
+Every secret that a test gives to callmeter is a canary: passwords, SDES keys, private keys, what
+DTLS derives. A test fails when one of them stands in a log record, in its output, or in an error
+that callmeter made, whatever the test itself looks at (`Canaries`).
+"""
 
 from __future__ import annotations
 
+import base64
+import functools
+import logging
 import os
+import weakref
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
+import pytest
 from hypothesis import settings
+
+from callmeter.config import Credentials, HepConfig, TlsConfig
+from callmeter.errors import CallmeterError
+from callmeter.srtp.sdes import MasterKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # A loaded machine is slow; that is no fault of the input.
 settings.register_profile("short", deadline=None, print_blob=True)
 settings.register_profile("long", deadline=None, print_blob=True, max_examples=10_000)
 settings.load_profile("long" if os.environ.get("CALLMETER_LONG") else "short")
+
+SHORTEST: Final = 6
+"""Shorter ones stand in any text."""
+KEPT: Final = 500
+"""Secrets, errors and records of one test that are looked at, the last ones."""
+PEM_LINE: Final = 1
+
+
+class Canaries(logging.Handler):
+    """The secrets of one test, and everything in which they should not be."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.secrets: deque[str] = deque(maxlen=KEPT)
+        # Weakly: a test may look whether anything outlives its call.
+        self.errors: deque[weakref.ref[CallmeterError]] = deque(maxlen=KEPT)
+        self.output: deque[str] = deque(maxlen=KEPT)
+
+    def clear(self) -> None:
+        for kept in (self.secrets, self.errors, self.output):
+            kept.clear()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.output.append(self.format(record))
+
+    def note_error(self, error: CallmeterError) -> None:
+        self.output.append(f"{error} {error!r}")
+        self.errors.append(weakref.ref(error))
+
+    def note(self, secret: str | None) -> None:
+        if secret is not None and len(secret) >= SHORTEST:
+            self.secrets.append(secret)
+
+    def note_key(self, key: bytes) -> None:
+        """In base64 as SDES has it, in hexadecimal, and as Python shows octets."""
+        if len(set(key)) >= SHORTEST:
+            self.note(base64.b64encode(key).decode().rstrip("="))
+            self.note(key.hex())
+            self.note(repr(key)[2:-1])
+
+    def note_pem(self, pem: str | None) -> None:
+        lines = (pem or "").splitlines()
+        self.note(lines[PEM_LINE] if len(lines) > PEM_LINE else None)
+
+    def leaks(self) -> list[str]:
+        """Where a secret stands; the secret itself is not repeated."""
+        shown = [describe(error) for each in self.errors if (error := each()) is not None]
+        shown.extend(self.output)
+        together = "\n".join(shown)
+        found = [secret for secret in set(self.secrets) if secret in together]
+        return sorted(
+            f"{len(secret)} characters of a secret in: {text.replace(secret, '*' * 8)[:400]}"
+            for secret in found
+            for text in shown
+            if secret in text
+        )
+
+    @contextmanager
+    def apart(self) -> Iterator[Canaries]:
+        """What happens meanwhile is judged by the test, not by the end of it."""
+        kept = [list(each) for each in (self.secrets, self.errors, self.output)]
+        self.clear()
+        try:
+            yield self
+        finally:
+            self.clear()
+            for each, before in zip((self.secrets, self.errors, self.output), kept, strict=True):
+                each.extend(before)
+
+
+def describe(error: BaseException) -> str:
+    """All that a traceback, a report or a debugger shows of an error."""
+    details = {name: value for name, value in vars(error).items() if name != "report"}
+    return f"{error} {error!r} {details} {getattr(error, '__notes__', '')}"
+
+
+CANARIES = Canaries()
+
+
+def note_private_key(cls, *_, private_key=None, **__):
+    """In `__new__`, for a warning of `__init__` has to name the line of the test."""
+    CANARIES.note_pem(private_key)
+    return object.__new__(cls)
+
+
+def watch(owner: type, method: str, note) -> None:
+    """Call `note` with each object on which the method has run."""
+    original = getattr(owner, method)
+
+    @functools.wraps(original)
+    def watched(self, *arguments, **named):
+        result = original(self, *arguments, **named)
+        note(self)
+        return result
+
+    setattr(owner, method, watched)
+
+
+watch(Credentials, "__post_init__", lambda given: CANARIES.note(given.password))
+watch(HepConfig, "__post_init__", lambda given: CANARIES.note(given.password))
+TlsConfig.__new__ = note_private_key
+watch(MasterKey, "__init__", lambda key: CANARIES.note_key(key.key_and_salt))
+watch(CallmeterError, "__init__", CANARIES.note_error)
+
+
+def pytest_configure() -> None:
+    logging.getLogger().addHandler(CANARIES)
+
+
+def pytest_unconfigure() -> None:
+    logging.getLogger().removeHandler(CANARIES)
+
+
+def pytest_runtest_setup() -> None:
+    CANARIES.clear()
+
+
+@pytest.fixture
+def canaries() -> Canaries:
+    """The secrets of this test, for tests that look themselves."""
+    return CANARIES
+
+
+@pytest.fixture(autouse=True)
+def _output_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what a test takes from `capsys` and `capfd`."""
+    original = pytest.CaptureFixture.readouterr
+
+    def readouterr(fixture):
+        taken = original(fixture)
+        CANARIES.output.extend(map(str, taken))
+        return taken
+
+    monkeypatch.setattr(pytest.CaptureFixture, "readouterr", readouterr)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
+    report = yield
+    if call.when == "teardown" and report.passed:
+        CANARIES.output.extend(text for _, text in report.sections)
+        leaks = CANARIES.leaks()
+        if leaks:
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid} shows secrets:\n" + "\n".join(leaks)
+    return report
