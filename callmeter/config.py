@@ -15,6 +15,7 @@ from typing import Self
 
 from callmeter import certificates
 from callmeter.errors import ConfigurationError
+from callmeter.session_config import MAX_REDIRECTS, Extension, SessionTimerConfig
 from callmeter.srtp_config import (
     DEFAULT_SUITES,
     DtlsConfig,
@@ -33,9 +34,11 @@ __all__ = [
     "Credentials",
     "DtlsConfig",
     "EndpointConfig",
+    "Extension",
     "HepConfig",
     "LimitConfig",
     "MediaConfig",
+    "SessionTimerConfig",
     "SrtpConfig",
     "SrtpMethod",
     "SrtpPolicy",
@@ -460,6 +463,9 @@ class EndpointConfig:
         tls: For TLS and WSS.
         expires: Seconds of registration asked for.
         user_agent: User-Agent and Server header.
+        reliable_provisionals: Reliable provisional responses, by PRACK (RFC 3262).
+        session_timer: Session timers (RFC 4028).
+        redirects: How many 3xx of one call are followed, 0 to 5; beyond, the call is rejected.
     """
 
     aor: str
@@ -472,6 +478,9 @@ class EndpointConfig:
     tls: TlsConfig = field(default_factory=TlsConfig, kw_only=True)
     expires: int = field(default=600, kw_only=True)
     user_agent: str = field(default="callmeter", kw_only=True)
+    reliable_provisionals: Extension = field(default=Extension.SUPPORTED, kw_only=True)
+    session_timer: SessionTimerConfig = field(default_factory=SessionTimerConfig, kw_only=True)
+    redirects: int = field(default=MAX_REDIRECTS, kw_only=True)
 
     def __post_init__(self) -> None:
         scheme, _, rest = self.aor.partition(":")
@@ -488,6 +497,8 @@ class EndpointConfig:
                 raise ConfigurationError(f"{name} may not contain a line break or NUL")
         if not 1 <= self.expires <= 2**31:
             raise ConfigurationError("expires is at least 1 second")
+        if self.redirects not in range(MAX_REDIRECTS + 1):
+            raise ConfigurationError(f"redirects is 0 to {MAX_REDIRECTS}")
 
     def with_media(self, **changes: object) -> EndpointConfig:
         """A copy whose media settings are changed: `config.with_media(rtcp_mux=True)`."""

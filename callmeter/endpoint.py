@@ -23,6 +23,7 @@ from callmeter.errors import (
 from callmeter.incoming_call import IncomingCall
 from callmeter.media_session import MediaSession, check_media
 from callmeter.registration import Registration
+from callmeter.sip.capabilities import Capabilities
 from callmeter.sip.headers import NameAddr
 from callmeter.sip.identity import Identity
 from callmeter.sip.message import Headers
@@ -112,6 +113,7 @@ class Endpoint:
             self._identity("0.0.0.0", 5060),  # noqa: S104  replaced on entry, before any message
             (stack.config if stack else StackConfig()).timers,
             secrets.token_bytes,
+            capabilities=_capabilities(config),
         )
 
     # life
@@ -515,6 +517,11 @@ class Endpoint:
         if not isinstance(uri, SipUri):
             raise ConfigurationError(f"{target!r} is not a SIP URI")
         return uri
+
+
+def _capabilities(config: EndpointConfig) -> Capabilities:
+    """What an endpoint serves beyond RFC 3261."""
+    return Capabilities(redirects=config.redirects)
 
 
 def config_has_tls(config: EndpointConfig) -> bool:

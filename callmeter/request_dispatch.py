@@ -320,7 +320,7 @@ class RequestDispatch:
             return True
         return not self._shell.serves(user)
 
-    def cancel(self, user: StackUser, token: int) -> None:
+    def cancel(self, user: StackUser, token: int, headers: Iterable[tuple[str, str]] = ()) -> None:
         """Cancel an INVITE of ours, also one that has not left yet."""
         key = self._tokens.get((id(user), token))
         if key is None:
@@ -331,7 +331,7 @@ class RequestDispatch:
         if owner is not None and owner.attempt is not None:
             # Nobody else's phone is to ring for a call that was given up.
             owner.attempt.hops.clear()
-        _, effects = self._shell.transactions.cancel(key, self._shell.now)
+        _, effects = self._shell.transactions.cancel(key, self._shell.now, headers=headers)
         self._shell.push(None, effects)
 
     def _send(

@@ -446,8 +446,8 @@ class Stack:
                 self._dispatch.dispatch(user, token, request)
             case SendAck(request):
                 self._dispatch.dispatch(user, None, request)
-            case CancelRequest(token):
-                self._dispatch.cancel(user, token)
+            case CancelRequest(token, headers):
+                self._dispatch.cancel(user, token, headers)
             case Respond(key, response):
                 response = self._dispatch.facing_response(key, response)
                 self.push(None, self.transactions.respond(key, response, self.now))

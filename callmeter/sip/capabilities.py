@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from callmeter.errors import ConfigurationError, SipSyntaxError
+from callmeter.session_config import MAX_REDIRECTS, Extension, SessionTimerConfig
 from callmeter.sip.body import multipart
-from callmeter.sip.extension_policy import Extension, SessionTimerPolicy
 from callmeter.sip.uri import OtherUri, SipUri
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ KNOWN_METHODS = frozenset(
 
 ACCEPT = "application/sdp"
 """The body an INVITE may carry, and the only one its answer will."""
-
-MAX_REDIRECTS = 5
-"""How often a call may be sent elsewhere, at most."""
 
 
 class Refusal(NamedTuple):
@@ -64,7 +61,7 @@ class Capabilities:
     """
 
     reliable: Extension = Extension.DISABLED
-    session_timer: SessionTimerPolicy = field(default_factory=SessionTimerPolicy)
+    session_timer: SessionTimerConfig = field(default_factory=SessionTimerConfig)
     update: bool = False
     refer: bool = False
     refer_outside: bool = False

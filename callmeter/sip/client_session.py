@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from callmeter.errors import LocalProtocolError
+from callmeter.session_config import Extension
 from callmeter.sip.client_requests import CHALLENGES
 from callmeter.sip.dialog import Dialog
 from callmeter.sip.dialog_usage import UNANSWERED, Role, SessionState
-from callmeter.sip.extension_policy import Extension
 from callmeter.sip.headers import CSeq, NameAddr
 from callmeter.sip.invite_session import InviteSession
 from callmeter.sip.message import REASON_PHRASES

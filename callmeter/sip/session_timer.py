@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from callmeter.errors import SipSyntaxError
+from callmeter.session_config import SHORTEST_SESSION, Extension
 from callmeter.sip.extension_headers import SessionExpires
-from callmeter.sip.extension_policy import SHORTEST_SESSION, Extension
 
 if TYPE_CHECKING:
-    from callmeter.sip.extension_policy import SessionTimerPolicy
+    from callmeter.session_config import SessionTimerConfig
     from callmeter.sip.message import Message, Request, Response
 
 __all__ = ["MAX_INTERVAL_CHANGES", "SessionTimer", "session_interval"]
@@ -71,7 +71,7 @@ class SessionTimer:
         "sent",
     )
 
-    def __init__(self, policy: SessionTimerPolicy) -> None:
+    def __init__(self, policy: SessionTimerConfig) -> None:
         self.policy = policy
         self.interval = 0
         self.refreshing = False
@@ -81,7 +81,7 @@ class SessionTimer:
         self.received = 0
         self.failed = 0
         self.expired = 0
-        self._asked = policy.interval
+        self._asked = policy.expires
         self._changes = 0
         self._min_se = policy.min_se
 
@@ -164,7 +164,7 @@ class SessionTimer:
             self.stop()
             return []
         least = session_interval(request, "Min-SE")
-        wanted = max(self.policy.interval, 0 if least is None else least.seconds)
+        wanted = max(self.policy.expires, 0 if least is None else least.seconds)
         seconds = wanted if asked is None else min(asked.seconds, wanted)
         if not supported:
             refresher = "uas"

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callmeter.errors import LocalProtocolError
-from callmeter.sip.extension_policy import Extension, SessionTimerPolicy
+from callmeter.session_config import Extension, SessionTimerConfig
 from callmeter.sip.headers import NameAddr
 from callmeter.sip.session_events import Answered, IncomingInvite, InfoReceived, ReferReceived
 from callmeter.testing.network import LinkConditions
@@ -155,7 +155,7 @@ def test_with_every_extension_each_session_ends_once_too(
         update=update,
         refer=True,
         message=True,
-        session_timer=SessionTimerPolicy(mode=Extension.SUPPORTED, interval=90),
+        session_timer=SessionTimerConfig(mode=Extension.SUPPORTED, expires=90),
     )
     parties = {"alice": bench.alice, "bob": bench.bob}
     sessions = {

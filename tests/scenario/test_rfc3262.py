@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callmeter.errors import LocalProtocolError
-from callmeter.sip.extension_policy import Extension
+from callmeter.session_config import Extension
 from callmeter.sip.invite_session import SessionState
 from callmeter.sip.session_events import (
     Answered,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from callmeter.errors import LocalProtocolError
-from callmeter.sip.extension_policy import Extension
+from callmeter.session_config import Extension
 from callmeter.sip.session_events import (
     IncomingInvite,
     Provisional,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from callmeter.session_config import Extension, SessionTimerConfig
 from callmeter.sip.capabilities import Capabilities
-from callmeter.sip.extension_policy import Extension, SessionTimerPolicy
 from callmeter.sip.invite_session import SessionState
 from callmeter.sip.session_events import (
     Ended,
@@ -22,14 +22,14 @@ OFFER = b"v=0 offer"
 def timed(bench, party=None, *, update=True, **settings):
     """Switch session timers on, at both ends or one."""
     settings.setdefault("mode", Extension.SUPPORTED)
-    capabilities = Capabilities(update=update, session_timer=SessionTimerPolicy(**settings))
+    capabilities = Capabilities(update=update, session_timer=SessionTimerConfig(**settings))
     for each in (bench.alice, bench.bob) if party is None else (party,):
         each.core.capabilities = capabilities
 
 
 @pytest.mark.parametrize(("refresher", "name"), [("uac", "alice"), ("uas", "bob")])
 def test_section_10_the_refresher_sends_an_update_at_half_of_the_interval(bench, refresher, name):
-    timed(bench, interval=300, refresher=refresher)
+    timed(bench, expires=300, refresher=refresher)
     caller, callee = bench.established()
     start = bench.clock.now
     bench.run(600)
@@ -45,7 +45,7 @@ def test_section_10_the_refresher_sends_an_update_at_half_of_the_interval(bench,
 
 
 def test_section_7_4_where_the_peer_serves_no_update_a_reinvite_refreshes(bench):
-    timed(bench, interval=300, update=False)
+    timed(bench, expires=300, update=False)
     caller, callee = bench.established()
     bench.alice.on_event = lambda event: (
         event.session.reinvite(OFFER, bench.clock.now) if type(event) is RefreshDue else []
@@ -63,7 +63,7 @@ def test_section_7_4_where_the_peer_serves_no_update_a_reinvite_refreshes(bench)
 
 
 def test_section_10_a_session_that_nobody_refreshes_is_ended_before_it_expires(bench):
-    timed(bench, interval=90, update=False)
+    timed(bench, expires=90, update=False)
     # Nobody reacts to RefreshDue.
     caller, callee = bench.established()
     start = bench.clock.now
@@ -78,7 +78,7 @@ def test_section_10_a_session_that_nobody_refreshes_is_ended_before_it_expires(b
 
 
 def test_section_10_a_peer_that_vanished_is_noticed(bench):
-    timed(bench, interval=300)
+    timed(bench, expires=300)
     caller, callee = bench.established()
     bench.network.partition("192.0.2.1", "192.0.2.2")
     bench.run(300)
@@ -89,7 +89,7 @@ def test_section_10_a_peer_that_vanished_is_noticed(bench):
 
 
 def test_soft_expiry_tells_so_and_goes_on(bench):
-    timed(bench, interval=90, update=False, soft_expiry=True)
+    timed(bench, expires=90, update=False, soft_expiry=True)
     caller, callee = bench.established()
     bench.run(500)
     assert len(bench.alice.events_of(SessionExpired)) == 1
@@ -99,8 +99,8 @@ def test_soft_expiry_tells_so_and_goes_on(bench):
 
 
 def test_section_7_3_a_422_is_obeyed_with_the_same_call_id(bench):
-    timed(bench, bench.alice, interval=120)
-    timed(bench, bench.bob, interval=1800, min_se=600)
+    timed(bench, bench.alice, expires=120)
+    timed(bench, bench.bob, expires=1800, min_se=600)
     caller, callee = bench.established()
     assert bench.ladder()[:4] == ["alice INVITE", "bob 422", "alice ACK", "alice INVITE"]
     first, _, second = [
@@ -132,7 +132,7 @@ def test_section_9_a_caller_without_timers_gets_421_where_they_are_required(benc
 
 
 def test_section_7_2_with_a_peer_without_timers_the_call_goes_on_without(bench):
-    timed(bench, bench.alice, interval=90)
+    timed(bench, bench.alice, expires=90)
     caller, callee = bench.established()
     bench.run(400)
     assert caller.timer.interval == callee.timer.interval == 0
@@ -141,7 +141,7 @@ def test_section_7_2_with_a_peer_without_timers_the_call_goes_on_without(bench):
 
 
 def test_a_refresh_that_is_due_during_another_change_waits_for_it(bench):
-    timed(bench, interval=90)
+    timed(bench, expires=90)
     caller, callee = bench.established()
     bench.run(43)
     bench.alice.apply(caller.reinvite(OFFER, bench.clock.now))

@@ -83,6 +83,8 @@ OWN = AUTHORITY.issue("alice.example.com")
         (lambda: EndpointConfig("sip:a@b", display_name="A\rB"), "display_name may not"),
         (lambda: EndpointConfig("sip:a@b", user_agent="\0"), "user_agent may not"),
         (lambda: EndpointConfig("sip:a@b", expires=0), "at least 1 second"),
+        (lambda: EndpointConfig("sip:a@b", redirects=6), "redirects is 0 to 5"),
+        (lambda: EndpointConfig("sip:a@b", redirects=-1), "redirects is 0 to 5"),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused_by_name(make, message):

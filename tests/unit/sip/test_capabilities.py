@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from callmeter.errors import ConfigurationError
+from callmeter.session_config import Extension, SessionTimerConfig
 from callmeter.sip.capabilities import Capabilities
-from callmeter.sip.extension_policy import Extension, SessionTimerPolicy
 
 BASIC = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO"
-TIMER = SessionTimerPolicy(mode=Extension.SUPPORTED)
+TIMER = SessionTimerConfig(mode=Extension.SUPPORTED)
 inspect = Capabilities().inspect
 
 MULTIPART = (

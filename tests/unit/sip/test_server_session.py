@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from callmeter.errors import LocalProtocolError
+from callmeter.session_config import Extension
 from callmeter.sip.capabilities import Capabilities
-from callmeter.sip.extension_policy import Extension
 from callmeter.sip.invite_session import Role, SessionState
 from callmeter.sip.offer_exchange import Pending
 from callmeter.sip.reliable import MAX_QUEUE

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from callmeter.errors import LocalProtocolError
+from callmeter.session_config import Extension, SessionTimerConfig
 from callmeter.sip.capabilities import Capabilities
-from callmeter.sip.extension_policy import Extension, SessionTimerPolicy
 from callmeter.sip.offer_exchange import Pending
 from callmeter.sip.session_events import (
     Answered,
@@ -41,7 +41,7 @@ def able(rig):
     rig.core.capabilities = Capabilities(
         reliable=Extension.SUPPORTED,
         update=True,
-        session_timer=SessionTimerPolicy(mode=Extension.SUPPORTED, interval=300, min_se=120),
+        session_timer=SessionTimerConfig(mode=Extension.SUPPORTED, expires=300, min_se=120),
     )
     return rig
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from callmeter.sip.extension_policy import Extension, SessionTimerPolicy
+from callmeter.session_config import Extension, SessionTimerConfig
 from callmeter.sip.message import Request, Response
 from callmeter.sip.session_timer import MAX_INTERVAL_CHANGES, SessionTimer, session_interval
 
 
 def timer(mode=Extension.SUPPORTED, **settings):
-    return SessionTimer(SessionTimerPolicy(mode=mode, **settings))
+    return SessionTimer(SessionTimerConfig(mode=mode, **settings))
 
 
 def request(*lines, to_tag=None):
@@ -47,7 +47,7 @@ def test_nothing_is_asked_for_when_timers_are_disabled():
         (Extension.SUPPORTED, {"refresher": None}, [("Session-Expires", "1800")]),
         (
             Extension.REQUIRED,
-            {"refresher": "uas", "interval": 300, "min_se": 120},
+            {"refresher": "uas", "expires": 300, "min_se": 120},
             [("Session-Expires", "300;refresher=uas"), ("Min-SE", "120"), ("Require", "timer")],
         ),
     ],
@@ -91,7 +91,7 @@ def test_no_peer_makes_us_refresh_without_pause():
 
 
 def test_a_422_is_obeyed_a_few_times():
-    ours = timer(interval=100)
+    ours = timer(expires=100)
     for number in range(1, MAX_INTERVAL_CHANGES + 1):
         assert ours.lengthen(answer(("Min-SE", str(100 + number)), status=422))
         assert ours.invite_lines() == [
@@ -146,9 +146,9 @@ def test_what_is_too_short_or_lacks_timers_is_refused(mode, lines, to_tag, refus
             [TIMER, ("Session-Expires", "900;refresher=uac")],
             "900;refresher=uac",
         ),
-        ({"interval": 300}, [TIMER, ("Session-Expires", "900")], "300;refresher=uac"),
+        ({"expires": 300}, [TIMER, ("Session-Expires", "900")], "300;refresher=uac"),
         (
-            {"interval": 300},
+            {"expires": 300},
             [TIMER, ("Session-Expires", "900"), ("Min-SE", "600")],
             "600;refresher=uac",
         ),

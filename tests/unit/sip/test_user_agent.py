@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from callmeter.errors import LocalProtocolError
+from callmeter.session_config import Extension, SessionTimerConfig
 from callmeter.sip.capabilities import Capabilities
-from callmeter.sip.extension_policy import Extension, SessionTimerPolicy
 from callmeter.sip.session_events import (
     IncomingInvite,
     InfoReceived,
@@ -231,7 +231,7 @@ EXTENDED = st.lists(
 def test_every_request_to_who_serves_everything_gets_one_answer_or_waits(rig, requests, answered):
     rig.core.capabilities = Capabilities(
         reliable=Extension.SUPPORTED,
-        session_timer=SessionTimerPolicy(mode=Extension.SUPPORTED),
+        session_timer=SessionTimerConfig(mode=Extension.SUPPORTED),
         update=True,
         refer=True,
         refer_outside=True,

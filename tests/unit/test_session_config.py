@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callmeter.errors import ConfigurationError
-from callmeter.sip.extension_policy import Extension, SessionTimerPolicy
+from callmeter.session_config import Extension, SessionTimerConfig
 
 
 @pytest.mark.parametrize(
@@ -17,26 +17,26 @@ def test_an_extension_that_is_not_disabled_is_offered(extension, offered):
 
 
 def test_sessions_do_not_expire_unless_asked_to():
-    policy = SessionTimerPolicy()
-    assert (policy.mode, policy.interval, policy.min_se) == (Extension.DISABLED, 1800, 90)
+    policy = SessionTimerConfig()
+    assert (policy.mode, policy.expires, policy.min_se) == (Extension.DISABLED, 1800, 90)
     assert (policy.refresher, policy.soft_expiry) == ("uac", False)
 
 
-@pytest.mark.parametrize("interval", [90, 7200])
-def test_each_interval_from_90_to_7200_may_be_asked_for(interval):
-    assert SessionTimerPolicy(interval=interval).interval == interval
+@pytest.mark.parametrize("seconds", [90, 7200])
+def test_each_interval_from_90_to_7200_may_be_asked_for(seconds):
+    assert SessionTimerConfig(expires=seconds).expires == seconds
 
 
 @pytest.mark.parametrize(
     ("wrong", "name"),
     [
-        ({"interval": 89}, "session interval"),
-        ({"interval": 7201}, "session interval"),
+        ({"expires": 89}, "expires"),
+        ({"expires": 7201}, "expires"),
         ({"min_se": 89}, "min_se"),
-        ({"interval": 100, "min_se": 101}, "min_se"),
+        ({"expires": 100, "min_se": 101}, "min_se"),
         ({"refresher": "proxy"}, "refresher"),
     ],
 )
 def test_a_wrong_setting_is_named(wrong, name):
     with pytest.raises(ConfigurationError, match=name):
-        SessionTimerPolicy(**wrong)
+        SessionTimerConfig(**wrong)

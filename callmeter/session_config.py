@@ -1,4 +1,4 @@
-"""How a user agent is told to use the optional extensions of calls."""
+"""Settings of the optional extensions of calls: frozen, checked at construction."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from enum import Enum
 
 from callmeter.errors import ConfigurationError
 
-__all__ = ["LONGEST_SESSION", "SHORTEST_SESSION", "Extension", "SessionTimerPolicy"]
+__all__ = [
+    "LONGEST_SESSION",
+    "MAX_REDIRECTS",
+    "SHORTEST_SESSION",
+    "Extension",
+    "SessionTimerConfig",
+]
+
+MAX_REDIRECTS = 5
+"""How often a call may be sent elsewhere, at most."""
 
 SHORTEST_SESSION = 90
 LONGEST_SESSION = 7200
@@ -31,13 +40,13 @@ class Extension(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionTimerPolicy:
+class SessionTimerConfig:
     """Session timers (RFC 4028).
 
     Attributes:
         mode: Whether sessions expire.
-        interval: Seconds of Session-Expires to ask for, 90 to 7200.
-        min_se: The shortest interval that is taken, 90 to `interval`.
+        expires: Seconds of Session-Expires to ask for, 90 to 7200.
+        min_se: The shortest interval that is taken, 90 to `expires`.
         refresher: Who is asked to refresh: `"uac"`, `"uas"`, or None for no wish.
         soft_expiry: When nobody refreshes, only tell so, and go on.
 
@@ -46,20 +55,20 @@ class SessionTimerPolicy:
     """
 
     mode: Extension = Extension.DISABLED
-    interval: int = 1800
+    expires: int = 1800
     min_se: int = SHORTEST_SESSION
     refresher: str | None = "uac"
     soft_expiry: bool = False
 
     def __post_init__(self) -> None:
-        if not SHORTEST_SESSION <= self.interval <= LONGEST_SESSION:
+        if not SHORTEST_SESSION <= self.expires <= LONGEST_SESSION:
             raise ConfigurationError(
-                f"the session interval is {SHORTEST_SESSION} to {LONGEST_SESSION} s, "
-                f"not {self.interval}"
+                f"expires of a session is {SHORTEST_SESSION} to {LONGEST_SESSION} s, "
+                f"not {self.expires}"
             )
-        if not SHORTEST_SESSION <= self.min_se <= self.interval:
+        if not SHORTEST_SESSION <= self.min_se <= self.expires:
             raise ConfigurationError(
-                f"min_se is {SHORTEST_SESSION} s to the session interval, not {self.min_se}"
+                f"min_se is {SHORTEST_SESSION} s to expires, not {self.min_se}"
             )
         if self.refresher not in {"uac", "uas", None}:
             raise ConfigurationError(
