@@ -13,10 +13,8 @@ from callmeter.call_trace import write_trace
 from callmeter.config import EndpointConfig, StackConfig, TlsConfig, Transport
 from callmeter.errors import (
     CallTimedOut,
-    ConfigurationError,
     ConnectionFailed,
     LocalProtocolError,
-    SipSyntaxError,
     TlsError,
     TransportError,
 )
@@ -39,12 +37,13 @@ from callmeter.sip.session_events import (
     RequestFailed,
     Unregistered,
 )
-from callmeter.sip.uri import SipUri, parse_uri
+from callmeter.sip.uri import SipUri
 from callmeter.sip.user_agent import UserAgentCore
 from callmeter.srtp.dtls_certificate import DtlsCertificate
 from callmeter.stack import Stack
 from callmeter.trace.message_log import MessageLog
 from callmeter.transport.layer import Route
+from callmeter.uri_settings import proxy_uri, setting_uri, target_uri
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -87,7 +86,7 @@ class Endpoint:
     """
 
     def __init__(self, config: EndpointConfig, stack: Stack | None = None) -> None:
-        aor = _setting("aor", config.aor)
+        aor = setting_uri("aor", config.aor)
         check_media(config.media)
         self.config = config
         self.aor = config.aor
@@ -108,7 +107,7 @@ class Endpoint:
         self._certificates: dict[DtlsConfig, DtlsCertificate] = {}
         self._face: tuple[tuple[str, int], str, bool] | None = None
         self._home: tuple[tuple[str, int], str, bool] | None = None
-        self._routes = (_proxy_uri(config.outbound_proxy),) if config.outbound_proxy else ()
+        self._routes = (proxy_uri(config.outbound_proxy),) if config.outbound_proxy else ()
         self.core = UserAgentCore(
             self._identity("0.0.0.0", 5060),  # noqa: S104  replaced on entry, before any message
             (stack.config if stack else StackConfig()).timers,
@@ -242,7 +241,7 @@ class Endpoint:
             headers: More header fields for the INVITE.
         """
         stack = self.stack
-        uri = self._target(target)
+        uri = target_uri(target, self._aor_uri)
         settings = media or self.config.media
         check_media(settings)
         try:
@@ -343,7 +342,7 @@ class Endpoint:
             CallTimedOut: No final response.
             TransportError: It cannot be reached.
         """
-        uri = self._target(target)
+        uri = target_uri(target, self._aor_uri)
         await self._face_target(uri)
         token, effects = self.core.options(uri, self.stack.now)
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
@@ -503,20 +502,7 @@ class Endpoint:
     def _registrar(self) -> SipUri:
         if self.config.registrar is None:
             return SipUri(self._aor_uri.scheme, self._aor_uri.host, self._aor_uri.port)
-        return _setting("registrar", self.config.registrar)
-
-    def _target(self, target: str) -> SipUri:
-        if not target.lower().startswith(("sip:", "sips:", "tel:")):
-            aor = self._aor_uri
-            suffix = "" if "@" in target else f"@{str(aor.aor()).rpartition('@')[2]}"
-            target = f"{aor.scheme}:{target}{suffix}"
-        try:
-            uri = parse_uri(target)
-        except SipSyntaxError as error:
-            raise ConfigurationError(f"{target!r} is not a SIP URI: {error}") from None
-        if not isinstance(uri, SipUri):
-            raise ConfigurationError(f"{target!r} is not a SIP URI")
-        return uri
+        return setting_uri("registrar", self.config.registrar)
 
 
 def _capabilities(config: EndpointConfig) -> Capabilities:
@@ -527,22 +513,6 @@ def _capabilities(config: EndpointConfig) -> Capabilities:
 def config_has_tls(config: EndpointConfig) -> bool:
     """Whether TLS settings were given."""
     return config.tls != TlsConfig()
-
-
-def _setting(name: str, text: str) -> SipUri:
-    """The URI of a setting; `sip:` may be left out."""
-    try:
-        uri = parse_uri(text if text.lower().startswith(("sip:", "sips:")) else f"sip:{text}")
-    except SipSyntaxError as error:
-        raise ConfigurationError(f"{name} {text!r} is not a SIP URI: {error}") from None
-    if not isinstance(uri, SipUri):
-        raise ConfigurationError(f"{name} {text!r} is not a SIP URI")
-    return uri
-
-
-def _proxy_uri(text: str) -> SipUri:
-    uri = _setting("outbound_proxy", text)
-    return uri if uri.lr else uri.with_params(lr=None)
 
 
 def _request_error(cause: str, error: str) -> Exception:
