@@ -111,6 +111,7 @@ def media_facts(media: MediaSession) -> dict[str, Any]:
         "rtcp_received": statistics.rtcp_packets_received,
         "rtcp_in_clear": statistics.rtcp_in_clear,
         "rtcp_mismatches": statistics.rtcp_encryption_mismatches,
+        "rtcp_short_tags": statistics.rtcp_short_tags,
         "reported_loss": statistics.reported_fraction_lost,
         "dropped": statistics.dropped,
         "level_dbov": statistics.audio_level_dbov,

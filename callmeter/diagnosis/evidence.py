@@ -184,6 +184,7 @@ class CallEvidence:
         rtcp_sent, rtcp_received: Compound packets.
         rtcp_in_clear: Plain RTCP packets where SRTCP was agreed.
         rtcp_mismatches: SRTCP packets whose E bit is not what was agreed.
+        rtcp_short_tags: SRTCP packets with the tag length of RTP.
         reported_loss: Loss of our packets by the peer's last report, percent, or None.
         level_dbov: Level of the received audio, None when it was not measured.
         level_packets: Packets that were measured.
@@ -224,6 +225,7 @@ class CallEvidence:
     rtcp_received: int = 0
     rtcp_in_clear: int = 0
     rtcp_mismatches: int = 0
+    rtcp_short_tags: int = 0
     reported_loss: float | None = None
     level_dbov: float | None = None
     level_packets: int = 0

@@ -51,6 +51,10 @@ _ALTERED_WITHIN_TLS: Final = (
     "Nobody on this hop could alter the key: compare the a=crypto lines at both ends, and look at "
     "what a B2BUA or SBC between them passes on."
 )
+_SAME_TAGS: Final = (
+    "Agree on AES_CM_128_HMAC_SHA1_80, where RTP and RTCP have the same tag, or let the peer keep "
+    "80 bits for SRTCP."
+)
 _SAME_METHOD: Final = (
     "Verify both endpoints agreed on the same encryption method (check SDP for consistent a=crypto "
     "or a=fingerprint), and ensure no intermediary is stripping encryption attributes from the SDP."
@@ -254,6 +258,12 @@ def srtcp_consistent(evidence: CallEvidence) -> Verdict:
         return fails(
             f"{evidence.rtcp_in_clear} RTCP packets came in clear where SRTCP was agreed: "
             "figures of the peer are missing"
+        )
+    if evidence.rtcp_short_tags:
+        return warns(
+            f"{evidence.rtcp_short_tags} SRTCP packets have a tag of 32 bits, and {evidence.suite} "
+            "keeps 80 for SRTCP (RFC 4568 section 6.2.2): figures of the peer are missing",
+            _SAME_TAGS,
         )
     if evidence.keying == "sdes" and _clear_rtcp_differs(evidence):
         return warns("UNENCRYPTED_SRTCP stands in the a=crypto line of one side alone")

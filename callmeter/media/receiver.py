@@ -81,6 +81,7 @@ class StreamReceiver:
         payload_octets: Length of the last audio payload that was judged alone.
         rtcp_in_clear: Plain RTCP packets where SRTCP was agreed.
         rtcp_mismatches: SRTCP packets whose E bit is not what was agreed.
+        rtcp_short_tags: SRTCP packets with the tag length of RTP.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class StreamReceiver:
         self.payload_octets = 0
         self.rtcp_in_clear = 0
         self.rtcp_mismatches = 0
+        self.rtcp_short_tags = 0
         self._failing_since: float | None = None
         self._parameters: StreamParameters | None = None
         self._codecs: dict[int, str] = {}

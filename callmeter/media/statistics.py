@@ -48,6 +48,7 @@ class StreamStatistics:
             the own stream.
         rtcp_in_clear: Plain RTCP packets where SRTCP was agreed.
         rtcp_encryption_mismatches: SRTCP packets whose E bit is not what was agreed.
+        rtcp_short_tags: SRTCP packets with the tag length of RTP.
         dtmf_digits_sent, dtmf_digits_received: By RFC 4733.
         dropped: Datagrams that were not accepted, by reason.
         socket_overflows: Datagrams the kernel dropped because nobody fetched them in time.
@@ -84,6 +85,7 @@ class StreamStatistics:
     feedback_received: FeedbackCounts
     rtcp_in_clear: int
     rtcp_encryption_mismatches: int
+    rtcp_short_tags: int
     dtmf_digits_sent: int
     dtmf_digits_received: int
     dropped: Mapping[str, int]

@@ -338,6 +338,7 @@ class MediaStream:
             feedback_received=FeedbackCounts() if feedback is None else replace(feedback.received),
             rtcp_in_clear=receiver.rtcp_in_clear,
             rtcp_encryption_mismatches=receiver.rtcp_mismatches,
+            rtcp_short_tags=receiver.rtcp_short_tags,
             dtmf_digits_sent=sender.digits,
             dtmf_digits_received=receiver.digits,
             dropped=dropped,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from callmeter.errors import LocalProtocolError, RtcpSyntaxError
 from callmeter.media.reports import RtcpReporter
 from callmeter.rtp.rtcp import build_compound, parse_rtcp
-from callmeter.srtp.trial import is_encrypted_otherwise
+from callmeter.srtp.trial import has_short_rtcp_tag, is_encrypted_otherwise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -184,9 +184,7 @@ class StreamRtcp:
             plain = context.unprotect_rtcp(datagram)
             if plain is None:
                 receiver.drop("rtcp_authentication")
-                if context.encryption_mismatches > mismatches:
-                    receiver.rtcp_mismatches += self._has_other_e_bit(datagram, context)
-                receiver.rtcp_in_clear += _is_rtcp(datagram)
+                self._look_into(datagram, context, context.encryption_mismatches > mismatches)
                 return
             datagram = plain
         elif source != self.destination and not self._is_peer(source):
@@ -205,6 +203,20 @@ class StreamRtcp:
             self.destination = source
         for event in events:
             self._emit(event)
+
+    def _look_into(self, datagram: bytes, context: SrtpContext, other_e_bit: bool) -> None:  # noqa: FBT001
+        """Find out why a packet was refused."""
+        receiver = self._receiver
+        if _is_rtcp(datagram):
+            receiver.rtcp_in_clear += 1
+        elif self._has_short_tag(datagram, context):
+            receiver.rtcp_short_tags += 1
+        elif other_e_bit:
+            receiver.rtcp_mismatches += self._has_other_e_bit(datagram, context)
+
+    def _has_short_tag(self, datagram: bytes, context: SrtpContext) -> bool:
+        tried = self._receiver.dropped["rtcp_authentication"]
+        return tried <= MAX_TRIALS and has_short_rtcp_tag(datagram, context)
 
     def _has_other_e_bit(self, datagram: bytes, context: SrtpContext) -> bool:
         """Whether the peer made it; the first proof will do, and a forger gets few trials."""

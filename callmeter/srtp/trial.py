@@ -16,7 +16,15 @@ from callmeter.srtp.sdes import MasterKey
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["FailureCause", "explain_failure", "find_rollover", "is_encrypted_otherwise"]
+    from callmeter.srtp.sdes import CryptoLine
+
+__all__ = [
+    "FailureCause",
+    "explain_failure",
+    "find_rollover",
+    "has_short_rtcp_tag",
+    "is_encrypted_otherwise",
+]
 
 LONGEST_MKI: Final = 16
 """Octets of an unannounced MKI that are looked for; the RFC allows more."""
@@ -101,9 +109,33 @@ def is_encrypted_otherwise(srtcp: bytes, context: SrtpContext) -> bool:
         context: What refused it.
     """
     line = context.line
-    parameters = replace(line.parameters, unencrypted_srtcp=not line.parameters.unencrypted_srtcp)
-    keys = (line.profile, MasterKey(line.keys[0].key_and_salt), parameters)
-    trial = SrtpContext(keys, "receive")
+    clear = line.parameters.unencrypted_srtcp
+    return _reads(
+        srtcp, replace(line, parameters=replace(line.parameters, unencrypted_srtcp=not clear))
+    )
+
+
+def has_short_rtcp_tag(srtcp: bytes, context: SrtpContext) -> bool:
+    """Whether a packet is authentic under the tag length of RTP.
+
+    The suites with 32-bit tags keep 80 bits for SRTCP (RFC 4568 section 6.2.2), and some peers do
+    not.
+
+    Args:
+        srtcp: The packet, as it came.
+        context: What refused it.
+    """
+    profile = context.line.profile
+    if profile.rtcp_tag_length == profile.rtp_tag_length:
+        return False
+    short = replace(profile, rtcp_tag_length=profile.rtp_tag_length)
+    return _reads(srtcp, replace(context.line, profile=short))
+
+
+def _reads(srtcp: bytes, line: CryptoLine) -> bool:
+    trial = SrtpContext(
+        (line.profile, MasterKey(line.keys[0].key_and_salt), line.parameters), "receive"
+    )
     try:
         return trial.unprotect_rtcp(srtcp) is not None
     finally:

@@ -29,6 +29,8 @@ from callmeter.testing.misbehaviour import MisbehavingEndpoint, Misbehaviour
 PATIENCE = 20
 LOOPBACK = "127.0.0.1"
 MEDIA_S = 2.0
+UNKEYED_S = 3.5
+"""How long a caller waits for a handshake that never ends: longer than any good one takes."""
 PACKETS_PER_S = 50
 BAD = {FindingStatus.WARN, FindingStatus.FAIL}
 WRITES = os.environ.get("CALLMETER_WRITE_TABLES") == "1"
@@ -96,17 +98,24 @@ CASES = (
         media=DTLS,
         name="DTLS",
         roles=("callee",),
-        ring_timeout=2.5,
+        ring_timeout=UNKEYED_S,
         refused=True,
     ),
-    Case(K.BOTH_PASSIVE, "dtls_reachable", media=DTLS, name="DTLS", ring_timeout=2.5, refused=True),
+    Case(
+        K.BOTH_PASSIVE,
+        "dtls_reachable",
+        media=DTLS,
+        name="DTLS",
+        ring_timeout=UNKEYED_S,
+        refused=True,
+    ),
     *(
         Case(
             K.DROPPED_FLIGHT,
             "dtls_reachable",
             media=DTLS,
             name="DTLS",
-            ring_timeout=2.5,
+            ring_timeout=UNKEYED_S,
             refused=True,
             amount=number,
         )
@@ -125,6 +134,13 @@ CASES = (
         "srtcp_consistent",
         media=CLEAR_RTCP,
         name="SDES, UNENCRYPTED_SRTCP",
+    ),
+    Case(
+        K.SHORT_SRTCP_TAGS,
+        "srtcp_consistent",
+        "warn",
+        media=SHORT_TAGS,
+        name="SDES, tags of 32 bits",
     ),
     Case(K.IGNORED_REKEY, "rekey_followed", name="SDES, held and resumed", reinvite="hold"),
     Case(K.IGNORED_REKEY, "rekey_followed", name="SDES, rekeyed by the other", reinvite="rekey"),

@@ -29,6 +29,10 @@ def required(method, *suites):
     return SrtpConfig(method=method, policy=SrtpPolicy.REQUIRED, **chosen)
 
 
+def _has_short_tags(expected):
+    return expected.suite is SrtpSuite.AES_CM_128_HMAC_SHA1_32
+
+
 @pytest.fixture
 def conversation(phone, baresip, tmp_path):
     """One call in which both ends hear the other's tone; the baresip, once it is over."""
@@ -61,7 +65,11 @@ def conversation(phone, baresip, tmp_path):
         expected.assert_met(call.report().to_dict())
         assert_heard(heard, ITS_TONE)
         assert_heard(await bob.heard(), OWN_TONE)
-        assert "failed to decrypt" not in bob.output()
+        # Under 32-bit tags it shortens those of SRTCP too, and can read none of ours.
+        spoilt = (
+            "failed to decrypt RTP packet" if _has_short_tags(expected) else "failed to decrypt"
+        )
+        assert spoilt not in bob.output()
         return bob
 
     return converse

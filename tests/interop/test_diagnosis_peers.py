@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -103,3 +104,11 @@ async def test_a_key_spoilt_in_the_offer_of_the_peer_is_named(phone, bob, mangle
                 report = call.report()
             await control.close()
         assert [one.check for one in report.diagnosis if one.status == "fail"] == ["key_intact"]
+
+
+async def test_srtcp_tags_that_the_peer_shortens_are_named(phone, bob):
+    short = replace(SDES, suites=(SrtpSuite.AES_CM_128_HMAC_SHA1_32,))
+    async with phone(srtp=short) as alice:
+        async with alice.call(bob.uri) as call:
+            await named(call, "srtcp_consistent")
+        assert "a tag of 32 bits" in finding(call.report(), "srtcp_consistent").detail

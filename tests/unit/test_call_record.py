@@ -61,6 +61,7 @@ class Media:
             audio_level_packets=3,
             rtcp_in_clear=0,
             rtcp_encryption_mismatches=0,
+            rtcp_short_tags=0,
             dropped={},
             socket_overflows=0,
             rtcp_sr_rr_interval_ms=5000.0,

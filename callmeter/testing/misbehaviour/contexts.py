@@ -96,6 +96,9 @@ def wrong_context(
             clear = line.parameters.unencrypted_srtcp
             parameters = replace(line.parameters, unencrypted_srtcp=not clear)
             return SrtpContext(replace(line, parameters=parameters), "send")
+        case Misbehaviour.SHORT_SRTCP_TAGS:
+            short = replace(line.profile, rtcp_tag_length=line.profile.rtp_tag_length)
+            return SrtpContext(replace(line, profile=short), "send")
         case Misbehaviour.UNANNOUNCED_MKI:
             key = MasterKey(line.keys[0].key_and_salt, mki=MKI, mki_length=MKI_LENGTH)
             return SrtpContext(replace(line, keys=(key,)), "send")

@@ -58,6 +58,7 @@ class Misbehaviour(StrEnum):
         "other_srtcp_encryption",
         "encrypts SRTCP where UNENCRYPTED_SRTCP was agreed, or the reverse",
     )
+    SHORT_SRTCP_TAGS = "short_srtcp_tags", "shortens the tag of SRTCP to that of RTP"
     IGNORED_REKEY = "ignored_rekey", "announces a new key in a re-INVITE and keeps the old one"
     RESET_ROC = "reset_roc", "resets its rollover counter when the sequence numbers wrap"
     KEPT_ROC = "kept_roc", "begins a new key with a rollover counter of 1"

@@ -242,3 +242,10 @@ def test_a_rollover_counter_that_is_followed_is_told_all_the_same(
     found, finding = status_of(keys.roc_consistent, healthy, **changes)
     assert found == status
     assert words in finding.detail
+
+
+def test_short_tags_of_srtcp_are_told(status_of, healthy):
+    found, finding = status_of(keys.srtcp_consistent, healthy, rtcp_short_tags=2)
+    assert found == "warn"
+    assert "2 SRTCP packets have a tag of 32 bits" in finding.detail
+    assert "same tag" in finding.remedy

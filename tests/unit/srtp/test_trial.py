@@ -17,6 +17,7 @@ from callmeter.srtp.trial import (
     FailureCause,
     explain_failure,
     find_rollover,
+    has_short_rtcp_tag,
     is_encrypted_otherwise,
 )
 
@@ -132,3 +133,14 @@ def test_counters_may_be_named_to_try():
     assert find_rollover(packet, receiver, {6, 7}) == 7
     assert find_rollover(packet, receiver, {5, 6}) is None
     assert find_rollover(packet, receiver) is None
+
+
+@pytest.mark.parametrize("profile", COMMON)
+def test_a_short_tag_of_srtcp_is_told_where_there_can_be_one(profile):
+    line = line_of(profile.suite)
+    short = replace(line, profile=replace(profile, rtcp_tag_length=profile.rtp_tag_length))
+    report = bytes.fromhex("80c90001 0000cafe")
+    receiver = SrtpContext(line, "receive")
+    differs = profile.rtcp_tag_length != profile.rtp_tag_length
+    assert has_short_rtcp_tag(SrtpContext(short, "send").protect_rtcp(report), receiver) is differs
+    assert not has_short_rtcp_tag(SrtpContext(line, "send").protect_rtcp(report), receiver)

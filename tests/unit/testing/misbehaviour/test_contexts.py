@@ -81,6 +81,16 @@ def test_srtcp_has_the_other_e_bit(line, clear):
     assert receiver.unprotect(sender.protect(rtp())) is not None
 
 
+def test_srtcp_has_the_tag_of_rtp():
+    short = generate(for_suite(SrtpSuite.AES_CM_128_HMAC_SHA1_32), 1, entropy)
+    receiver = SrtpContext(short, "receive")
+    sender = wrong(Misbehaviour.SHORT_SRTCP_TAGS, short)
+    packet = sender.protect_rtcp(REPORT)
+    assert len(packet) == len(REPORT) + 4 + 4
+    assert receiver.unprotect_rtcp(packet) is None
+    assert receiver.unprotect(sender.protect(rtp())) is not None
+
+
 def test_media_is_plain_where_it_should_not_be_and_the_reverse(line):
     assert wrong(Misbehaviour.PLAIN_MEDIA, line) is None
     assert wrong(Misbehaviour.PLAIN_MEDIA, None) is None
