@@ -10,6 +10,7 @@ import asyncio
 import pytest
 
 from callmeter import SrtpConfig, SrtpMethod, SrtpPolicy, SrtpSuite, Tone
+from callmeter.srtp import profile
 from peers.conversation import ITS_TONE, OWN_TONE, assert_heard, talk
 
 pytestmark = pytest.mark.interop("kamailio", "rtpengine")
@@ -26,6 +27,12 @@ def required(method, *suites):
     if not suites:
         return config
     return SrtpConfig(method=config.method, policy=config.policy, suites=suites)
+
+
+def without_padding(suite):
+    """A key of this suite in a message as it is logged, its base64 without `=`."""
+    octets = profile(suite).master_length
+    return f"{suite} inline:[redacted {-(-octets * 4 // 3)} characters]"
 
 
 @pytest.fixture
@@ -56,6 +63,7 @@ def bridged(phone, kamailio, rtpengine, tmp_path):
         expected_of_callee.assert_met(answering.result().report().to_dict())
         assert_heard(heard["alice"], ITS_TONE)
         assert_heard(heard["bob"], OWN_TONE)
+        return "".join(entry.text for entry in (*alice.messages, *bob.messages))
 
     return call
 
@@ -92,16 +100,21 @@ async def test_a_caller_with_dtls_reaches_a_callee_with_sdes(bridged, leg):
 
 
 @pytest.mark.parametrize(
-    ("method", "keying", "suite"),
-    [("SDES", "sdes", CM_80), ("DTLS", "dtls", GCM_128), ("DUAL", "dtls", GCM_128)],
+    ("method", "keying", "suite", "own"),
+    [
+        ("SDES", "sdes", CM_80, ()),
+        ("SDES", "sdes", GCM_256, (GCM_256,)),
+        ("DTLS", "dtls", GCM_128, ()),
+        ("DUAL", "dtls", GCM_128, ()),
+    ],
 )
 async def test_the_twelve_suites_and_the_fingerprint_of_one_offer_are_answered_either_way(
-    bridged, leg, method, keying, suite
+    bridged, leg, method, keying, suite, own
 ):
-    await bridged(
+    messages = await bridged(
         CLEAR,
         "dual",
-        required(method),
+        required(method, *own),
         leg("callee", keying="none", suite=None, profile="RTP/AVP", rtcp_mux=True),
         leg(
             "caller",
@@ -112,6 +125,8 @@ async def test_the_twelve_suites_and_the_fingerprint_of_one_offer_are_answered_e
             note=f"its dual offer, method {method} here",
         ),
     )
+    assert without_padding(GCM_256) in messages
+    assert all(f"a=crypto:{number} " in messages for number in range(1, 13))
 
 
 @pytest.mark.parametrize(
@@ -119,13 +134,26 @@ async def test_the_twelve_suites_and_the_fingerprint_of_one_offer_are_answered_e
     [GCM_256, GCM_128, SrtpSuite.AES_256_CM_HMAC_SHA1_80, SrtpSuite.AES_192_CM_HMAC_SHA1_32],
 )
 async def test_a_key_without_base64_padding_is_taken(bridged, leg, suite):
-    await bridged(
+    messages = await bridged(
         CLEAR,
         "sdes-unpadded",
         required("SDES", suite),
         leg("callee", keying="none", suite=None, profile="RTP/AVP", rtcp_mux=True),
         leg("caller", keying="sdes", suite=suite, profile="RTP/SAVP", note="a key without padding"),
     )
+    assert without_padding(suite) in messages
+
+
+async def test_a_key_without_base64_padding_is_taken_in_an_answer(bridged, leg):
+    how = {"keying": "sdes", "suite": GCM_256, "profile": "RTP/SAVP", "rtcp_mux": True}
+    messages = await bridged(
+        required("SDES", GCM_256),
+        "plain",
+        CLEAR,
+        leg("callee", **how, note="a key without padding"),
+        leg("caller", keying="none", suite=None, profile="RTP/AVP"),
+    )
+    assert without_padding(GCM_256) in messages
 
 
 async def test_rtpengine_takes_one_of_the_keys_of_our_dual_offer(bridged, leg):
