@@ -15,13 +15,14 @@ from peers.tone import is_complete, write_tone
 if TYPE_CHECKING:
     from peers.certificates import Certificates
 
+# Paths are relative: it cuts off the name of a recording after 128 characters.
 CONFIGURATION = Template("""\
 poll_method             epoll
 sip_listen              $host:$sip_port
 sip_trans_def           $transport
 call_local_timeout      60
 call_max_calls          4
-audio_source            aufile,$folder/tone.wav
+audio_source            aufile,tone.wav
 audio_player            aubridge,nobody
 audio_alert             nil
 audio_level             no
@@ -53,7 +54,7 @@ module_app              menu.so
 module_app              ctrl_tcp.so
 module_app              debug_cmd.so
 ctrl_tcp_listen         $host:$control_port
-snd_path                $folder
+snd_path                .
 $tls
 """)
 
@@ -192,7 +193,6 @@ class Baresip(Program):
             last_media_port=self.media_port + 19,
             transport=self.transport,
             rtcp_mux="yes" if self.rtcp_mux else "no",
-            folder=self.folder,
             modules=modules,
             tls=self._tls(),
         )
