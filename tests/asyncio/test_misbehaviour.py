@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from callmeter.call import USUAL_HANDSHAKE
 from callmeter.config import (
     EndpointConfig,
     MediaConfig,
@@ -29,8 +30,10 @@ from callmeter.testing.misbehaviour import MisbehavingEndpoint, Misbehaviour
 PATIENCE = 20
 LOOPBACK = "127.0.0.1"
 MEDIA_S = 2.0
-UNKEYED_S = 3.5
-"""How long a caller waits for a handshake that never ends: longer than any good one takes."""
+HASTY_S = 2.5
+PATIENT_S = USUAL_HANDSHAKE + 0.5
+"""How long the caller waits for a handshake that never ends. The honest end waits no longer than it
+has to; the other one hangs up after the time that a good one takes, or it would merely be rude."""
 PACKETS_PER_S = 50
 BAD = {FindingStatus.WARN, FindingStatus.FAIL}
 WRITES = os.environ.get("CALLMETER_WRITE_TABLES") == "1"
@@ -74,7 +77,7 @@ class Case:
     media: MediaConfig = SDES
     name: str = "SDES"
     roles: tuple[str, ...] = BOTH
-    ring_timeout: float = 10.0
+    unkeyed: bool = False
     reinvite: str = ""
     amount: float | None = None
     refused: bool = False
@@ -98,7 +101,7 @@ CASES = (
         media=DTLS,
         name="DTLS",
         roles=("callee",),
-        ring_timeout=UNKEYED_S,
+        unkeyed=True,
         refused=True,
     ),
     Case(
@@ -106,7 +109,7 @@ CASES = (
         "dtls_reachable",
         media=DTLS,
         name="DTLS",
-        ring_timeout=UNKEYED_S,
+        unkeyed=True,
         refused=True,
     ),
     *(
@@ -115,7 +118,7 @@ CASES = (
             "dtls_reachable",
             media=DTLS,
             name="DTLS",
-            ring_timeout=UNKEYED_S,
+            unkeyed=True,
             refused=True,
             amount=number,
         )
@@ -250,7 +253,7 @@ async def call_mallory(alice, mallory, case, seen):
         call = await alice.invite(str(mallory.contact))
         try:
             async with call:
-                await call.answered(case.ring_timeout)
+                await call.answered(HASTY_S if case.unkeyed else PATIENCE)
                 await converse(tasks, call, await answered, case, seen)
         except CallmeterError as error:
             seen.error = type(error).__name__
@@ -262,7 +265,7 @@ async def called_by_mallory(alice, mallory, case, seen):
         try:
             call = await mallory.invite(str(alice.contact))
             async with call:
-                await call.answered(case.ring_timeout)
+                await call.answered(PATIENT_S if case.unkeyed else PATIENCE)
                 placed.set_result(call)
                 await call.ended()
         except CallmeterError as error:
