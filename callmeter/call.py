@@ -11,6 +11,7 @@ from callmeter.call_bodies import (
     as_negotiation_error,
     dtmf_of,
     session_description,
+    warning_of,
 )
 from callmeter.call_changes import CallChanges
 from callmeter.call_journal import CallJournal
@@ -28,6 +29,7 @@ from callmeter.errors import (
     LocalProtocolError,
     MediaSecurityError,
     NegotiationError,
+    NoCommonCodec,
     NoCommonSuite,
 )
 from callmeter.metrics.phases import Outcome, Phase
@@ -443,10 +445,11 @@ class Call:
     def _rejection(self, status: int, reason: str, response: Response | None) -> CallmeterError:
         srtp = self.media.config.srtp
         if status == 488 and srtp.enabled:  # noqa: PLR2004  Not Acceptable Here
-            return NoCommonSuite(
-                f"488 {reason}: the peer takes none of the suites offered, or no SRTP at all",
-                offered=srtp.suites,
-            )
+            said = warning_of(response)
+            if said.startswith("305 "):  # incompatible media format
+                return NoCommonCodec(f"488 {reason}: {said}")
+            why = said or "the peer takes none of the suites offered, or no SRTP at all"
+            return NoCommonSuite(f"488 {reason}: {why}", offered=srtp.suites)
         header = response.headers.get("Retry-After") if response is not None else None
         retry_after = None if header is None else parse_delta_seconds(header)
         return CallRejected(status, reason, retry_after=retry_after)

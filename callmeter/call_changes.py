@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from callmeter import events as call_events
-from callmeter.call_bodies import BAD_DESCRIPTION, session_description
+from callmeter.call_bodies import BAD_DESCRIPTION, session_description, warning_for
 from callmeter.errors import CallFailed, CallRejected, LocalProtocolError
 from callmeter.metrics.phases import Phase
 from callmeter.sdp.attributes import Direction
@@ -137,8 +137,12 @@ class CallChanges:
                 answer = media.accept_offer(session_description(request))
             else:
                 answer = media.create_offer()
-        except BAD_DESCRIPTION:
-            self._run(session.reject_reinvite(488, now))
+        except BAD_DESCRIPTION as error:
+            self._run(
+                session.reject_reinvite(
+                    488, now, headers=warning_for(error, self._media.config.srtp.suites)
+                )
+            )
         else:
             self._answers_by_ack = not request.body
             self._run(session.accept_reinvite(answer, now))

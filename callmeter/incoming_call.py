@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Self
 
 from callmeter import events
 from callmeter.call import Call
-from callmeter.call_bodies import BAD_DESCRIPTION, as_negotiation_error, session_description
-from callmeter.errors import CallCancelled, NoCommonSuite, SdesKeyError, SrtpRequired
+from callmeter.call_bodies import (
+    BAD_DESCRIPTION,
+    as_negotiation_error,
+    session_description,
+    warning_for,
+)
+from callmeter.errors import CallCancelled
 from callmeter.metrics.phases import Outcome, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from callmeter.errors import CallmeterError
     from callmeter.sip.invite_session import InviteSession
     from callmeter.sip.message import Request
     from callmeter.sip.server_session import ServerInviteSession
@@ -74,7 +78,11 @@ class IncomingCall(Call):
             self._record.life.settle(Outcome.NEGOTIATION_FAILED)
             self._record.final_status = 488
             now = self._endpoint.stack.now
-            self._run(self.server_session.reject(488, now, headers=self._warning(failure)))
+            self._run(
+                self.server_session.reject(
+                    488, now, headers=warning_for(failure, self.media.config.srtp.suites)
+                )
+            )
             raise self._attach_report(failure) from error
         now = self._endpoint.stack.now
         self._record.times.answer_at = now
@@ -99,11 +107,3 @@ class IncomingCall(Call):
             return super()._hang_up(session)
         self._record.final_status = 480
         return self.server_session.reject(480, self._endpoint.stack.now)
-
-    def _warning(self, error: CallmeterError) -> tuple[tuple[str, str], ...]:
-        # RFC 3261 section 20.43: 304 media type not available, 305 incompatible media format,
-        # 399 anything else.
-        text = str(error).replace("\\", "").replace('"', "'")
-        if isinstance(error, NoCommonSuite | SrtpRequired | SdesKeyError):
-            text += f" (supported: {' '.join(self.media.config.srtp.suites)})"
-        return (("Warning", f'399 callmeter "{text}"'),)

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from callmeter.config import MediaConfig, SrtpConfig, SrtpPolicy, SrtpSuite
+from callmeter.config import DEFAULT_SUITES, MediaConfig, SrtpConfig, SrtpPolicy, SrtpSuite
 from callmeter.errors import (
     CallFailed,
     CallRejected,
@@ -130,7 +130,9 @@ async def test_a_re_invite_that_cannot_be_taken_is_refused_and_the_call_goes_on(
 ):
     call = await begin(alice)
     number = phone.request("INVITE", phone.sdp(host=host, version=2) if host else b"v=1\r\n")
-    assert (await phone.response("INVITE")).status == 488
+    refused = await phone.response("INVITE")
+    assert refused.status == 488
+    assert refused.headers.get("Warning").startswith('399 callmeter "')
     phone.request("ACK", cseq=number)
     number = phone.request("INVITE", phone.sdp(version=3))
     assert (await phone.response("INVITE")).status == 200
@@ -351,7 +353,9 @@ async def test_a_re_invite_of_the_peer_that_is_refused_leaves_our_own_waiting(ph
     rekeying = asyncio.get_running_loop().create_task(call.rekey())
     phone.answer(await phone.expect("INVITE"), 491)
     await phone.expect("ACK")
-    assert (await ask("a=sendonly")).status == 488
+    refused = await ask("a=sendonly")
+    assert refused.status == 488
+    assert f"(supported: {' '.join(DEFAULT_SUITES)})" in refused.headers.get("Warning")
     again = await phone.expect("INVITE")
     phone.answer(again, 200, phone.sdp(crypto(1, 1), version=9, profile="RTP/SAVP"))
     async with asyncio.timeout(PATIENCE):

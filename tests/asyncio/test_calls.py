@@ -189,6 +189,7 @@ async def test_no_suite_in_common_is_488_and_both_ends_say_so(make_endpoint):
     assert refused.offered == ("AEAD_AES_256_GCM",)
     assert refused.supported == ("AES_CM_128_HMAC_SHA1_80",)
     assert caught.value.report.to_dict()["final_status_code"] == 488
+    assert "(supported: AES_CM_128_HMAC_SHA1_80)" in str(caught.value)
     assert caught.value.report.to_dict()["outcome"] == "NEGOTIATION_FAILED"
     assert refused.report.to_dict()["outcome"] == "NEGOTIATION_FAILED"
 

@@ -4,9 +4,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callmeter.call_bodies import as_negotiation_error, dtmf_of, session_description
-from callmeter.errors import NegotiationError, NoCommonCodec, SdpSyntaxError, SrtpRequired
-from callmeter.sip.message import Request
+from callmeter.call_bodies import (
+    as_negotiation_error,
+    dtmf_of,
+    session_description,
+    warning_for,
+    warning_of,
+)
+from callmeter.errors import (
+    NegotiationError,
+    NoCommonCodec,
+    NoCommonSuite,
+    ProfileMismatch,
+    SdpSyntaxError,
+    SrtpRequired,
+)
+from callmeter.sip.message import Request, Response
 
 
 def request(body, kind=None):
@@ -72,3 +85,44 @@ def test_what_cannot_be_read_is_told_as_a_failed_negotiation():
     told = as_negotiation_error(SdpSyntaxError("no v= line"))
     assert type(told) is NegotiationError
     assert "no v= line" in str(told)
+
+
+SUITES = ("AES_CM_128_HMAC_SHA1_80", "AEAD_AES_128_GCM")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "part"),
+    [
+        (NoCommonCodec("none of the codecs"), 305, "none of the codecs"),
+        (ProfileMismatch("the offer insists on SRTP"), 302, "insists"),
+        (SrtpRequired("the offer has no key"), 302, "(supported: AES_CM_128_HMAC_SHA1_80 AEAD"),
+        (NoCommonSuite("no line can be used"), 399, "(supported: AES_CM_128_HMAC_SHA1_80 AEAD"),
+        (NegotiationError("no IP address"), 399, "no IP address"),
+        (NegotiationError('1: "\\x"\r\nVia: x\u00e9'), 399, "1: 'x'??Via: x?"),
+        (NoCommonSuite("x" * 5000), 399, "AEAD_AES_128_GCM)"),
+    ],
+)
+def test_a_refusal_says_why_and_what_is_supported(error, code, part):
+    ((name, value),) = warning_for(error, SUITES)
+    assert name == "Warning"
+    assert value.startswith(f'{code} callmeter "')
+    assert part in value
+    assert len(value) < 600
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([], ""),
+        (['399 callmeter "no suite (supported: X)"'], "399 no suite (supported: X)"),
+        (['305 pbx:5060 "say \\"this\\"", 399 x "that"'], '305 say "this"'),
+        (["nonsense", '307 192.0.2.1 "b"'], "307 b"),
+        (['399 x "never ends'], ""),
+        ([f'399 x "{"y" * 900}"'], "399 " + "y" * 400),
+        (['399 x "a\x07b"'], "399 a?b"),
+    ],
+)
+def test_what_the_peer_says_about_its_refusal_is_read(values, text):
+    response = Response(488, "Not Acceptable Here", [("Warning", value) for value in values])
+    assert warning_of(response) == text
+    assert warning_of(None) == ""
