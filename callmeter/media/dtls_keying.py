@@ -165,7 +165,7 @@ class DtlsKeying:
         An offer that names the peer of the association in use keeps it, and so the roles stay:
         others would ask for a new one (RFC 8842 section 5.3). A new one has a new name.
         """
-        if self.established and self._peer is not None:
+        if self._peer is not None and not self._media.failed:
             role, known, known_id, _ = self._peer
             own = Setup.ACTIVE if role == "client" else Setup.PASSIVE
             same = known == frozenset(fingerprints) and _same_id(known_id, tls_id)
@@ -201,7 +201,9 @@ class DtlsKeying:
         if role is None:
             raise NegotiationError(f"a=setup:{theirs} gives nobody the DTLS handshake")
         peer = (role, frozenset(fingerprints), tls_id, self.tls_id)
-        same = self.established and self._peer is not None and _same_peer(self._peer, peer)
+        # Nor does a handshake that is still under way begin anew.
+        known = None if self._media.failed else self._peer
+        same = known is not None and _same_peer(known, peer)
         self._peer, self._before = peer, None
         if rtcp_remote is None:
             self._end_rtcp()

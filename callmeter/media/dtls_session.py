@@ -74,6 +74,11 @@ class DtlsSession:
         """Whether there are verified keys."""
         return self.transport.established
 
+    @property
+    def failed(self) -> bool:
+        """Whether the first handshake led to nothing."""
+        return self._failure is not None
+
     def start(
         self, role: DtlsRole, fingerprints: Sequence[Fingerprint], remote: tuple[str, int]
     ) -> None:

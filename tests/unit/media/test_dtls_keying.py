@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from callmeter.config import DEFAULT_SUITES
-from callmeter.errors import NegotiationError
+from callmeter.errors import DtlsTimeout, NegotiationError
 from callmeter.media.dtls_keying import DtlsKeying
 from callmeter.rtp.demux import PacketKind
 from callmeter.sdp.attributes import Setup
@@ -105,6 +105,25 @@ async def test_the_same_peer_again_keeps_associations_and_keys(up, mux):
     start(pair, mux=mux)
     assert [(keying.contexts, keying.rtcp_contexts) for keying in pair] == before
     assert [keying.rehandshakes for keying in pair] == [0, 0]
+
+
+@pytest.mark.parametrize("mux", [False, True])
+async def test_the_same_peer_again_disturbs_no_handshake_under_way(pair, mux):
+    offerer, answerer = pair
+    start(pair, mux=mux)
+    assert answerer.answer_to(ACTPASS, (offerer.fingerprint,), None) is ACTIVE
+    start(pair, mux=mux)
+    await keyed(pair, mux=mux)
+    for keying in pair:
+        assert [one.transport.statistics.discarded for one in keying._sessions()] == [0] * (2 - mux)
+    assert [keying.rehandshakes for keying in pair] == [0, 0]
+
+
+async def test_a_handshake_that_failed_begins_anew_with_the_same_peer(pair):
+    start(pair, mux=True)
+    pair[0]._media._failure = DtlsTimeout("nobody there")
+    start(pair, mux=True)
+    await keyed(pair, mux=True)
 
 
 async def test_mux_agreed_on_later_drops_the_association_of_rtcp(up):
