@@ -123,6 +123,9 @@ class RtcpReporter:
             report = ReceiverReport(ssrc, blocks)
         described = SourceDescription.cname(ssrc, self._cname)
         packets: list[RtcpPacket] = [report, described, *feedback]
+        answer = self.schedule.take_references(now)
+        if answer is not None:
+            packets.append(answer)
         if goodbye:
             packets.append(Goodbye((ssrc,)))
             self.schedule.stop()

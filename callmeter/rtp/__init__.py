@@ -1,4 +1,4 @@
-"""RTP and RTCP without input or output (RFC 3550, 3551, 4585, 4733, 5104, 5761, 7983; G.711).
+"""RTP and RTCP without input or output (RFC 3550, 3551, 3611, 4585, 4733, 5104, 5761, 7983; G.711).
 
 Packets of many streams are accounted for in numpy columns; reports, digits and codecs are pure
 functions and small state machines.
@@ -32,12 +32,14 @@ from callmeter.rtp.rtcp import (
 from callmeter.rtp.send_table import SendTable
 from callmeter.rtp.stream_table import StreamTable
 from callmeter.rtp.telephone_event import DIGITS, EventReceiver, EventSender
+from callmeter.rtp.xr import ExtendedReport, ReferenceTime, StatisticsSummary, VoipMetrics
 
 __all__ = [
     "DIGITS",
     "EarlyFeedback",
     "EventReceiver",
     "EventSender",
+    "ExtendedReport",
     "FullIntraRequest",
     "GenericNack",
     "Goodbye",
@@ -46,6 +48,7 @@ __all__ = [
     "PictureLossIndication",
     "ReceiverReport",
     "ReceptionStatistics",
+    "ReferenceTime",
     "ReportBlock",
     "ReportSchedule",
     "RtpHeader",
@@ -55,8 +58,10 @@ __all__ = [
     "SliceLoss",
     "SliceLossIndication",
     "SourceDescription",
+    "StatisticsSummary",
     "StreamTable",
     "UnknownRtcp",
+    "VoipMetrics",
     "build_compound",
     "classify",
     "classify_batch",

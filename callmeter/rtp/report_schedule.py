@@ -9,6 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from callmeter.rtp.rtcp import Goodbye, ReceiverReport, SenderReport, ntp_middle
+from callmeter.rtp.xr import (
+    DelaySinceReference,
+    DelaySinceReferences,
+    ExtendedReport,
+    ReferenceTime,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -51,6 +57,10 @@ def round_trip_time(block: ReportBlock, ntp: int) -> float | None:
     return 0.0 if units & 0x8000_0000 else units / _UNITS
 
 
+def _delay(seconds: float) -> int:
+    return max(0, min(int(seconds * _UNITS), _LATEST_DELAY))
+
+
 class ReportSchedule:
     """The report timer of one RTP session, and the members it knows.
 
@@ -84,6 +94,7 @@ class ReportSchedule:
         "_members_before",
         "_minimum",
         "_previous",
+        "_references",
         "_sender_reports",
         "_ssrc",
         "refused",
@@ -113,6 +124,7 @@ class ReportSchedule:
         self._initial_minimum = minimum / 2 if initial_minimum is None else initial_minimum
         self._members: dict[int, float] = {}
         self._sender_reports: dict[int, tuple[int, float]] = {}
+        self._references: dict[int, tuple[int, float]] = {}
         self._members_before = 1
         self._average_size = _FIRST_REPORT
         self._initial = True
@@ -176,6 +188,8 @@ class ReportSchedule:
         for packet in packets:
             if isinstance(packet, SenderReport | ReceiverReport):
                 self._take_report(packet, now, ntp)
+            elif isinstance(packet, ExtendedReport):
+                self._take_reference(packet, now)
             elif isinstance(packet, Goodbye):
                 self._remove(packet.ssrcs, now)
 
@@ -185,7 +199,24 @@ class ReportSchedule:
         if known is None:
             return 0, 0
         middle, arrived = known
-        return middle, max(0, min(int((now - arrived) * _UNITS), _LATEST_DELAY))
+        return middle, _delay(now - arrived)
+
+    def take_references(self, now: float) -> ExtendedReport | None:
+        """The answer to the receiver reference times since the last call (RFC 3611 4.5)."""
+        references, self._references = self._references, {}
+        if not references:
+            return None
+        delays = tuple(
+            DelaySinceReference(ssrc, middle, _delay(now - arrived))
+            for ssrc, (middle, arrived) in references.items()
+        )
+        return ExtendedReport(self._ssrc, (DelaySinceReferences(delays),))
+
+    def _take_reference(self, packet: ExtendedReport, now: float) -> None:
+        for block in packet.blocks:
+            # Who sends reports besides is a member.
+            if isinstance(block, ReferenceTime) and packet.ssrc in self._members:
+                self._references[packet.ssrc] = ntp_middle(block.ntp), now
 
     def _take_report(self, packet: SenderReport | ReceiverReport, now: float, ntp: int) -> None:
         if not self._remember(packet.ssrc, now):
@@ -213,6 +244,7 @@ class ReportSchedule:
         for ssrc in ssrcs:
             self._members.pop(ssrc, None)
             self._sender_reports.pop(ssrc, None)
+            self._references.pop(ssrc, None)
         members = self.members
         if members < self._members_before and self._deadline is not None:
             # Reverse reconsideration (6.3.4).

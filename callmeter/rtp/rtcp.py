@@ -1,8 +1,8 @@
 """RTCP packets: parse and build (RFC 3550 section 6).
 
-Sender and receiver reports, source descriptions, goodbyes and the feedback messages of `feedback`
-are read in full; every other packet is kept as `UnknownRtcp`, so that nothing is refused for being
-newer than this text.
+Sender and receiver reports, source descriptions, goodbyes, the feedback messages of `feedback` and
+the extended reports of `xr` are read in full; every other packet is kept as `UnknownRtcp`, so that
+nothing is refused for being newer than this text.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ from callmeter.rtp.feedback import (
     SliceLossIndication,
     build_feedback,
     parse_feedback,
+)
+from callmeter.rtp.xr import (
+    EXTENDED_REPORT,
+    ExtendedReport,
+    build_extended_report,
+    parse_extended_report,
 )
 
 if TYPE_CHECKING:
@@ -69,6 +75,7 @@ class PacketType:
     GOODBYE: Final = 203
     TRANSPORT_FEEDBACK: Final = TRANSPORT_FEEDBACK
     PAYLOAD_FEEDBACK: Final = PAYLOAD_FEEDBACK
+    EXTENDED_REPORT: Final = EXTENDED_REPORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +178,7 @@ class Goodbye:
 
 @dataclass(frozen=True, slots=True)
 class UnknownRtcp:
-    """A packet of another type or format, APP, XR and TMMBR among them.
+    """A packet of another type or format, APP and TMMBR among them.
 
     Attributes:
         packet_type: 0 to 255.
@@ -184,7 +191,15 @@ class UnknownRtcp:
     body: bytes
 
 
-RtcpPacket = SenderReport | ReceiverReport | SourceDescription | Goodbye | Feedback | UnknownRtcp
+RtcpPacket = (
+    SenderReport
+    | ReceiverReport
+    | SourceDescription
+    | Goodbye
+    | Feedback
+    | ExtendedReport
+    | UnknownRtcp
+)
 
 
 def ntp_timestamp(wall: float) -> int:
@@ -324,6 +339,13 @@ def _parse_feedback(kind: int, message_format: int, body: bytes) -> Feedback | U
     return found or UnknownRtcp(kind, message_format, body)
 
 
+def _parse_extended_report(_kind: int, _reserved: int, body: bytes) -> ExtendedReport:
+    try:
+        return parse_extended_report(body)
+    except ValueError as error:
+        raise RtcpSyntaxError(str(error), rfc="RFC 3611 section 3", excerpt=body) from error
+
+
 def _parse_unknown(kind: int, count: int, body: bytes) -> UnknownRtcp:
     return UnknownRtcp(kind, count, body)
 
@@ -336,6 +358,7 @@ _PARSERS: Final[Mapping[int, Callable[[int, int, bytes], RtcpPacket]]] = {
     PacketType.GOODBYE: _parse_goodbye,
     PacketType.TRANSPORT_FEEDBACK: _parse_feedback,
     PacketType.PAYLOAD_FEEDBACK: _parse_feedback,
+    PacketType.EXTENDED_REPORT: _parse_extended_report,
 }
 
 
@@ -377,6 +400,8 @@ def _build(packet: RtcpPacket) -> bytes:
                 body = _to_word(body + _counted(packet.reason))
         case GenericNack() | PictureLossIndication() | SliceLossIndication() | FullIntraRequest():
             kind, count, body = build_feedback(packet)
+        case ExtendedReport():
+            kind, count, body = PacketType.EXTENDED_REPORT, 0, build_extended_report(packet)
         case _:
             kind, count, body = packet.packet_type, packet.count, packet.body
     if count > MAX_COUNT:

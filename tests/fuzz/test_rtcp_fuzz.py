@@ -28,6 +28,17 @@ from callmeter.rtp.rtcp import (
     parse_rtcp,
 )
 from callmeter.rtp.telephone_event import EventReceiver
+from callmeter.rtp.xr import (
+    DelaySinceReference,
+    DelaySinceReferences,
+    DuplicateRuns,
+    ExtendedReport,
+    LossRuns,
+    ReceiptTimes,
+    ReferenceTime,
+    StatisticsSummary,
+    VoipMetrics,
+)
 
 ROUNDS = 20_000
 SEEDS = [
@@ -48,7 +59,24 @@ SEEDS = [
             FullIntraRequest(1, (IntraRequest(2, 3), IntraRequest(4, 5))),
         ]
     ),
-    build_compound([ReceiverReport(1), UnknownRtcp(207, 0, bytes(40))]),
+    build_compound([ReceiverReport(1), UnknownRtcp(204, 0, bytes(40))]),
+    build_compound(
+        [
+            ReceiverReport(1),
+            ExtendedReport(
+                1,
+                (
+                    LossRuns(2, 3, 900, (0x4010, 0x8001, 0x3FFF)),
+                    DuplicateRuns(2, 3, 40, (0xFFFF, 0x4005)),
+                    ReceiptTimes(2, 3, 5, (160, 320)),
+                    ReferenceTime(6),
+                    DelaySinceReferences((DelaySinceReference(2, 3, 4),)),
+                    StatisticsSummary(ssrc=2, begin=3, end=9, lost=1, jitter=(1, 2, 3, 4)),
+                    VoipMetrics(ssrc=2),
+                ),
+            ),
+        ]
+    ),
 ]
 
 
@@ -80,6 +108,10 @@ def test_only_the_named_error_leaves_the_rtcp_parser(seed):
             continue
         read += 1
         assert len(build_compound(packets)) <= len(data)
+        for packet in packets:
+            for block in getattr(packet, "blocks", ()):
+                if isinstance(block, LossRuns | DuplicateRuns):
+                    assert len(block.flags) <= 65_535
     assert read > ROUNDS // 100
 
 

@@ -10,6 +10,12 @@ from callmeter.media.events import PeerLeft, ReportReceived
 from callmeter.media.reports import RtcpReporter
 from callmeter.rtp import SendTable, StreamTable, build_compound, parse_rtcp
 from callmeter.rtp.rtcp import Goodbye, ReceiverReport, ReportBlock, SenderReport, UnknownRtcp
+from callmeter.rtp.xr import (
+    DelaySinceReference,
+    DelaySinceReferences,
+    ExtendedReport,
+    ReferenceTime,
+)
 
 WALL = 1_700_000_000.0
 PEER = 0xBEEF
@@ -74,7 +80,7 @@ def test_a_report_about_others_has_no_figures_for_us(reporter):
 def test_only_the_goodbye_of_the_known_peer_is_an_event(reporter):
     stranger = build_compound([ReceiverReport(9), Goodbye((9,))])
     assert not any(isinstance(e, PeerLeft) for e in reporter.on_compound(stranger, 101.0, WALL))
-    goodbye = build_compound([ReceiverReport(PEER), UnknownRtcp(207, 0, b""), Goodbye((PEER,))])
+    goodbye = build_compound([ReceiverReport(PEER), UnknownRtcp(204, 0, b""), Goodbye((PEER,))])
     assert PeerLeft(at=101.0, ssrc=PEER) in reporter.on_compound(goodbye, 101.0, WALL)
 
 
@@ -90,3 +96,12 @@ def test_after_the_goodbye_no_report_is_due(reporter):
     reporter.on_sent(len(data))
     assert reporter.sent == 1
     assert not reporter.due(300.0)
+
+
+def test_a_receiver_that_sends_its_time_gets_its_round_trip(reporter):
+    asked = ExtendedReport(PEER, (ReferenceTime(0x1111_2222_3333_4444),))
+    reporter.on_compound(build_compound([ReceiverReport(PEER), asked]), 101.0, WALL)
+    (_, _, answer) = parse_rtcp(reporter.compound(103.5, WALL + 2.5))
+    delay = DelaySinceReference(PEER, 0x2222_3333, 2 * 65_536 + 32_768)
+    assert answer == ExtendedReport(0xCAFE, (DelaySinceReferences((delay,)),))
+    assert len(parse_rtcp(reporter.compound(104.0, WALL + 3))) == 2

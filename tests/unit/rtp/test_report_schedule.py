@@ -13,6 +13,13 @@ from callmeter.rtp.rtcp import (
     SourceDescription,
     ntp_timestamp,
 )
+from callmeter.rtp.xr import (
+    DelaySinceReference,
+    DelaySinceReferences,
+    ExtendedReport,
+    ReferenceTime,
+    VoipMetrics,
+)
 
 OWN, PEER = 1, 2
 WALL = 1_700_000_000.0
@@ -217,3 +224,27 @@ def test_feedback_has_the_interval_that_the_bandwidth_allows():
     timer = schedule()
     timer.on_received([ReceiverReport(PEER)], 100, 0.0, 0)
     assert timer.feedback_interval == pytest.approx(2 * 128 / (500 * 0.75))
+
+
+def reference(ssrc, ntp):
+    return ExtendedReport(ssrc, (VoipMetrics(ssrc=OWN), ReferenceTime(ntp)))
+
+
+def test_the_last_reference_time_of_each_member_is_answered_once():
+    timer = schedule()
+    packets = [ReceiverReport(PEER), reference(PEER, 1 << 16), reference(PEER, 2 << 16)]
+    timer.on_received(packets, 100, 10.0, 0)
+    answer = timer.take_references(10.5)
+    assert answer == ExtendedReport(
+        OWN, (DelaySinceReferences((DelaySinceReference(PEER, 2, 32_768),)),)
+    )
+    assert timer.take_references(11.0) is None
+
+
+def test_reference_times_of_strangers_and_of_those_who_left_are_not_answered():
+    timer = schedule()
+    timer.on_received([reference(9, 1 << 16)], 100, 10.0, 0)
+    assert timer.take_references(10.5) is None
+    timer.on_received([ReceiverReport(PEER), reference(PEER, 1 << 16)], 100, 11.0, 0)
+    timer.on_received([Goodbye((PEER,))], 100, 12.0, 0)
+    assert timer.take_references(12.5) is None

@@ -54,7 +54,7 @@ others = st.one_of(
         st.lists(words, max_size=31).map(tuple),
         st.none() | st.binary(max_size=255),
     ),
-    st.builds(UnknownRtcp, st.integers(207, 223), st.integers(0, 31), word_octets),
+    st.builds(UnknownRtcp, st.integers(208, 223), st.integers(0, 31), word_octets),
 )
 
 REPORT = ReceiverReport(0x01020304)
