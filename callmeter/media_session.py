@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from callmeter.config import CaptureConfig
-from callmeter.errors import LocalProtocolError
+from callmeter.errors import CallFailed, LocalProtocolError
 from callmeter.media.capture import MediaCapture
 from callmeter.media.sinks import Echo, WavRecorder
 from callmeter.media.sources import Tone
@@ -85,8 +85,19 @@ class MediaSession(MediaNegotiation):
 
         Raises:
             LocalProtocolError: The peer did not agree to telephone-event.
+            CallFailed: The call ended before the last one was sent.
         """
-        await self._running().send_digits(digits, duration_ms=duration_ms)
+        sent = self._running().send_digits(digits, duration_ms=duration_ms)
+        try:
+            await sent
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # It was not the caller who was cancelled: the stream dropped the digits.
+            if self._stream is None:
+                raise CallFailed("the call ended before its digits were sent") from None
+            raise LocalProtocolError("the peer takes no telephone events any more") from None
 
     def send_feedback(self, kind: str, *, lost: tuple[int, ...] = ()) -> None:
         """Send an RTCP feedback message as soon as the rules for early packets allow (RFC 4585).

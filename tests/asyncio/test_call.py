@@ -111,6 +111,35 @@ async def test_what_is_no_digit_is_refused_before_anything_is_sent(alice, phone,
     await phone.hang_up(call)
 
 
+async def test_digits_that_the_end_of_the_call_cuts_short_fail(alice, phone, begin, until):
+    call = await begin(alice)
+    dialling = asyncio.get_running_loop().create_task(call.send_dtmf("1" * 50))
+    await until(lambda: call.media.statistics().dtmf_digits_sent)
+    phone.request("BYE")
+    with pytest.raises(CallFailed, match="before its digits were sent"):
+        await asyncio.wait_for(dialling, PATIENCE)
+
+
+async def test_digits_fail_when_the_peer_takes_telephone_events_no_more(alice, phone, begin, until):
+    call = await begin(alice)
+    dialling = asyncio.get_running_loop().create_task(call.send_dtmf("1" * 50))
+    await until(lambda: call.media.statistics().dtmf_digits_sent)
+    phone.request("INVITE", phone.sdp(version=2).replace(b" 0 101", b" 0"))
+    with pytest.raises(LocalProtocolError, match="no telephone events any more"):
+        await asyncio.wait_for(dialling, PATIENCE)
+    await phone.hang_up(call)
+
+
+async def test_who_stops_to_wait_for_digits_is_cancelled(alice, phone, begin, until):
+    call = await begin(alice)
+    dialling = asyncio.get_running_loop().create_task(call.send_dtmf("1" * 50))
+    await until(lambda: call.media.statistics().dtmf_digits_sent)
+    dialling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await dialling
+    await phone.hang_up(call)
+
+
 # out of season
 
 
