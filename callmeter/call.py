@@ -145,6 +145,11 @@ class Call:
         return self._over.is_set()
 
     @property
+    def elapsed(self) -> float:
+        """Seconds since the INVITE, as events count them; 0 before it."""
+        return self._journal.at()
+
+    @property
     def session(self) -> InviteSession:
         """The INVITE session (sans-IO), lower stability."""
         if self._session is None:
@@ -195,6 +200,12 @@ class Call:
         if self._report is not None:
             return self._report
         return self._make_report(self._endpoint.stack.now)
+
+    def note_scenario(self, executed: int, failed: int) -> None:
+        """How many actions of a scenario were done and failed so far (called by its runner)."""
+        self._record.note_scenario(executed, failed)
+        if self._report is not None:
+            self._report = self._record.amended(self._report)
 
     def _make_report(self, now: float) -> CallReport:
         return self._record.report(now, self.media, self.messages)

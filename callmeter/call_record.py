@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from callmeter.call_evidence import media_facts, signaling_facts
@@ -59,6 +59,7 @@ class CallRecord:
         self._rehandshakes = 0
         self._ice_restarts = 0
         self._rekeys = 0, 0
+        self._scenario = 0, 0
         self._ended_at: float | None = None
 
     @property
@@ -73,6 +74,21 @@ class CallRecord:
     def digit(self, direction: str) -> None:
         """A DTMF digit went by INFO; those of RFC 4733 the stream counts."""
         self._info_digits[direction] += 1
+
+    def note_scenario(self, executed: int, failed: int) -> None:
+        """How many actions of a scenario were done and failed; one that failed is a warning."""
+        self._scenario = executed, failed
+        if failed and self.life.outcome is not None:
+            self.life.settle(Outcome.COMPLETED_WITH_WARNINGS)
+
+    def amended(self, report: CallReport) -> CallReport:
+        """The report of a call that has ended with what a scenario says afterwards."""
+        counters = {**report.counters, **self._scenario_counters()}
+        return replace(report, outcome=self.life.outcome, counters=counters)
+
+    def _scenario_counters(self) -> dict[str, Value]:
+        executed, failed = self._scenario
+        return {"scenario_actions_executed": executed, "scenario_actions_failed": failed}
 
     def finish(
         self, now: float, error: CallmeterError | None, outcome: Outcome | None, *, warned: bool
@@ -90,6 +106,7 @@ class CallRecord:
         self.hold.end(now)
         if self.times.answer_at is not None and self.times.bye_at is None:
             self.times.bye_at = now
+        warned = warned or self._scenario[1] > 0
         self.life.settle(Outcome.COMPLETED_WITH_WARNINGS if warned else Outcome.SUCCESS)
         if outcome is not None:
             self.life.settle(outcome)
@@ -171,6 +188,7 @@ class CallRecord:
             "dtmf_digits_sent": sent + self._info_digits["sent"],
             "dtmf_digits_received": received + self._info_digits["received"],
             "dtmf_method": method,
+            **self._scenario_counters(),
         }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from callmeter.cli.call import source_of, talk
+from callmeter.cli.call import act, source_of, talk
 from callmeter.cli.output import follow, print_report, progress, run, write_trace
 from callmeter.cli.settings import CallOptions, with_options
 from callmeter.endpoint import Endpoint
@@ -46,6 +46,7 @@ async def serve(options: CallOptions, calls: int, *, register: bool) -> int:
     """Do it; returns the exit status of the worst call."""
     config = options.endpoint_config(media=options.media_config())
     source_of(options.play)
+    plan = options.scenario_plan()
     worst = 0
     async with AsyncExitStack() as entered:
         stack = await entered.enter_async_context(Stack(options.stack_config()))
@@ -61,13 +62,14 @@ async def serve(options: CallOptions, calls: int, *, register: bool) -> int:
             error: CallmeterError | None = None
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(follow(incoming, options))
+                acting = act(tasks, incoming, plan)
                 async with incoming:
                     try:
                         await incoming.answer()
                         await talk(incoming, options, options.duration)
                     except CallmeterError as failure:
                         error = failure
-            worst = max(worst, print_report(incoming, options, error))
+            worst = max(worst, print_report(incoming, options, error, acting))
             recent.append(incoming)
             write_trace(endpoint, options, recent)
             done += 1

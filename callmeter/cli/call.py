@@ -12,11 +12,13 @@ from callmeter.cli.output import follow, print_report, run, write_trace
 from callmeter.cli.settings import CallOptions, target_of, with_options
 from callmeter.endpoint import Endpoint
 from callmeter.errors import CallmeterError, ConfigurationError
+from callmeter.load import run_scenario
 from callmeter.media.sources import Silence, Tone, WavFile
 from callmeter.stack import Stack
 
 if TYPE_CHECKING:
     from callmeter.call import Call
+    from callmeter.load import ScenarioPlan, ScenarioResult
     from callmeter.media.sources import AudioSource
 
 __all__ = ["call"]
@@ -37,6 +39,8 @@ def call(
     callmeter call sip:bob@192.0.2.7 --srtp sdes --duration 10
 
     CALLMETER_PASSWORD=... callmeter call sip:600@pbx.example.com --aor sip:100@pbx.example.com
+
+    callmeter call sip:600@pbx.example.com --scenario hold.json
     """
     run(place(uri, options), as_json=options.json)
 
@@ -46,12 +50,16 @@ async def place(uri: str, options: CallOptions) -> int:
     target = target_of(uri)
     config = options.endpoint_config(peer_host=target.host, media=options.media_config())
     source_of(options.play)
-    seconds = DURATION if options.duration is None else options.duration
+    plan = options.scenario_plan()
+    seconds = options.duration
+    if seconds is None:
+        seconds = DURATION + (0.0 if plan is None else plan.seconds)
     async with Stack(options.stack_config()) as stack, Endpoint(config, stack) as endpoint:
         placed = await endpoint.invite(str(target))
         error: CallmeterError | None = None
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(follow(placed, options))
+            acting = act(tasks, placed, plan)
             async with placed:
                 try:
                     await placed.answered()
@@ -59,7 +67,14 @@ async def place(uri: str, options: CallOptions) -> int:
                 except CallmeterError as failure:
                     error = failure
         write_trace(endpoint, options, [placed])
-        return print_report(placed, options, error)
+        return print_report(placed, options, error, acting)
+
+
+def act(
+    tasks: asyncio.TaskGroup, call: Call, plan: ScenarioPlan | None
+) -> asyncio.Task[ScenarioResult] | None:
+    """Run the scenario of `--scenario` beside the call."""
+    return None if plan is None else tasks.create_task(run_scenario(call, plan))
 
 
 async def talk(placed: Call, options: CallOptions, seconds: float | None) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from callmeter.call import Call
     from callmeter.cli.settings import CommonOptions
     from callmeter.endpoint import Endpoint
+    from callmeter.load import ScenarioResult
 
 __all__ = ["fail", "follow", "print_json", "print_report", "progress", "run", "write_trace"]
 
@@ -80,19 +81,29 @@ def print_json(value: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
-def print_report(call: Call, options: CommonOptions, error: CallmeterError | None = None) -> int:
+def print_report(
+    call: Call,
+    options: CommonOptions,
+    error: CallmeterError | None = None,
+    acting: asyncio.Task[ScenarioResult] | None = None,
+) -> int:
     """Print the report of a call that has ended; returns the exit status."""
-    report = call.report()
+    report, scenario = call.report(), None if acting is None else acting.result()
     if options.json:
-        print_json(report.to_dict())
+        added = {} if scenario is None else {"scenario": scenario.to_dict()}
+        print_json(report.to_dict() | added)
     else:
         sys.stdout.write(f"{report}\n")
+        if scenario is not None:
+            sys.stdout.write(f"\n{scenario}\n")
     if error is not None:
         _complain(f"{type(error).__name__}: {error}")
     elif report.outcome is None or not report.outcome.good:
         name = "UNKNOWN" if report.outcome is None else report.outcome.value
         reason = "" if report.error is None else f": {report.error.message}"
         _complain(f"the call ended as {name}{reason}")
+    elif scenario is not None and scenario.failed:
+        _complain(f"{scenario.failed} of {len(scenario.steps)} actions of the scenario failed")
     else:
         return 0
     return 1

@@ -30,6 +30,7 @@ from callmeter.config import (
     Transport,
 )
 from callmeter.errors import ConfigurationError, SipSyntaxError
+from callmeter.load.plan import ScenarioPlan
 from callmeter.sip.uri import SipUri, parse_uri
 
 if TYPE_CHECKING:
@@ -257,6 +258,14 @@ class CallOptions(CommonOptions):
     dtmf: Annotated[
         str | None, typer.Option(help="Digits to send once answered.", rich_help_panel=MEDIA)
     ] = None
+    scenario: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="What to do in the call and when: hold, resume, digits ...",
+            rich_help_panel=MEDIA,
+        ),
+    ] = None
     trace_secrets: Annotated[
         bool,
         typer.Option(
@@ -286,6 +295,19 @@ class CallOptions(CommonOptions):
             ice=self.ice,
             capture=self._capture_config(),
         )
+
+    def scenario_plan(self) -> ScenarioPlan | None:
+        """The plan in the file of `--scenario`."""
+        if self.scenario is None:
+            return None
+        try:
+            return ScenarioPlan.from_json(self.scenario.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigurationError(f"--scenario {self.scenario}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"--scenario {self.scenario}: it is not UTF-8") from None
+        except ConfigurationError as error:
+            raise ConfigurationError(f"--scenario {self.scenario}: {error}") from None
 
     def _capture_config(self) -> CaptureConfig | None:
         """Media is captured for a trace that can show it."""

@@ -489,6 +489,21 @@ _COUNTERS = (
         verified=False,
     ),
     _call("dtmf_method", "", _PER_CALL, "RFC 4733", "rtp, info or both."),
+    _call(
+        "scenario_actions_executed",
+        "count",
+        _COUNTER,
+        "",
+        "Actions of a scenario that were done.",
+        verified=False,
+    ),
+    _call(
+        "scenario_actions_failed",
+        "count",
+        _COUNTER,
+        "",
+        "Actions of a scenario that were refused, timed out, or came too late.",
+    ),
 )
 
 CATALOGUE: Final[Mapping[str, Metric]] = MappingProxyType(

@@ -218,6 +218,77 @@ async def test_an_echo_ends_with_its_duration(bob, serve):
     assert "ended: bye-sent" in result.stderr
 
 
+SCENARIO = """{"name": "hold", "steps": [
+  {"at": 0, "do": "hold"},
+  {"at": 0.2, "do": "resume"},
+  {"at": 0.2, "do": "send-dtmf", "digits": "5"},
+  {"on": "dtmf-received", "digit": "9", "do": "hang-up"}]}"""
+
+
+async def test_a_call_does_what_its_scenario_says(bob, tmp_path):
+    plan = tmp_path / "hold.json"
+    plan.write_text(SCENARIO)
+
+    async def answer_digit():
+        incoming = await bob.next_call(PATIENCE)
+        await incoming.answer()
+        async for event in incoming.events():
+            if isinstance(event, events.DtmfReceived):
+                await incoming.send_dtmf("9", method="info")
+        return incoming
+
+    async with asyncio.TaskGroup() as tasks:
+        answering = tasks.create_task(answer_digit())
+        result = await command_beside(
+            *("call", bob.contact, "--srtp", "sdes", "--duration", "50", "--scenario", plan)
+        )
+        incoming = await answering
+    assert result.exit_code == 0, result.stderr
+    assert "Scenario hold: 4 done, 0 failed, 0 not triggered" in result.stdout
+    assert "on dtmf-received 9, hang-up: executed" in result.stdout
+    assert incoming.report().to_dict()["counters"]["hold_count"] == 1
+
+
+async def test_a_scenario_of_which_something_failed_exits_1(bob, serve, tmp_path):
+    plan = tmp_path / "plan.json"
+    plan.write_text('{"steps": [{"at": 0.1, "do": "hold"}, {"at": 0.1, "do": "rekey"}]}')
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve(bob))
+        result = await command_beside(
+            *("call", bob.contact, "--srtp", "sdes", "--json", "--scenario", plan),
+            *("--duration", "0.05"),
+        )
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == ["callmeter: 2 of 2 actions of the scenario failed"]
+    report = only_object(result.stdout)
+    assert report["counters"]["scenario_actions_failed"] == 2
+    assert report["outcome"] == "COMPLETED_WITH_WARNINGS"
+    assert set(report) == REPORT_KEYS | {"scenario"}
+    assert [step["status"] for step in report["scenario"]["steps"]] == ["failed", "failed"]
+
+
+@pytest.mark.parametrize("command_name", ["call", "answer"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "No such file or directory"),
+        (b"\xff\xfe", "it is not UTF-8"),
+        (b"{", "not JSON: "),
+        (b'{"steps": [{"at": 1, "do": "dance"}]}', 'step 1: "do" is one of hold, resume'),
+    ],
+)
+def test_a_scenario_file_that_cannot_be_used_exits_2(tmp_path, content, words, command_name):
+    plan = tmp_path / "plan.json"
+    if content is not None:
+        plan.write_bytes(content)
+    uri = ["sip:x@127.0.0.1"] if command_name == "call" else []
+    result = command(command_name, *uri, "--scenario", plan)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("callmeter: --scenario ")
+    assert words in " ".join(result.stderr.split())
+    assert result.stdout == ""
+
+
 @pytest.mark.parametrize("json_option", [[], ["--json"]])
 async def test_a_refused_call_exits_1_with_one_line(bob, json_option):
     async def refuse():
@@ -299,6 +370,26 @@ def test_a_port_that_is_taken_exits_1_with_an_object_for_json(silent_port):
 
 
 # answer
+
+
+async def test_answer_runs_a_scenario_in_its_call(make_endpoint, tmp_path):
+    plan = tmp_path / "plan.json"
+    plan.write_text('{"steps": [{"on": "hold-received", "do": "hang-up"}]}')
+    alice = await make_endpoint("alice", media=SECURE)
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM,
+        *("answer", "--bind", "127.0.0.1:0", "--srtp", "sdes", "--scenario", plan, "--json"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    port = await read_port(process)
+    async with asyncio.timeout(PATIENCE), alice.call(f"sip:bob@127.0.0.1:{port}") as call:
+        await call.hold()
+        await call.ended()
+    async with asyncio.timeout(PATIENCE):
+        out, _ = await process.communicate()
+    assert process.returncode == 0
+    assert only_object(out.decode())["scenario"]["executed"] == 1
 
 
 async def read_port(process) -> str:

@@ -227,3 +227,31 @@ def test_what_was_given_up_is_a_finding(record):
     assert finding["check"] == "srtp_fallback"
     assert finding["detail"] == "the media is not encrypted"
     assert finding["remedy"]
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_an_action_of_a_scenario_that_failed_is_a_warning_before_the_end_and_after(record, before):
+    if before:
+        record.note_scenario(2, 1)
+    record.finish(104.0, None, None, warned=False)
+    report = record.report(104.0, NoMedia(), ())
+    if not before:
+        assert report.outcome is Outcome.SUCCESS
+        record.note_scenario(2, 1)
+        report = record.amended(report)
+    assert report.outcome is Outcome.COMPLETED_WITH_WARNINGS
+    counters = report.to_dict()["counters"]
+    assert (counters["scenario_actions_executed"], counters["scenario_actions_failed"]) == (2, 1)
+
+
+def test_a_scenario_that_went_well_leaves_a_success(record):
+    record.finish(104.0, None, None, warned=False)
+    report = record.report(104.0, NoMedia(), ())
+    record.note_scenario(2, 0)
+    assert record.amended(report).outcome is Outcome.SUCCESS
+
+
+def test_an_action_that_failed_makes_no_failure_better(record):
+    record.finish(104.0, None, Outcome.TEARDOWN_ERROR, warned=False)
+    record.note_scenario(0, 1)
+    assert record.life.outcome is Outcome.TEARDOWN_ERROR

@@ -48,6 +48,7 @@ PUBLISHED = [
     "hold_count",
     "total_hold_duration_ms",
     "session_timer_refreshes",
+    "scenario_actions_failed",
 ]
 
 
