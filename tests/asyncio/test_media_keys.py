@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from datetime import UTC, datetime
 
 import pytest
 
 from callmeter.config import MediaConfig, SrtpConfig, SrtpMethod, SrtpPolicy
-from callmeter.errors import CallmeterError
+from callmeter.errors import CallmeterError, NegotiationError
 from callmeter.media_session import MediaSession
 from callmeter.srtp.dtls_certificate import DtlsCertificate
 
@@ -111,3 +112,64 @@ async def test_a_dual_offer_to_an_end_without_dtls_is_keyed_by_sdes(make):
     agree(caller, callee)
     await caller.keyed()
     assert (caller.keying, callee.keying) == ("sdes", "sdes")
+
+
+def with_setup(body, role):
+    changed = re.sub(rb"a=setup:\w+", b"a=setup:" + role, body)
+    assert changed != body
+    # A description that differs has another version.
+    return re.sub(rb"(o=- \d+ )(\d+)", lambda o: o[1] + b"%d" % (int(o[2]) + 1), changed)
+
+
+@pytest.fixture
+async def keyed(make):
+    """Two ends with keys by DTLS; the callee has been the client of the handshake."""
+    caller, callee = make(REQUIRED, DTLS), make(REQUIRED, DTLS)
+    agree(caller, callee)
+    await caller.keyed()
+    await callee.keyed()
+    return caller, callee
+
+
+async def test_a_later_offer_says_actpass_and_its_answer_keeps_the_role(keyed):
+    caller, callee = keyed
+    for offerer, answerer, role in ((caller, callee, b"active"), (callee, caller, b"passive")):
+        offer = offerer.create_offer()
+        assert b"a=setup:actpass" in offer
+        answer = answerer.accept_offer(offer)
+        assert b"a=setup:" + role in answer
+        offerer.accept_answer(answer)
+    assert (caller.rehandshakes, callee.rehandshakes) == (0, 0)
+
+
+async def test_a_later_offer_of_the_role_that_is_played_keeps_the_association(keyed):
+    caller, callee = keyed
+    answer = callee.accept_offer(with_setup(caller.create_offer(), b"passive"))
+    caller.accept_answer(answer)
+    assert b"a=setup:active" in answer
+    await caller.keys.renewed()
+    assert (caller.rehandshakes, callee.rehandshakes) == (0, 0)
+
+
+async def test_a_later_offer_of_the_other_role_asks_for_a_new_association(keyed):
+    caller, callee = keyed
+    before = caller.keys.send, callee.keys.send
+    answer = callee.accept_offer(with_setup(caller.create_offer(), b"active"))
+    assert b"a=setup:passive" in answer
+    caller.accept_answer(answer)
+    await caller.keys.renewed()
+    await callee.keys.renewed()
+    assert (caller.rehandshakes, callee.rehandshakes) == (1, 1)
+    assert callee.rekeys_received == 1
+    assert not {caller.keys.send, callee.keys.send} & set(before)
+
+
+async def test_a_later_offer_of_holdconn_is_refused_and_the_keys_stay(keyed):
+    caller, callee = keyed
+    before = callee.keys.send, callee.keys.receive
+    with pytest.raises(NegotiationError, match="holdconn"):
+        callee.accept_offer(with_setup(caller.create_offer(), b"holdconn"))
+    caller.rollback()
+    assert (callee.keys.send, callee.keys.receive) == before
+    agree(caller, callee)
+    assert (caller.rehandshakes, callee.rehandshakes) == (0, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 import trustme
@@ -313,4 +314,26 @@ async def test_both_ends_may_ask_for_a_new_association_at_once(connect, until):
     await hear_more(until, call, incoming)
     await call.bye()
     for end in (call, incoming):
+        assert stream_of(end)["receive"]["packets_lost"] == 0
+
+
+async def test_a_port_for_rtcp_gets_new_keys_too(connect, until):
+    media = replace(by_dtls(), rtcp_mux=False)
+    call, incoming = await connect(media)
+    ends = (call.media, incoming.media)
+    before = [end.keys.rtcp for end in ends]
+    for number in (1, 2):
+        await call.rekey()
+        await until(lambda number=number: all(end.rehandshakes == number for end in ends))
+    await until(lambda: all(end.keys.rtcp not in before for end in ends))
+    counts = [end.statistics().rtcp_packets_received for end in ends]
+    await until(
+        lambda: all(
+            end.statistics().rtcp_packets_received > count
+            for end, count in zip(ends, counts, strict=True)
+        )
+    )
+    await call.bye()
+    for end in (call, incoming):
+        assert not stream_of(end)["rtcp_mux"]
         assert stream_of(end)["receive"]["packets_lost"] == 0
