@@ -10,7 +10,6 @@ from callmeter.config import Codec, SrtpPolicy
 from callmeter.errors import (
     CallmeterError,
     ConfigurationError,
-    DtlsTimeout,
     NegotiationError,
     NoCommonCodec,
     SrtpRequired,
@@ -18,6 +17,7 @@ from callmeter.errors import (
 from callmeter.media.capture import MediaCapture
 from callmeter.media.ice_session import RTCP, RTP, IceSession, peer_of, runs_checks
 from callmeter.media.parameters import StreamParameters
+from callmeter.media_agreement import Formats, MediaAgreement
 from callmeter.media_keys import MediaKeys
 from callmeter.sdp.attributes import Attribute, Direction, RtcpFb, Setup
 from callmeter.sdp.codecs import formats_for, select_formats
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from callmeter.config import MediaConfig
     from callmeter.media.dtls_session import DatagramPort
     from callmeter.media.engine import MediaEngine
-    from callmeter.media.statistics import StreamStatistics
     from callmeter.media.stream import MediaStream
     from callmeter.media_keys import RekeyRoc
     from callmeter.sdp.codecs import PayloadFormat
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["MediaNegotiation", "check_media"]
 
 Address: TypeAlias = "tuple[str, int]"
-Formats: TypeAlias = "tuple[PayloadFormat, ...]"
 
 ANSWER_SECONDS = 32.0
 """How long an answer to a re-INVITE may take (64*T1, RFC 3261 section 17.1.1.2)."""
@@ -66,15 +64,8 @@ def check_media(config: MediaConfig) -> None:
         )
 
 
-class MediaNegotiation:
-    """Offer and answer of one call's audio, its keys, and the stream they start.
-
-    Attributes:
-        ptime_ms: Length of a sent packet in milliseconds.
-        codec: `"PCMU"` or `"PCMA"`, None before the answer.
-        profile: RTP profile of the m= line as text, None before the answer.
-        keys: The keys it has.
-    """
+class MediaNegotiation(MediaAgreement):
+    """Offer and answer of one call's audio, its keys, and the stream they start."""
 
     def __init__(
         self,
@@ -85,8 +76,7 @@ class MediaNegotiation:
         entropy: Callable[[int], bytes],
         certificate: DtlsCertificate | None = None,
     ) -> None:
-        self.config = config
-        self._agreed: tuple[RemoteTrack, Formats, Formats] | None = None
+        super().__init__(config)
         self._engine = engine
         self._entropy = entropy
         self._address = config.address or address
@@ -96,9 +86,6 @@ class MediaNegotiation:
             session_id=1 + int.from_bytes(entropy(7), "big"),
             address=self._address,
         )
-        self._stream: MediaStream | None = None
-        self._ice: IceSession | None = None
-        self._final: StreamStatistics | None = None
         self.keys = MediaKeys(
             config.srtp,
             entropy,
@@ -108,135 +95,10 @@ class MediaNegotiation:
             on_keys=self._on_dtls_keys,
             key_log=self._note_secret if config.capture and config.capture.secrets else None,
         )
-        self._direction = Direction.SENDRECV
         self._wanted = Direction.SENDRECV
         self._wanted_before = Direction.SENDRECV
-        self._remote: RemoteTrack | None = None
-        self._local: str | None = None
-        self._begun = False
-        self.captured: MediaCapture | None = None
-        self.ptime_ms = config.ptime
-        self.codec: str | None = None
-        self.profile: str | None = None
-
-    # what was agreed
-
-    @property
-    def keying(self) -> str:
-        """`"none"`, `"sdes"` or `"dtls"`: how the keys in use were exchanged."""
-        return self.keys.keying
-
-    @property
-    def suite(self) -> str | None:
-        """Name of the SRTP suite in use, or None for clear media."""
-        return self.keys.suite
-
-    @property
-    def secure(self) -> bool:
-        """Whether every media packet of both directions goes through SRTP."""
-        return self.keys.secure
-
-    @property
-    def warnings(self) -> list[str]:
-        """What was given up on the way, one sentence each."""
-        return self.keys.warnings
-
-    @property
-    def direction(self) -> str:
-        """`"sendrecv"`, `"sendonly"`, `"recvonly"` or `"inactive"`, as seen from here."""
-        return str(self._direction.value)
-
-    @property
-    def local(self) -> str | None:
-        """Own `"host:port"` for RTP."""
-        return self._local if self._stream is None else self._local_of(self._stream)
-
-    @staticmethod
-    def _local_of(stream: MediaStream) -> str:
-        return _host_port(stream.address, stream.port)
-
-    @property
-    def remote(self) -> str | None:
-        """The peer's `"host:port"` for RTP, by its description or by its choice under ICE."""
-        if self._remote is None:
-            return None
-        chosen = self._ice.destination(RTP) if self._ice is not None and self._ice.active else None
-        return _host_port(*(chosen or (self._remote.address, self._remote.port)))
-
-    @property
-    def ice(self) -> bool:
-        """Whether the peer finds its way to the media ports by ICE."""
-        return self._ice is not None and self._ice.active
-
-    @property
-    def ice_restarts(self) -> int:
-        """How often new ICE credentials came within the session (`ice_restarts`)."""
-        return 0 if self._ice is None else self._ice.agent.statistics.restarts
-
-    @property
-    def rtcp_mux(self) -> bool:
-        """Whether RTP and RTCP share a port."""
-        return self._remote is not None and self._muxes(self._remote)
-
-    def _muxes(self, track: RemoteTrack) -> bool:
-        return self._wants_mux and track.rtcp_mux
-
-    @property
-    def feedback(self) -> bool:
-        """Whether AVPF was agreed on."""
-        profile = None if self._remote is None else self._remote.profile
-        return profile is not None and profile.feedback
-
-    @property
-    def on_hold(self) -> bool:
-        """Whether the direction agreed on is other than both ways."""
-        return self._remote is not None and self._direction is not Direction.SENDRECV
-
-    @property
-    def rehandshakes(self) -> int:
-        """DTLS handshakes completed after the first (`dtls_rehandshakes`)."""
-        return self.keys.rehandshakes
-
-    @property
-    def rekeys_sent(self) -> int:
-        """New keys this end asked for and the peer agreed to."""
-        return self.keys.rekeys_sent
-
-    @property
-    def rekeys_received(self) -> int:
-        """New keys the peer asked for."""
-        return self.keys.rekeys_received
-
-    @property
-    def keys_pending(self) -> bool:
-        """Whether media waits for the DTLS handshake."""
-        return self._agreed is not None and self.keys.pending
-
-    async def keyed(self) -> None:
-        """Wait until media may flow: at once, or after the DTLS handshake.
-
-        Raises:
-            MediaSecurityError: `DtlsTimeout`, `FingerprintMismatch`, `DtlsHandshakeFailed`.
-        """
-        try:
-            await self.keys.wait()
-        except DtlsTimeout as error:
-            if self._ice is not None and self._ice.active:
-                raise self._ice.explained(error) from error
-            if self._ice is None and self._agreed is not None and self._agreed[0].ice:
-                raise DtlsTimeout(
-                    f"{error}: the peer has ICE, which MediaConfig(ice=True) answers",
-                    evidence=error.evidence,
-                ) from error
-            raise
 
     # offer and answer
-
-    @property
-    def _wants_mux(self) -> bool:
-        # One DTLS association keys one port: without mux RTCP needs another.
-        wanted = self.config.rtcp_mux
-        return self.keys.offers_dtls if wanted is None else wanted
 
     @property
     def offering(self) -> bool:
@@ -573,7 +435,3 @@ def _version(address: str) -> int | None:
         return ipaddress.ip_address(address).version
     except ValueError:
         return None
-
-
-def _host_port(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
