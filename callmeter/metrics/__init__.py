@@ -6,6 +6,7 @@ The catalogue names each metric once. Reports are frozen values that pickle and 
 from __future__ import annotations
 
 from callmeter.metrics.catalogue import CATALOGUE, Grade, Metric, Thresholds
+from callmeter.metrics.export import write_csv, write_json_lines
 from callmeter.metrics.histogram import Histogram
 from callmeter.metrics.phases import LifeCycle, Outcome, Phase
 from callmeter.metrics.report import (
@@ -25,17 +26,21 @@ from callmeter.metrics.signaling import (
     HoldTimes,
     call_result,
 )
+from callmeter.metrics.thresholds import Breach, Evaluation, Health, evaluate, evaluate_report
 
 __all__ = [
     "CATALOGUE",
+    "Breach",
     "CallReport",
     "CallResult",
     "CallTimestamps",
     "CallTiming",
     "ErrorReport",
+    "Evaluation",
     "Finding",
     "FindingStatus",
     "Grade",
+    "Health",
     "Histogram",
     "HoldTimes",
     "Keying",
@@ -48,4 +53,8 @@ __all__ = [
     "Thresholds",
     "TlsReport",
     "call_result",
+    "evaluate",
+    "evaluate_report",
+    "write_csv",
+    "write_json_lines",
 ]

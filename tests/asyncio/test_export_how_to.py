@@ -1,0 +1,63 @@
+"""docs/how-to/export-metrics.md does what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import re
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "export-metrics.md"
+PATIENCE = 20
+
+
+@pytest.fixture
+def blocks():
+    return re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+
+
+async def answer(endpoint):
+    incoming = await endpoint.next_call(PATIENCE)
+    await incoming.answer()
+    incoming.media.echo()
+    await incoming.ended()
+
+
+async def test_the_guide_to_exports_can_be_followed(
+    make_endpoint, blocks, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    measuring, judging, files, prometheus = blocks
+    names = {}
+    exec(measuring, names)
+    bob = await make_endpoint("bob")
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(answer(bob))
+        names["reports"] = await names["measure"](str(bob.contact), 1)
+
+    exec(judging, names)
+    assert names["found"].judged >= 3
+    assert bool(names["found"].breaches) == bool(capsys.readouterr().out)
+
+    exec(files, names)
+    (line,) = (tmp_path / "calls.jsonl").read_text().splitlines()
+    assert json.loads(line)["outcome"] == "SUCCESS"
+    with (tmp_path / "calls.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert int(row["send_packets_sent"]) >= 45
+
+    exec(prometheus.replace("9464", "0"), names)
+    server = names["server"]
+    try:
+        address = f"http://127.0.0.1:{server.server_port}/metrics"
+        text = await asyncio.to_thread(lambda: urllib.request.urlopen(address).read().decode())
+    finally:
+        await asyncio.to_thread(server.shutdown)
+        server.server_close()
+        await asyncio.to_thread(names["thread"].join)
+    assert 'callmeter_calls_total{call_result="answered"' in text
+    assert 'callmeter_packets_sent_total{codec="PCMU",direction="send",keying="none"' in text
