@@ -187,6 +187,21 @@ async def test_without_settings_a_server_is_held_against_the_systems_authorities
         await client.connect(hop_of(server, "TLS"))
 
 
+async def test_a_client_certificate_counts_for_whoever_trusts_the_same_authority(
+    make_layer, trusting, authority
+):
+    layer, _ = make_layer()
+    ours = layer.tls_number(trusting)
+    listener = layer.tls_number(TlsConfig(ca=authority.pem))
+    stranger = layer.tls_number(TlsConfig(ca=Authority().pem))
+    system = layer.tls_number(TlsConfig())
+    assert layer._trust_alike(ours, listener)
+    assert layer._trust_alike(system, system)
+    assert not layer._trust_alike(ours, stranger)
+    assert not layer._trust_alike(system, listener)
+    assert not layer._trust_alike(None, listener)
+
+
 async def test_equal_tls_settings_share_a_number_and_others_do_not(make_layer, trusting):
     layer, _ = make_layer()
     assert layer.tls_number(TlsConfig()) == layer.tls_number(TlsConfig())

@@ -132,6 +132,13 @@ def test_a_peer_that_does_not_answer_ends_the_session(rig, session):
     assert effects[2].cause == "timeout"
 
 
+def test_a_request_that_times_out_after_the_end_ends_nothing_again(rig, session):
+    _, (order,) = session.info("text/plain", b"x", rig.now)
+    session.bye(rig.now)
+    (failed,) = rig.core.on_timeout(order.token, "F", 32.0)
+    assert failed.cause == "timeout"
+
+
 def test_a_lost_connection_does_not_end_the_session(rig, session):
     _, (order,) = session.info("text/plain", b"x", rig.now)
     assert kinds(rig.core.on_transport_error(order.token, "reset", 1.0)) == [RequestFailed]
