@@ -10,18 +10,17 @@ from callmeter.call_bodies import (
     BAD_DESCRIPTION,
     as_negotiation_error,
     dtmf_of,
-    session_description,
-    warning_of,
 )
 from callmeter.call_changes import CallChanges
+from callmeter.call_failures import loss, rejection
 from callmeter.call_journal import CallJournal
 from callmeter.call_media_events import watch_media
+from callmeter.call_setup import CallerSetup
 from callmeter.call_trace import write_trace
 from callmeter.errors import (
     AuthenticationFailed,
     CallCancelled,
     CallmeterError,
-    CallRejected,
     CallTimedOut,
     ConfigurationError,
     DtlsHandshakeFailed,
@@ -29,12 +28,10 @@ from callmeter.errors import (
     LocalProtocolError,
     MediaSecurityError,
     NegotiationError,
-    NoCommonCodec,
-    NoCommonSuite,
 )
 from callmeter.metrics.phases import Outcome, Phase
 from callmeter.rtp.telephone_event import DIGITS
-from callmeter.sip.headers import parse_delta_seconds
+from callmeter.sip.offer_exchange import describes_session
 from callmeter.sip.session_events import (
     Answered,
     Cancelled,
@@ -43,6 +40,9 @@ from callmeter.sip.session_events import (
     Failed,
     InfoReceived,
     Provisional,
+    Redirected,
+    SessionExpired,
+    SessionRefreshed,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from callmeter.config import MediaConfig
     from callmeter.endpoint import Endpoint
     from callmeter.media_keys import RekeyRoc
     from callmeter.media_session import MediaSession
@@ -91,6 +92,8 @@ class Call:
         self._session: InviteSession | None = None
         self._journal = CallJournal(remote, lambda: endpoint.stack.now)
         self._record = self._journal.record
+        self._setup = CallerSetup(endpoint, media)
+        self._watched = False
         self._changes = CallChanges(endpoint, media, self._journal, self._fail_negotiation)
         self._answered = asyncio.Event()
         self._over = asyncio.Event()
@@ -296,6 +299,30 @@ class Call:
         """
         await self._changes.rekey(self.session, roc)
 
+    async def update(
+        self,
+        media: MediaConfig | None = None,
+        *,
+        method: str | None = None,
+        offer: bool = True,
+    ) -> None:
+        """Agree on the media anew while it runs: other codecs, another packet time.
+
+        Args:
+            media: Settings to offer from now on; None offers what is in use.
+            method: `"UPDATE"` (RFC 3311) or `"INVITE"`; None takes UPDATE where the peer serves
+                it, which asks nobody's leave.
+            offer: Whether this end makes the offer; otherwise a re-INVITE asks the peer for one.
+
+        Raises:
+            ConfigurationError: What `media` changes cannot change in a call.
+            LocalProtocolError: The call is not answered, another change is under way, or the peer
+                serves no UPDATE.
+            CallRejected: The peer refused; the call goes on unchanged.
+            NegotiationError: The answer has nothing in common with the offer.
+        """
+        await self._changes.update(self.session, media, method=method, offer=offer)
+
     async def send_dtmf(self, digits: str, *, method: str = "rtp", duration_ms: int = 160) -> None:
         """Send DTMF digits and wait until they are sent.
 
@@ -331,8 +358,16 @@ class Call:
     def on_event(self, event: object, now: float) -> None:
         """One event of the INVITE session (called by the endpoint)."""
         match event:
-            case Provisional(_, response):
-                self._on_provisional(response, now)
+            case Provisional(session) if not session.answered:
+                self._on_provisional(event, now)
+            case Redirected(_, target):
+                self._tell(call_events.Redirected(self._at(now), str(target)))
+            case SessionRefreshed(_, by_peer):
+                self._record.refreshes += 1
+                self._tell(call_events.SessionRefreshed(self._at(now), by_peer))
+            case SessionExpired():
+                self._record.expired = True
+                self._tell(call_events.SessionExpired(self._at(now)))
             case Answered(_, response):
                 self._on_answered(response, now)
             case Established(_, ack):
@@ -350,18 +385,27 @@ class Call:
             case _:
                 self._changes.on_event(event, now)
 
-    def _on_provisional(self, response: Response, now: float) -> None:
-        times = self._record.times
-        if response.status == TRYING:
-            times.trying_at = times.trying_at or now
-            return
+    def _on_provisional(self, event: Provisional, now: float) -> None:
+        times, response = self._record.times, event.response
         times.trying_at = times.trying_at or now
-        if response.status == 180 or response.body:  # noqa: PLR2004  Ringing
+        if response.status == TRYING:
+            return
+        if response.status == 180 or describes_session(response):  # noqa: PLR2004  Ringing
             times.ringing_at = times.ringing_at or now
         self._record.life.enter(Phase.RINGING)
         self._tell(call_events.Ringing(self._at(now), response.status, response.reason))
-        if response.body:
-            self._tell(call_events.EarlyMedia(self._at(now), response.status))
+        try:
+            begun = self._setup.on_provisional(event, now)
+        except BAD_DESCRIPTION as error:
+            self._fail_negotiation(error)
+            return
+        if begun:
+            self._go_early(response.status, now)
+
+    def _go_early(self, status: int, now: float) -> None:
+        """Media runs, or waits for its keys, before the call is answered."""
+        self._tell(call_events.EarlyMedia(self._at(now), status))
+        self._watch()
 
     def _on_answered(self, response: Response, now: float) -> None:
         times = self._record.times
@@ -370,7 +414,7 @@ class Call:
         self._record.final_status = response.status
         self._record.life.enter(Phase.NEGOTIATING)
         try:
-            self.media.accept_answer(session_description(response))
+            self._setup.on_answered(self.session, response, now)
         except BAD_DESCRIPTION as error:
             self._fail_negotiation(error)
             return
@@ -405,15 +449,20 @@ class Call:
         self._note_tls()
         self._answered.set()
         self._tell(call_events.Answered(self._at(now), status))
-        if self.media.stream is not None:
+        self._watch()
+
+    def _watch(self) -> None:
+        """Tell what happens to the media from now on."""
+        if self.media.stream is not None and not self._watched:
+            self._watched = True
             self._endpoint.stack.start_task(watch_media(self.media.stream, self._journal))
 
     def _fail_negotiation(self, error: CallmeterError) -> None:
-        # The INVITE is answered, so a BYE ends the call (RFC 3261 section 13.2.2.4).
+        # An INVITE that is answered is ended by a BYE (RFC 3261 section 13.2.2.4).
         self._error = self._error or as_negotiation_error(error)
         self._record.life.settle(Outcome.NEGOTIATION_FAILED)
         self._record.life.enter(Phase.DISCONNECTING)
-        self._run(self.session.bye(self._endpoint.stack.now))
+        self._run(self._hang_up(self.session))
 
     def _on_failed(
         self, status: int, reason: str, response: Response | None, cause: str, now: float
@@ -439,7 +488,7 @@ class Call:
                 if status in REFUSES_MEDIA and self.media.fall_back(status):
                     self._again_in_clear(now)
                     return
-                error = self._rejection(status, reason, response)
+                error = rejection(status, reason, response, self.media.config.srtp)
                 if isinstance(error, NegotiationError):
                     outcome = Outcome.NEGOTIATION_FAILED
         self._finish(now, cause, error, outcome)
@@ -452,18 +501,6 @@ class Call:
         except CallmeterError as error:
             self._finish(now, "transport", error, Outcome.OSERROR)
         self._endpoint.forget(refused)
-
-    def _rejection(self, status: int, reason: str, response: Response | None) -> CallmeterError:
-        srtp = self.media.config.srtp
-        if status == 488 and srtp.enabled:  # noqa: PLR2004  Not Acceptable Here
-            said = warning_of(response)
-            if said.startswith("305 "):  # incompatible media format
-                return NoCommonCodec(f"488 {reason}: {said}")
-            why = said or "the peer takes none of the suites offered, or no SRTP at all"
-            return NoCommonSuite(f"488 {reason}: {why}", offered=srtp.suites)
-        header = response.headers.get("Retry-After") if response is not None else None
-        retry_after = None if header is None else parse_delta_seconds(header)
-        return CallRejected(status, reason, retry_after=retry_after)
 
     def _on_info(self, session: InviteSession, key: Key, request: Request, now: float) -> None:
         self._run(session.answer(key, 200, now))
@@ -484,12 +521,11 @@ class Call:
                 self._finish(now, cause, self._error, None)
             case "bye-timeout":
                 self._finish(now, cause, self._error, Outcome.TEARDOWN_ERROR)
-            case "ack-timeout":
-                error = CallTimedOut("the answer was never acknowledged", timer="H")
-                self._finish(now, cause, self._error or error, Outcome.TIMEOUT)
             case _:
-                error = CallTimedOut(f"the call was lost: {cause}", timer="F")
-                self._finish(now, cause, self._error or error, Outcome.CALL_FAILED)
+                error, outcome = loss(cause)
+                if cause == "prack-timeout":
+                    self._record.final_status = 504
+                self._finish(now, cause, self._error or error, outcome)
 
     def _note_unkeyed(self, cause: str, now: float) -> None:
         """The call ended while the DTLS handshake ran: it was never there for its user."""
@@ -518,7 +554,7 @@ class Call:
         self._error = error if self._error is None else self._error
         self.media.close()
         self._note_tls()
-        warned = bool(self.media.warnings) or self._record.fell_back
+        warned = bool(self.media.warnings) or self._record.fell_back or self._record.expired
         self._record.finish(now, self._error, outcome, warned=warned)
         if self._session is not None:
             self._endpoint.forget(self._session)

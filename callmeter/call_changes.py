@@ -1,29 +1,42 @@
-"""CallChanges: the re-INVITEs of a call, from either end (RFC 3261 section 14)."""
+"""CallChanges: what re-INVITE and UPDATE change in a call, from either end."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from callmeter import events as call_events
 from callmeter.call_bodies import BAD_DESCRIPTION, session_description, warning_for
-from callmeter.errors import CallFailed, CallRejected, LocalProtocolError
+from callmeter.errors import (
+    CallFailed,
+    CallmeterError,
+    CallRejected,
+    ConfigurationError,
+    LocalProtocolError,
+)
 from callmeter.metrics.phases import Phase
 from callmeter.sdp.attributes import Direction
+from callmeter.sip.offer_exchange import describes_session
 from callmeter.sip.session_events import (
+    Provisional,
+    RefreshDue,
     ReinviteAnswered,
     ReinviteEstablished,
     ReinviteFailed,
     ReinviteReceived,
+    UpdateAnswered,
+    UpdateFailed,
+    UpdateReceived,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from callmeter.call_journal import CallJournal
+    from callmeter.config import MediaConfig
     from callmeter.endpoint import Endpoint
-    from callmeter.errors import CallmeterError
     from callmeter.media_keys import RekeyRoc
     from callmeter.media_session import MediaSession
     from callmeter.sip.invite_session import InviteSession
@@ -31,9 +44,11 @@ if TYPE_CHECKING:
 
 __all__ = ["CallChanges"]
 
+REQUEST_PENDING = 491
+
 
 class CallChanges:
-    """What changes in a call that is answered: hold, resume, and what the peer asks for.
+    """What changes in a call: hold, resume, media, refreshes, and what the peer asks for.
 
     Args:
         endpoint: Whose call it is.
@@ -56,6 +71,7 @@ class CallChanges:
         self._pending: asyncio.Future[Response] | None = None
         self._offer: Callable[[], bytes] | None = None
         self._answers_by_ack = False
+        self._early_answer: bytes | None = None
 
     # of this end
 
@@ -79,30 +95,106 @@ class CallChanges:
         await self._media.keys.renewed()
         self._journal.tell(call_events.Rekeyed(self._journal.at(), by_peer=False))
 
+    async def update(
+        self,
+        session: InviteSession,
+        config: MediaConfig | None,
+        *,
+        method: str | None,
+        offer: bool,
+    ) -> None:
+        """Agree on the media anew."""
+        if method not in {None, "INVITE", "UPDATE"}:
+            raise ConfigurationError(f"media is updated by INVITE or UPDATE, not by {method!r}")
+        if not offer and method == "UPDATE":
+            raise ConfigurationError("only a re-INVITE can ask the peer for its offer")
+        media, before = self._media, self._media.config
+        if config is not None:
+            media.check_change(config)
+        activates = config is not None and before.deferred and not config.deferred
+        if config is not None:
+            media.config = config
+        try:
+            if offer:
+                direction = Direction.SENDRECV if activates else None
+                await self._reoffer(session, direction, by_update=self._by_update(session, method))
+            else:
+                await self._ask(session)
+        except BaseException:
+            media.config = before
+            raise
+        self._journal.tell(call_events.Updated(self._journal.at(), by_peer=False))
+
+    @staticmethod
+    def _by_update(session: InviteSession, method: str | None) -> bool:
+        dialog = session.dialog
+        return method == "UPDATE" or (
+            method is None and dialog is not None and dialog.peer_serves("UPDATE")
+        )
+
+    def _check_free(self) -> None:
+        if self._journal.record.life.phase is not Phase.INCALL:
+            raise LocalProtocolError("a re-INVITE needs an answered call")
+        if self._pending is not None:
+            raise LocalProtocolError("another re-INVITE is under way in this call")
+        if self._media.offering:
+            raise LocalProtocolError("an offer of this end has no answer yet")
+
     async def _reoffer(
         self,
         session: InviteSession,
         direction: Direction | None = None,
         *,
         rekey: RekeyRoc | None = None,
+        by_update: bool = False,
     ) -> None:
-        if self._journal.record.life.phase is not Phase.INCALL:
-            raise LocalProtocolError("a re-INVITE needs an answered call")
-        if self._pending is not None:
-            raise LocalProtocolError("another re-INVITE is under way in this call")
+        self._check_free()
         self._offer = partial(self._media.create_offer, direction, rekey=rekey)
         offer = self._offer()
-        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self._pending = answer
+        send = session.update if by_update else session.reinvite
         try:
-            self._run(session.reinvite(offer, self._journal.now))
-            response = await answer
+            response = await self._answer_to(lambda: send(offer, self._journal.now))
         except BaseException:
             self._media.rollback()
             raise
         finally:
-            self._pending = self._offer = None
-        self._media.accept_answer(session_description(response))
+            self._offer = None
+        early, self._early_answer = self._early_answer, None
+        self._media.accept_answer(session_description(response) if early is None else early)
+
+    async def _ask(self, session: InviteSession) -> None:
+        """Let the peer make the offer: a re-INVITE without one (RFC 3261 section 14.1)."""
+        self._check_free()
+        response = await self._answer_to(lambda: session.reinvite(b"", self._journal.now))
+        early, self._early_answer = self._early_answer, None
+        if early is not None:
+            return  # A reliable 1xx held the offer, and PRACK the answer.
+        try:
+            answer = self._media.accept_offer(session_description(response))
+        except BAD_DESCRIPTION as error:
+            self._fail(error)
+            raise
+        self._run(session.ack(answer, self._journal.now))
+
+    async def _answer_to(self, send: Callable[[], Iterable[object]]) -> Response:
+        """The 2xx to a change of ours.
+
+        Raises:
+            CallRejected: It was refused.
+            LocalProtocolError: It cannot be sent now.
+        """
+        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._pending, self._early_answer = answer, None
+        try:
+            self._run(send())
+            return await answer
+        finally:
+            self._pending = None
+
+    async def _refresh(self, session: InviteSession) -> None:
+        """Send the present description once more, so that the session goes on (RFC 4028 10)."""
+        with suppress(CallmeterError):
+            await self._reoffer(session)
 
     def end(self) -> None:
         """The call is over: whoever waits for a re-INVITE waits in vain."""
@@ -118,12 +210,51 @@ class CallChanges:
                 self._on_received(session, request, now)
             case ReinviteEstablished(session, ack):
                 self._on_established(session, ack, now)
-            case ReinviteAnswered(_, response):
+            case UpdateReceived(session, key, request) if key is not None:
+                self._on_update(session, request, now)
+            case Provisional(session, response):
+                self._on_provisional(session, response, now)
+            case RefreshDue(session) if self._pending is None:
+                self._endpoint.stack.start_task(self._refresh(session))
+            case ReinviteAnswered(_, response) | UpdateAnswered(_, response):
                 if self._pending is not None and not self._pending.done():
                     self._pending.set_result(response)
-            case ReinviteFailed(_, status, reason):
+            case ReinviteFailed(_, status, reason) | UpdateFailed(_, status, reason):
                 if self._pending is not None and not self._pending.done():
                     self._pending.set_exception(CallRejected(status, reason))
+
+    def _on_provisional(self, session: InviteSession, response: Response, now: float) -> None:
+        """A reliable 1xx to our re-INVITE: it may hold what else the 2xx would."""
+        if not describes_session(response) or self._early_answer is not None:
+            return
+        body = self._early_answer = session_description(response)
+        if not session.awaits_prack():
+            return
+        try:
+            answer = self._media.accept_offer(body)
+        except BAD_DESCRIPTION as error:
+            self._fail(error)
+            return
+        self._run(session.prack(answer, now))
+
+    def _on_update(self, session: InviteSession, request: Request, now: float) -> None:
+        media, was_held = self._media, self._media.on_hold
+        if session.waiting_offer is not None:
+            media.rollback()
+        elif media.offering:
+            # An UPDATE of ours that met another one waits to be sent again as it is.
+            self._run(session.reject_update(REQUEST_PENDING, now))
+            return
+        try:
+            answer = media.accept_offer(session_description(request))
+        except BAD_DESCRIPTION as error:
+            lines = warning_for(error, media.config.srtp.suites)
+            self._run(session.reject_update(488, now, headers=lines))
+        else:
+            self._run(session.accept_update(answer, now))
+            self._journal.tell(call_events.Updated(self._journal.at(now), by_peer=True))
+            self._note_hold(was_held, now)
+        self._renew_waiting(session)
 
     def _on_received(self, session: InviteSession, request: Request, now: float) -> None:
         media, was_held, rekeys = self._media, self._media.on_hold, self._media.rekeys_received
@@ -132,6 +263,9 @@ class CallChanges:
         waits = session.waiting_offer is not None
         if waits:
             media.rollback()
+        elif media.offering:
+            self._run(session.reject_reinvite(REQUEST_PENDING, now))
+            return
         try:
             if request.body:
                 answer = media.accept_offer(session_description(request))

@@ -43,6 +43,8 @@ class CallRecord:
         final_status: The last definitive response to the INVITE, or None.
         tls: TLS of the signalling, or None.
         keyed_at: When its media had keys or needed none, or None.
+        refreshes: Refreshes of the session by either end (RFC 4028).
+        expired: Whether the session once expired.
     """
 
     def __init__(self, remote: str) -> None:
@@ -55,6 +57,8 @@ class CallRecord:
         self._location: Location | None = None
         self._remote = remote
         self._error: CallmeterError | None = None
+        self.refreshes = 0
+        self.expired = False
         self._info_digits = {"sent": 0, "received": 0}
         self._rehandshakes = 0
         self._ice_restarts = 0
@@ -180,7 +184,7 @@ class CallRecord:
         return {
             "hold_count": self.hold.count,
             "total_hold_duration_ms": self.hold.total_ms(self._ended_at or now),
-            "session_timer_refreshes": 0,
+            "session_timer_refreshes": self.refreshes,
             "dtls_rehandshakes": self._rehandshakes,
             "ice_restarts": self._ice_restarts,
             "rekeys_sent": self._rekeys[0],

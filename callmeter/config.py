@@ -219,6 +219,7 @@ class MediaConfig:
             and then locked; SRTP: from authenticated packets only).
         dscp: DiffServ code point of media packets, 46 is EF.
         capture: Keep what goes over the ports from the first datagram on, or None.
+        deferred: Offer the track as inactive at first; `call.update()` activates it.
     """
 
     codecs: tuple[Codec, ...] = (Codec.PCMU, Codec.PCMA)
@@ -235,6 +236,7 @@ class MediaConfig:
     symmetric: bool = True
     dscp: int = 46
     capture: CaptureConfig | None = None
+    deferred: bool = False
 
     def __post_init__(self) -> None:
         if not self.codecs:

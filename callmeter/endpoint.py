@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from callmeter.call import Call
 from callmeter.call_trace import write_trace
@@ -67,6 +68,14 @@ INCOMING_QUEUE = 1_000
 """Calls that wait for `incoming()`; one more is refused with 486."""
 
 
+class Invitation(NamedTuple):
+    """What the INVITE of a call was made of, should it be sent again."""
+
+    target: SipUri
+    headers: dict[str, str] | None
+    offer: bool
+
+
 class Endpoint:
     """One user agent: `async with Endpoint(config) as alice`.
 
@@ -101,12 +110,13 @@ class Endpoint:
         self._incoming: asyncio.Queue[IncomingCall | None] = asyncio.Queue()
         self._requests: dict[int, asyncio.Future[Response]] = {}
         self._calls: dict[InviteSession | None, Call] = {}
-        self._invited: dict[Call, tuple[SipUri, dict[str, str] | None]] = {}
+        self._invited: dict[Call, Invitation] = {}
         self.registrations: dict[RegisterUsage, Registration] = {}
         self.tls: int | None = None
         self._certificates: dict[DtlsConfig, DtlsCertificate] = {}
         self._face: tuple[tuple[str, int], str, bool] | None = None
         self._home: tuple[tuple[str, int], str, bool] | None = None
+        self._service: tuple[tuple[SipUri, ...], SipUri | None] = (), None
         self._routes = (proxy_uri(config.outbound_proxy),) if config.outbound_proxy else ()
         self.core = UserAgentCore(
             self._identity("0.0.0.0", 5060),  # noqa: S104  replaced on entry, before any message
@@ -204,6 +214,7 @@ class Endpoint:
         media: MediaConfig | None = None,
         ring_timeout: float | None = None,
         headers: dict[str, str] | None = None,
+        offer: bool = True,
     ) -> AsyncIterator[Call]:
         """An answered call: BYE and its final response on exit.
 
@@ -214,6 +225,7 @@ class Endpoint:
             media: Settings of this call; None takes the endpoint's.
             ring_timeout: Seconds until CANCEL; None takes the timer setting.
             headers: More header fields for the INVITE.
+            offer: Whether the INVITE holds the offer; otherwise the callee makes it.
 
         Raises:
             CallRejected: The callee or a server refused.
@@ -221,7 +233,7 @@ class Endpoint:
             NegotiationError: The answer has nothing in common with the offer.
             AuthenticationFailed: The credentials were refused.
         """
-        call = await self.invite(target, media=media, headers=headers)
+        call = await self.invite(target, media=media, headers=headers, offer=offer)
         async with call:
             await call.answered(ring_timeout)
             yield call
@@ -232,6 +244,7 @@ class Endpoint:
         *,
         media: MediaConfig | None = None,
         headers: dict[str, str] | None = None,
+        offer: bool = True,
     ) -> Call:
         """Send an INVITE and return the ringing call at once; use it as `async with`.
 
@@ -239,6 +252,7 @@ class Endpoint:
             target: SIP URI, or a user name at the domain of the own address of record.
             media: Settings of this call; None takes the endpoint's.
             headers: More header fields for the INVITE.
+            offer: Whether the INVITE holds the offer; otherwise the callee makes it.
         """
         stack = self.stack
         uri = target_uri(target, self._aor_uri)
@@ -254,7 +268,7 @@ class Endpoint:
         media_session = self._media(settings, address)
         try:
             call = Call(self, media_session, remote=str(uri))
-            self._start(call, uri, media_session.create_offer(), headers)
+            self._start(call, Invitation(uri, headers, offer=offer))
         except BaseException:
             media_session.close()
             raise
@@ -279,20 +293,20 @@ class Endpoint:
             known = self._certificates[settings] = DtlsCertificate.of(settings, now)
         return known
 
-    def _start(self, call: Call, uri: SipUri, offer: bytes, headers: dict[str, str] | None) -> None:
+    def _start(self, call: Call, invitation: Invitation) -> None:
         stack = self.stack
         # Checked before there is a session that could be left behind.
-        lines = Headers((headers or {}).items())
-        session, effects = self.core.invite(uri, stack.now, body=offer, headers=lines)
+        lines = Headers((invitation.headers or {}).items())
+        offer = call.media.create_offer() if invitation.offer else b""
+        session, effects = self.core.invite(invitation.target, stack.now, body=offer, headers=lines)
         self._calls[session] = call
-        self._invited[call] = (uri, headers)
+        self._invited[call] = invitation
         call.begin(session, stack.now)
         stack.run(self, effects)
 
     def invite_again(self, call: Call) -> None:
         """Send the INVITE of a refused call once more, with its new offer, as a new session."""
-        uri, headers = self._invited[call]
-        self._start(call, uri, call.media.create_offer(), headers)
+        self._start(call, self._invited[call])
 
     async def incoming(self) -> AsyncIterator[IncomingCall]:
         """Calls as they arrive, until the endpoint is left."""
@@ -449,6 +463,11 @@ class Endpoint:
             return ConnectionFailed(text)
         return TlsError(text, kind=last.kind, destination=last.destination)
 
+    def note_service(self, route: tuple[SipUri, ...], gruu: SipUri | None) -> None:
+        """What the registrar gave: a way for our requests (RFC 3608), and a GRUU (RFC 5627)."""
+        self._service = route, gruu
+        self.core.identity = replace(self.core.identity, service_route=route, gruu=gruu)
+
     def move_home(self, local: tuple[str, int], transport: str) -> None:
         """A REGISTER now binds this Contact: a new connection has a port of its own."""
         secure = self._home is not None and self._home[2]
@@ -461,17 +480,19 @@ class Endpoint:
         Raises:
             TransportError: Neither can be reached: `TlsError`, `ResolutionFailed` ...
         """
-        await self._face_target(registrar)
+        await self._face_target(registrar, self._routes)
         self._home = self._face
 
-    async def _face_target(self, uri: SipUri) -> Hop:
+    async def _face_target(self, uri: SipUri, routes: tuple[SipUri, ...] | None = None) -> Hop:
         """Have a connection towards `uri`, and the Contact that is right for it.
 
         Raises:
             TransportError: There is no way.
         """
         stack = self.stack
-        target = self._routes[0] if self._routes else uri
+        if routes is None:
+            routes = self.core.identity.route_set
+        target = routes[0] if routes else uri
         route = Route(target, transport_of(target, self.transport), self.tls)
         found = stack.transport.known(route) or await stack.transport.locate(route)
         hop = await stack.transport.first_open(found.hops)
@@ -489,7 +510,8 @@ class Endpoint:
         params = () if word == "udp" else (("transport", word),)
         scheme = "sips" if secure or self._aor_uri.scheme == "sips" else "sip"
         hosts = {self._aor_uri.host.lower(), self._registrar().host.lower()}
-        hosts.update(route.host.lower() for route in self._routes)
+        service_route, gruu = self._service
+        hosts.update(route.host.lower() for route in (*self._routes, *service_route))
         return Identity(
             aor=NameAddr(self._aor_uri, config.display_name),
             contact=SipUri(scheme, host, port or None, self.contact_user or None, params=params),
@@ -497,6 +519,8 @@ class Endpoint:
             trusted_realm_hosts=frozenset(hosts),
             routes=self._routes,
             user_agent=config.user_agent,
+            service_route=service_route,
+            gruu=gruu,
         )
 
     def _registrar(self) -> SipUri:
@@ -507,7 +531,12 @@ class Endpoint:
 
 def _capabilities(config: EndpointConfig) -> Capabilities:
     """What an endpoint serves beyond RFC 3261."""
-    return Capabilities(redirects=config.redirects)
+    return Capabilities(
+        reliable=config.reliable_provisionals,
+        session_timer=config.session_timer,
+        update=True,
+        redirects=config.redirects,
+    )
 
 
 def config_has_tls(config: EndpointConfig) -> bool:

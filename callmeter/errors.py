@@ -200,6 +200,7 @@ class CallRejected(CallFailed):
         status: The status code of the final response.
         reason: Its reason phrase.
         retry_after: Seconds of a Retry-After header, or None.
+        detail: What else the response says of its cause, or empty.
     """
 
     def __init__(
@@ -209,11 +210,14 @@ class CallRejected(CallFailed):
         *,
         report: Any = None,
         retry_after: int | None = None,
+        detail: str = "",
     ) -> None:
-        super().__init__(f"{status} {reason}".rstrip(), report=report)
+        text = f"{status} {reason}".rstrip()
+        super().__init__(f"{text}: {detail}" if detail else text, report=report)
         self.status = status
         self.reason = reason
         self.retry_after = retry_after
+        self.detail = detail
 
 
 class CallTimedOut(CallFailed):

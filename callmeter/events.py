@@ -20,9 +20,13 @@ __all__ = [
     "MediaSourceChanged",
     "MediaStarted",
     "MediaUnreadable",
+    "Redirected",
     "Rekeyed",
     "Resumed",
     "Ringing",
+    "SessionExpired",
+    "SessionRefreshed",
+    "Updated",
 ]
 
 
@@ -47,9 +51,16 @@ class Ringing(CallEvent):
 
 @dataclass(frozen=True, slots=True)
 class EarlyMedia(CallEvent):
-    """A provisional response carried a session description."""
+    """Media runs before the call is answered: a provisional response said where (RFC 3960)."""
 
     status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Redirected(CallEvent):
+    """The INVITE was sent elsewhere by a 3xx, or a target of one refused: `target` is next."""
+
+    target: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +137,25 @@ class Rekeyed(CallEvent):
     """New media keys were agreed on."""
 
     by_peer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Updated(CallEvent):
+    """The media was agreed on anew; `by_peer` tells who asked."""
+
+    by_peer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRefreshed(CallEvent):
+    """A new session interval began (RFC 4028); `by_peer` tells who refreshed it."""
+
+    by_peer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SessionExpired(CallEvent):
+    """Nobody refreshed the session in time; unless expiry is soft, the call ends."""
 
 
 @dataclass(frozen=True, slots=True)

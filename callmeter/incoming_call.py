@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Self
 
 from callmeter import events
 from callmeter.call import Call
-from callmeter.call_bodies import (
-    BAD_DESCRIPTION,
-    as_negotiation_error,
-    session_description,
-    warning_for,
-)
+from callmeter.call_bodies import BAD_DESCRIPTION, as_negotiation_error, warning_for
+from callmeter.call_setup import CalleeSetup
 from callmeter.errors import CallCancelled
 from callmeter.metrics.phases import Outcome, Phase
+from callmeter.sip.session_events import PrackReceived
+from callmeter.uri_settings import setting_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from callmeter.endpoint import Endpoint
+    from callmeter.errors import CallmeterError
+    from callmeter.media_session import MediaSession
     from callmeter.sip.invite_session import InviteSession
     from callmeter.sip.message import Request
     from callmeter.sip.server_session import ServerInviteSession
@@ -27,6 +28,10 @@ __all__ = ["IncomingCall"]
 
 class IncomingCall(Call):
     """A call somebody else makes: `ring()`, `answer()` or `reject()` it."""
+
+    def __init__(self, endpoint: Endpoint, media: MediaSession, *, remote: str) -> None:
+        super().__init__(endpoint, media, remote=remote)
+        self._callee = CalleeSetup(endpoint, media)
 
     @property
     def server_session(self) -> ServerInviteSession:
@@ -44,18 +49,52 @@ class IncomingCall(Call):
         """The INVITE."""
         return self.server_session.request
 
-    def ring(self, status: int = 180) -> None:
-        """Send a provisional response."""
-        self._run(self.server_session.progress(status, self._endpoint.stack.now))
+    def ring(self, status: int = 180, *, media: bool = False) -> None:
+        """Send a provisional response, reliably where both ends can (RFC 3262).
+
+        Args:
+            status: 101 to 199.
+            media: Whether it holds our answer, so that media runs before the call is answered
+                (RFC 3960). Where the INVITE has no offer, it holds ours.
+
+        Raises:
+            NegotiationError: The offer has nothing in common with the own settings; it was
+                answered with 488.
+            LocalProtocolError: The call is answered or over, or has no offer and a caller that
+                takes none in a provisional response.
+        """
+        body = self._describe(early=True) if media else b""
+        now = self._endpoint.stack.now
+        self._run(self.server_session.progress(status, now, body=body))
         self._record.life.enter(Phase.RINGING)
-        self._record.times.ringing_at = self._record.times.ringing_at or self._endpoint.stack.now
-        self._tell(events.Ringing(self._at(), status, ""))
+        self._record.times.ringing_at = self._record.times.ringing_at or now
+        self._tell(events.Ringing(self._at(now), status, ""))
+        if media and not self.media.offering:
+            self._go_early(status, now)
+
+    def progress(self, status: int = 183) -> None:
+        """Let media run before the call is answered: `ring(183, media=True)`."""
+        self.ring(status, media=True)
 
     def reject(self, status: int = 486, reason: str | None = None) -> None:
         """Refuse the call with a final status of 300 to 699."""
         now = self._endpoint.stack.now
         self._record.final_status = status
         self._run(self.server_session.reject(status, now, reason=reason))
+
+    def redirect(self, *targets: str, status: int = 302) -> None:
+        """Send the caller elsewhere (RFC 3261 section 21.3).
+
+        Args:
+            targets: SIP URIs to try, in this order.
+            status: 300 to 399.
+
+        Raises:
+            ConfigurationError: A target is no SIP URI.
+        """
+        contacts = [("Contact", f"<{setting_uri('target', target)}>") for target in targets]
+        self._record.final_status = status
+        self._run(self.server_session.reject(status, self._endpoint.stack.now, headers=contacts))
 
     async def answer(self) -> Self:
         """Answer with 200 and wait for the ACK; returns the call itself.
@@ -69,21 +108,7 @@ class IncomingCall(Call):
         if self.over:
             raise self._attach_report(self._error or CallCancelled("the call is over"))
         self._record.life.enter(Phase.NEGOTIATING)
-        body = session_description(self.request)
-        try:
-            answer = self.media.accept_offer(body) if body else self.media.create_offer()
-        except BAD_DESCRIPTION as error:
-            failure = as_negotiation_error(error)
-            self._error = failure
-            self._record.life.settle(Outcome.NEGOTIATION_FAILED)
-            self._record.final_status = 488
-            now = self._endpoint.stack.now
-            self._run(
-                self.server_session.reject(
-                    488, now, headers=warning_for(failure, self.media.config.srtp.suites)
-                )
-            )
-            raise self._attach_report(failure) from error
+        answer = self._describe()
         now = self._endpoint.stack.now
         self._record.times.answer_at = now
         self._record.final_status = 200
@@ -93,13 +118,49 @@ class IncomingCall(Call):
             raise self._attach_report(self._error)
         return self
 
-    def _on_established(self, ack: Request | None, now: float) -> None:
-        if not self.request.body:
-            try:
-                self.media.accept_answer(b"" if ack is None else session_description(ack))
-            except BAD_DESCRIPTION as error:
+    def _describe(self, *, early: bool = False) -> bytes:
+        """The session description of our response; a call without one is refused."""
+        try:
+            return self._callee.describe(self.server_session, early=early)
+        except BAD_DESCRIPTION as error:
+            failure = self._refuse_description(error)
+            raise self._attach_report(failure) from error
+
+    def _refuse_description(self, error: CallmeterError) -> CallmeterError:
+        failure = as_negotiation_error(error)
+        self._error = failure
+        self._record.life.settle(Outcome.NEGOTIATION_FAILED)
+        self._record.final_status = 488
+        now = self._endpoint.stack.now
+        lines = warning_for(failure, self.media.config.srtp.suites)
+        self._run(self.server_session.reject(488, now, headers=lines))
+        return failure
+
+    def on_event(self, event: object, now: float) -> None:
+        """One event of the INVITE session (called by the endpoint)."""
+        if isinstance(event, PrackReceived):
+            self._on_prack(event, now)
+        else:
+            super().on_event(event, now)
+
+    def _on_prack(self, event: PrackReceived, now: float) -> None:
+        try:
+            begun = self._callee.on_prack(event, now)
+        except BAD_DESCRIPTION as error:
+            if event.session.answered:
                 self._fail_negotiation(error)
-                return
+            else:
+                self._refuse_description(error)
+            return
+        if begun and not event.session.answered:
+            self._go_early(183, now)
+
+    def _on_established(self, ack: Request | None, now: float) -> None:
+        try:
+            self._callee.on_established(ack)
+        except BAD_DESCRIPTION as error:
+            self._fail_negotiation(error)
+            return
         self._go(now, 200)
 
     def _hang_up(self, session: InviteSession) -> Iterable[object]:

@@ -95,8 +95,8 @@ class MediaNegotiation(MediaAgreement):
             on_keys=self._on_dtls_keys,
             key_log=self._note_secret if config.capture and config.capture.secrets else None,
         )
-        self._wanted = Direction.SENDRECV
-        self._wanted_before = Direction.SENDRECV
+        self._wanted = Direction.INACTIVE if config.deferred else Direction.SENDRECV
+        self._wanted_before = self._wanted
 
     # offer and answer
 

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from callmeter.config import CaptureConfig
-from callmeter.errors import CallFailed, LocalProtocolError
+from callmeter.errors import (
+    CallFailed,
+    CallmeterError,
+    ConfigurationError,
+    LocalProtocolError,
+)
 from callmeter.media.capture import MediaCapture
 from callmeter.media.sinks import Echo, WavRecorder
 from callmeter.media.sources import Tone
@@ -15,17 +22,81 @@ from callmeter.media_negotiation import MediaNegotiation, check_media
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from callmeter.config import MediaConfig
     from callmeter.media.sinks import AudioSink
     from callmeter.media.sources import AudioSource, LiveSource
     from callmeter.media.statistics import StreamStatistics
     from callmeter.media.stream import MediaStream
+    from callmeter.sdp.offer_answer import OfferAnswer
     from callmeter.sdp.profiles import RtpProfile
+    from callmeter.srtp.sdes import CryptoLine
 
 __all__ = ["MediaSession", "check_media"]
 
 
+CHANGEABLE = frozenset(
+    {
+        "codecs",
+        "deferred",
+        "feedback_messages",
+        "ptime",
+        "telephone_event",
+        "telephone_event_payload_type",
+    }
+)
+"""Settings that may differ in a later offer; the others were decided when the ports were opened."""
+
+
 class MediaSession(MediaNegotiation):
     """The audio of one call: `play`, `record`, `echo`, `statistics`; see `MediaNegotiation`."""
+
+    _first_offer: tuple[OfferAnswer, tuple[CryptoLine, ...]] | None = None
+
+    def accept_early_answer(self, body: bytes) -> None:
+        """Take an answer before the call is answered; another dialog may have the last word.
+
+        Raises:
+            SdpSyntaxError: The answer cannot be read.
+            NegotiationError: Nothing in common.
+            MediaSecurityError: The keys in the answer are not usable.
+        """
+        self._first_offer = copy.copy(self._offer_answer), self.keys.sdes.offered
+        try:
+            self.accept_answer(body)
+        except CallmeterError:
+            self._reopen()
+            raise
+
+    def accept_other_answer(self, body: bytes) -> None:
+        """Take the answer to our first offer in place of the early one.
+
+        Raises:
+            SdpSyntaxError: The answer cannot be read.
+            NegotiationError: Nothing in common.
+            MediaSecurityError: The keys in the answer are not usable.
+        """
+        self._reopen()
+        self.accept_answer(body)
+
+    def _reopen(self) -> None:
+        if self._first_offer is not None:
+            before, self.keys.sdes.offered = self._first_offer
+            self._offer_answer = copy.copy(before)
+
+    def check_change(self, config: MediaConfig) -> None:
+        """Refuse settings that a call under way cannot change to.
+
+        Raises:
+            ConfigurationError: Naming them.
+        """
+        fixed = [
+            item.name
+            for item in fields(config)
+            if item.name not in CHANGEABLE
+            and getattr(config, item.name) != getattr(self.config, item.name)
+        ]
+        if fixed:
+            raise ConfigurationError(f"a call under way cannot change {', '.join(fixed)}")
 
     async def play(
         self, source: AudioSource | LiveSource | None = None, *, seconds: float | None = None

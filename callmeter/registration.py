@@ -152,15 +152,17 @@ class Registration:
     def on_event(self, event: object) -> None:
         """One event of the register usage."""
         match event:
-            case Registered(_, expires, response):
+            case Registered(usage, expires, response):
                 self.refreshes += self.bound
                 self.expires = expires
                 self.error = None
                 if not self._leaving:
+                    self._endpoint.note_service(usage.service_route, usage.public_gruu)
                     self._keep(response)
                     self._settle(None)
             case Unregistered():
                 self.expires = 0
+                self._endpoint.note_service((), None)
                 self._settle(None)
             case RegistrationFailedEvent(_, status, reason, cause):
                 self.expires = 0

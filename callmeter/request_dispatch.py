@@ -48,6 +48,7 @@ VIA_OCTETS: Final = 90
 MOST_REPEATS: Final = 3
 """How often a request goes out again by other connections: one by each that may be dead too."""
 TRYING: Final = 100
+MULTIPLE_CHOICES: Final = 300
 SERVICE_UNAVAILABLE: Final = 503
 
 
@@ -450,8 +451,8 @@ class RequestDispatch:
     def facing_response(self, key: Key, response: Response) -> Response:
         """The response with the Contact that is right for where its request came from."""
         owner = self._owners.get(key)
-        if owner is None or owner.hop is None:
-            return response
+        if owner is None or owner.hop is None or response.status >= MULTIPLE_CHOICES:
+            return response  # The Contact of a refusal is where to go instead.
         try:
             return facing(response, self._shell.transport.local_towards(owner.hop), owner.hop)
         except TransportError:

@@ -261,7 +261,7 @@ class Phone:
         self.answer(self.invite, 200, body or self.sdp(), **how)
         return self.invite
 
-    def request(self, method, body=b"", *, kind="application/sdp", cseq=None):
+    def request(self, method, body=b"", *, kind="application/sdp", cseq=None, extra=()):
         invite = self.invite
         self._cseq += 1
         number = self._cseq if cseq is None else cseq
@@ -274,6 +274,7 @@ class Phone:
             ("CSeq", f"{number} {method}"),
             ("Max-Forwards", "70"),
             ("Contact", f"<{self.uri}>"),
+            *extra,
         ]
         if body:
             headers.append(("Content-Type", kind))

@@ -238,7 +238,7 @@ async def test_leaving_a_ringing_call_sends_cancel_and_waits_for_the_487(make_en
     with pytest.raises(CallCancelled):
         await incoming.answer()
     sent = [m.message.method for m in alice.messages if m.direction == "sent"]
-    assert sent == ["INVITE", "CANCEL", "ACK"]
+    assert sent == ["INVITE", "PRACK", "CANCEL", "ACK"]
 
 
 async def test_a_cancelled_task_cancels_its_call(make_endpoint):

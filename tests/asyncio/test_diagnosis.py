@@ -10,11 +10,12 @@ from dataclasses import replace
 
 import pytest
 
-from callmeter import call as call_module
+from callmeter import call_setup
 from callmeter.config import MediaConfig, SrtpConfig, SrtpMethod, SrtpPolicy, SrtpSuite
 from callmeter.errors import CallmeterError, FingerprintMismatch, NoCommonSuite
 from callmeter.metrics.report import FindingStatus
 from callmeter.rtp.header import pack_header
+from callmeter.sip.message import Response
 from callmeter.srtp import CryptoLine, SrtpContext, for_suite, generate
 
 PATIENCE = 20
@@ -172,12 +173,24 @@ def altered(description, change):
     return re.sub(rb"(inline:)(\S+)", lambda found: found[1] + change(found[2]), description)
 
 
-async def test_a_key_altered_on_its_way_is_named(connected, monkeypatch):
-    described = call_module.session_description
+@pytest.fixture
+def spoil(monkeypatch):
+    """Have the descriptions of all responses changed on their way."""
+    described = call_setup.session_description
+
+    def install(change):
+        def changed(message):
+            body = described(message)
+            return change(body) if isinstance(message, Response) else body
+
+        monkeypatch.setattr(call_setup, "session_description", changed)
+
+    return install
+
+
+async def test_a_key_altered_on_its_way_is_named(connected, spoil):
     flip = lambda key: (b"B" if key[:1] == b"A" else b"A") + key[1:]
-    monkeypatch.setattr(
-        call_module, "session_description", lambda message: altered(described(message), flip)
-    )
+    spoil(lambda body: altered(body, flip))
     async with connected(SECURE, SECURE) as (alice, _):
         finding = await named(alice, {"key_intact": "fail"})
         assert "another key" in finding.detail
@@ -185,10 +198,8 @@ async def test_a_key_altered_on_its_way_is_named(connected, monkeypatch):
     assert bad(alice) == {"key_intact": "fail"}
 
 
-async def test_a_key_cut_on_its_way_is_named_in_the_report_of_the_error(make_endpoint, monkeypatch):
-    described = call_module.session_description
-    cut = lambda message: altered(described(message), lambda key: key[:-4])
-    monkeypatch.setattr(call_module, "session_description", cut)
+async def test_a_key_cut_on_its_way_is_named_in_the_report_of_the_error(make_endpoint, spoil):
+    spoil(lambda body: altered(body, lambda key: key[:-4]))
     alice = await make_endpoint("alice", media=SECURE)
     bob = await make_endpoint("bob", media=SECURE)
 
@@ -247,15 +258,10 @@ async def test_a_rekey_that_the_peer_ignores_is_named(connected):
 
 
 async def test_a_fingerprint_altered_on_its_way_is_named_in_the_report_of_the_error(
-    make_endpoint, monkeypatch
+    make_endpoint, spoil
 ):
-    described = call_module.session_description
     zeros = lambda found: found[1] + b"00"
-    monkeypatch.setattr(
-        call_module,
-        "session_description",
-        lambda message: re.sub(rb"(fingerprint:sha-256 )..", zeros, described(message)),
-    )
+    spoil(lambda body: re.sub(rb"(fingerprint:sha-256 )..", zeros, body))
     srtp = SrtpConfig(policy=SrtpPolicy.REQUIRED, method=SrtpMethod.DTLS)
     alice = await make_endpoint("alice", media=MediaConfig(srtp=srtp))
     bob = await make_endpoint("bob", media=MediaConfig(srtp=srtp))

@@ -13,6 +13,7 @@ EXAMPLES = [
     events.CallEvent(0.0),
     events.Ringing(0.1, 180, "Ringing"),
     events.EarlyMedia(0.1, 183),
+    events.Redirected(0.1, "sip:carol@example.com"),
     events.Answered(0.2, 200),
     events.MediaStarted(0.3, "192.0.2.1:40000"),
     events.MediaSourceChanged(0.4, ssrc=7),
@@ -24,6 +25,9 @@ EXAMPLES = [
     events.Held(0.9, by_peer=True),
     events.Rekeyed(1.0, by_peer=True),
     events.Resumed(1.0, by_peer=False),
+    events.Updated(1.0, by_peer=True),
+    events.SessionRefreshed(1.0, by_peer=False),
+    events.SessionExpired(1.0),
     events.Ended(1.1, "bye-sent"),
 ]
 

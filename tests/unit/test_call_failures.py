@@ -1,0 +1,63 @@
+"""The end of a call as an error and an outcome."""
+
+from __future__ import annotations
+
+import pytest
+
+from callmeter.call_failures import loss, rejection
+from callmeter.config import SrtpConfig, SrtpPolicy
+from callmeter.errors import CallRejected, NoCommonSuite
+from callmeter.metrics.phases import Outcome
+from callmeter.sip.message import Response
+
+
+def response(status, *headers):
+    return Response(status, "Reason", headers)
+
+
+@pytest.mark.parametrize(
+    ("cause", "timer", "outcome", "words"),
+    [
+        ("ack-timeout", "H", Outcome.TIMEOUT, "never acknowledged"),
+        ("prack-timeout", "PRACK", Outcome.TIMEOUT, "provisional response"),
+        ("session-expired", "Session-Expires", Outcome.CALL_FAILED, "nobody refreshed it"),
+        ("dialog-lost", "F", Outcome.CALL_FAILED, "dialog-lost"),
+    ],
+)
+def test_each_way_to_lose_a_call_has_its_words(cause, timer, outcome, words):
+    error, settled = loss(cause)
+    assert (error.timer, settled) == (timer, outcome)
+    assert words in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "header", "text"),
+    [
+        (420, ("Unsupported", "timer"), "420 Reason: the peer does not support timer"),
+        (421, ("Require", "100rel, timer"), "421 Reason: the peer insists on 100rel, timer"),
+        (422, ("Min-SE", "600;x=1"), "422 Reason: the peer takes no session interval below 600 s"),
+        (486, ("Unsupported", "timer"), "486 Reason"),
+    ],
+)
+def test_a_refusal_over_an_extension_says_which(status, header, text):
+    error = rejection(status, "Reason", response(status, header), SrtpConfig())
+    assert isinstance(error, CallRejected)
+    assert str(error) == text
+
+
+def test_a_refusal_that_says_nothing_more_is_its_status_and_reason():
+    assert str(rejection(420, "Bad Extension", response(420), SrtpConfig())) == "420 Bad Extension"
+    assert str(rejection(422, "Too Small", None, SrtpConfig())) == "422 Too Small"
+
+
+def test_the_time_to_wait_is_kept():
+    error = rejection(503, "Reason", response(503, ("Retry-After", "7")), SrtpConfig())
+    assert isinstance(error, CallRejected)
+    assert error.retry_after == 7
+
+
+def test_488_to_an_offer_of_srtp_is_about_its_suites():
+    srtp = SrtpConfig(policy=SrtpPolicy.REQUIRED)
+    error = rejection(488, "Not Acceptable Here", None, srtp)
+    assert isinstance(error, NoCommonSuite)
+    assert error.offered == srtp.suites
