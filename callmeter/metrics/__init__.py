@@ -5,6 +5,7 @@ The catalogue names each metric once. Reports are frozen values that pickle and 
 
 from __future__ import annotations
 
+from callmeter.metrics.aggregate import CallSummary, Percentiles, summarize
 from callmeter.metrics.catalogue import CATALOGUE, Grade, Metric, Thresholds
 from callmeter.metrics.export import write_csv, write_json_lines
 from callmeter.metrics.histogram import Histogram
@@ -33,6 +34,7 @@ __all__ = [
     "Breach",
     "CallReport",
     "CallResult",
+    "CallSummary",
     "CallTimestamps",
     "CallTiming",
     "ErrorReport",
@@ -47,6 +49,7 @@ __all__ = [
     "LifeCycle",
     "Metric",
     "Outcome",
+    "Percentiles",
     "Phase",
     "SignalingReport",
     "StreamReport",
@@ -55,6 +58,7 @@ __all__ = [
     "call_result",
     "evaluate",
     "evaluate_report",
+    "summarize",
     "write_csv",
     "write_json_lines",
 ]
