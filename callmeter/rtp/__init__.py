@@ -17,6 +17,11 @@ from callmeter.rtp.feedback import (
     SliceLossIndication,
 )
 from callmeter.rtp.header import RtpHeader, header_length, pack_header, parse_header
+from callmeter.rtp.jitter_buffer import (
+    JitterBufferSettings,
+    JitterBufferStatistics,
+    JitterBufferTable,
+)
 from callmeter.rtp.reception import ReceptionStatistics, SenderStatistics
 from callmeter.rtp.report_schedule import ReportSchedule
 from callmeter.rtp.rtcp import (
@@ -44,6 +49,9 @@ __all__ = [
     "GenericNack",
     "Goodbye",
     "IntraRequest",
+    "JitterBufferSettings",
+    "JitterBufferStatistics",
+    "JitterBufferTable",
     "PacketKind",
     "PictureLossIndication",
     "ReceiverReport",

@@ -1,0 +1,420 @@
+"""What a jitter buffer would have made of received packets, without playing any.
+
+One row per stream, in numpy columns. A packet is decided when it arrives: it waits for its moment
+("pushed"), comes after it ("late"), or so long before it that the buffer has no room ("early").
+A number that is not there at its moment is lost.
+
+The moment of a packet is its timestamp plus the offset of the stream. A fixed buffer sets the
+offset by the first packet and keeps it. An adaptive one aims at the mean transit time plus four
+times its mean deviation (Ramjee et al., 1994): it rises at once, and falls no faster than speech
+can be shortened without being heard.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import numpy as np
+
+from callmeter.errors import ConfigurationError
+from callmeter.rtp.columns import ColumnTable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    Integers = NDArray[np.integer]
+    Floats = NDArray[np.float64]
+
+__all__ = ["JitterBufferSettings", "JitterBufferStatistics", "JitterBufferTable"]
+
+MAX_DROPOUT: Final = 3000
+"""A leap from this on is a new beginning (RFC 3550 A.1)."""
+MAX_MISORDER: Final = 100
+"""A packet this far behind is a new beginning too."""
+RESYNC_S: Final = 2.0
+"""Timestamps that leave the arrivals by more are a new beginning."""
+MAX_GAPS: Final = 64
+"""Open gaps of a stream; of more, the oldest is given up."""
+
+_SEQUENCES: Final = 1 << 16
+_TIMESTAMPS: Final = 1 << 32
+_HALF: Final = 1 << 31
+_GAIN: Final = 1 / 16
+_DEVIATIONS: Final = 4.0
+_SHRINK: Final = 0.1
+"""How much of the time an adaptive buffer may leave out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JitterBufferSettings:
+    """How the buffer behaves; seconds.
+
+    Attributes:
+        adaptive: Whether the delay follows the jitter.
+        delay: Of a fixed buffer, and of an adaptive one in the beginning.
+        least, most: Limits of the delay of an adaptive buffer.
+        room: A packet that would wait longer than this does not fit.
+    """
+
+    adaptive: bool = True
+    delay: float = 0.06
+    least: float = 0.02
+    most: float = 0.2
+    room: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least <= self.delay <= self.most <= self.room:
+            raise ConfigurationError(
+                "of a jitter buffer 0 <= least <= delay <= most <= room holds, not "
+                f"{self.least}, {self.delay}, {self.most}, {self.room}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JitterBufferStatistics:
+    """One stream at one moment; None: nothing came yet.
+
+    What came is pushed, late, early or duplicate, and nothing twice.
+
+    Attributes:
+        target_delay_ms: What the buffer aims at.
+        current_delay_ms: How long the last pushed packet waits.
+        average_jitter_ms: Moving mean of the difference in transit time of successive pushed
+            packets.
+        pushed: Packets that were there at their moment.
+        lost: Numbers that were not, those that came late among them.
+        late: Packets that came after their moment.
+        early: Packets there was no room for.
+        duplicates: Packets that were waiting already.
+        restarts: New beginnings: another source, a jump of the numbers or of the timestamps.
+        rtx_requests, rtx_success: Retransmissions; 0, there are none.
+    """
+
+    target_delay_ms: float | None
+    current_delay_ms: float | None
+    average_jitter_ms: float | None
+    pushed: int
+    lost: int
+    late: int
+    early: int
+    duplicates: int
+    restarts: int
+    rtx_requests: int = 0
+    rtx_success: int = 0
+
+
+@dataclass(slots=True)
+class _Gap:
+    """Missing numbers that may still come.
+
+    Attributes:
+        missing: Numbers with cycles.
+        offset: Of the stream when they were missed.
+        closes: When the last one's moment is over.
+    """
+
+    missing: set[int]
+    offset: float
+    closes: float
+
+
+class JitterBufferTable(ColumnTable):
+    """One row per stream.
+
+    Attributes:
+        highest: Highest sequence number with its cycles; -1 before the first packet.
+        clock_rate: Timestamp units a second.
+        pushed, lost, late, early, duplicates, restarts: As in `JitterBufferStatistics`.
+    """
+
+    highest: NDArray[np.int64]
+    stamp: NDArray[np.int64]
+    pushed: NDArray[np.int64]
+    lost: NDArray[np.int64]
+    late: NDArray[np.int64]
+    early: NDArray[np.int64]
+    duplicates: NDArray[np.int64]
+    restarts: NDArray[np.int64]
+    played: NDArray[np.int64]
+    adaptive: NDArray[np.bool_]
+    clock_rate: Floats
+    least: Floats
+    most: Floats
+    room: Floats
+    delay: Floats
+    media: Floats
+    origin: Floats
+    arrival: Floats
+    offset: Floats
+    mean: Floats
+    deviation: Floats
+    transit: Floats
+    jitter: Floats
+    waits: Floats
+
+    COLUMNS: ClassVar[Mapping[str, tuple[str, int | float]]] = {
+        "highest": ("i8", -1),
+        "stamp": ("i8", 0),
+        "pushed": ("i8", 0),
+        "lost": ("i8", 0),
+        "late": ("i8", 0),
+        "early": ("i8", 0),
+        "duplicates": ("i8", 0),
+        "restarts": ("i8", 0),
+        "played": ("i8", -1),
+        "adaptive": ("?", 0),
+        "clock_rate": ("f8", 8000.0),
+        "least": ("f8", 0.0),
+        "most": ("f8", 0.0),
+        "room": ("f8", 0.0),
+        "delay": ("f8", 0.0),
+        "media": ("f8", 0.0),
+        "origin": ("f8", 0.0),
+        "arrival": ("f8", 0.0),
+        "offset": ("f8", 0.0),
+        "mean": ("f8", 0.0),
+        "deviation": ("f8", 0.0),
+        "transit": ("f8", math.nan),
+        "jitter": ("f8", 0.0),
+        "waits": ("f8", math.nan),
+    }
+
+    def __init__(self, rows: int = 64, limit: int = 65_536) -> None:
+        self._gaps: dict[int, list[_Gap]] = {}
+        super().__init__(rows, limit)
+
+    def allocate(self, settings: JitterBufferSettings, clock_rate: int = 8000) -> int | None:
+        """Take a row; None when the table is full."""
+        row = self._take_row()
+        if row is not None:
+            self.adaptive[row] = settings.adaptive
+            self.clock_rate[row] = clock_rate
+            self.delay[row], self.room[row] = settings.delay, settings.room
+            self.least[row], self.most[row] = settings.least, settings.most
+        return row
+
+    def release(self, row: int) -> None:
+        """Give a row back; its counters are gone.
+
+        Raises:
+            LocalProtocolError: The row is not in use.
+        """
+        super().release(row)
+        self._gaps.pop(row, None)
+
+    def update(
+        self, rows: Integers, sequences: Integers, timestamps: Integers, arrivals: Floats
+    ) -> None:
+        """Decide a batch of packets, in order of arrival; a row may occur several times.
+
+        Args:
+            rows: Row of each packet.
+            sequences: Sequence numbers, 16 bits.
+            timestamps: RTP timestamps, 32 bits.
+            arrivals: Seconds, any clock that does not step.
+        """
+        ranks = _occurrence(rows)
+        for rank in range(int(ranks.max(initial=-1)) + 1):
+            chosen = np.flatnonzero(ranks == rank)
+            self._update_distinct(
+                rows[chosen], sequences[chosen], timestamps[chosen], arrivals[chosen]
+            )
+
+    def _update_distinct(
+        self, rows: Integers, sequences: Integers, timestamps: Integers, arrivals: Floats
+    ) -> None:
+        before = self.highest[rows]
+        media = self.media[rows] + _signed(timestamps - self.stamp[rows]) / self.clock_rate[rows]
+        transit = arrivals - self.origin[rows] - media
+        next_one = (before >= 0) & (((before + 1) & (_SEQUENCES - 1)) == sequences)
+        next_one &= np.abs(transit - self.mean[rows]) <= RESYNC_S
+        if not next_one.all():
+            odd = ~next_one
+            for packet in zip(
+                rows[odd].tolist(),
+                sequences[odd].tolist(),
+                timestamps[odd].tolist(),
+                arrivals[odd].tolist(),
+                strict=True,
+            ):
+                self._update_odd(*packet)
+            rows, media, transit = rows[next_one], media[next_one], transit[next_one]
+            timestamps, arrivals = timestamps[next_one], arrivals[next_one]
+            before = before[next_one]
+        self._advance(rows, before + 1, timestamps, media, arrivals, transit)
+
+    def _advance(
+        self,
+        rows: Integers,
+        highest: Integers,
+        timestamps: Integers,
+        media: Floats,
+        arrivals: Floats,
+        transit: Floats,
+    ) -> None:
+        """Packets ahead of all before them."""
+        self.highest[rows] = highest
+        self.stamp[rows] = timestamps
+        self.media[rows] = media
+        waits = self.offset[rows] - transit
+        late, early = waits < 0, waits > self.room[rows]
+        self.late[rows] += late
+        self.lost[rows] += late
+        self.early[rows] += early
+        self.pushed[rows] += ~(late | early)
+        self._learn(rows, transit, waits, arrivals, ~(late | early))
+
+    def _learn(
+        self,
+        rows: Integers,
+        transit: Floats,
+        waits: Floats,
+        arrivals: Floats,
+        pushed: NDArray[np.bool_],
+    ) -> None:
+        good = rows[pushed]
+        step = np.abs(transit[pushed] - self.transit[good])
+        # The first one has nothing to be compared with.
+        step = np.where(np.isnan(step), self.jitter[good], step)
+        self.jitter[good] += (step - self.jitter[good]) * _GAIN
+        self.transit[good] = transit[pushed]
+        self.waits[good] = waits[pushed]
+        mean = self.mean[rows]
+        mean += (transit - mean) * _GAIN
+        deviation = self.deviation[rows]
+        deviation += (np.abs(transit - mean) - deviation) * _GAIN
+        self.mean[rows], self.deviation[rows] = mean, deviation
+        delay = np.clip(_DEVIATIONS * deviation, self.least[rows], self.most[rows])
+        passed = np.maximum(arrivals - self.arrival[rows], 0)
+        self.arrival[rows] = arrivals
+        offset = self.offset[rows]
+        moved = np.maximum(mean + delay, offset - _SHRINK * passed)
+        adaptive = self.adaptive[rows]
+        self.delay[rows] = np.where(adaptive, delay, self.delay[rows])
+        self.offset[rows] = np.where(adaptive, moved, offset)
+
+    def _update_odd(self, row: int, sequence: int, timestamp: int, arrival: float) -> None:
+        """Anything but the next packet of its stream."""
+        self._close_gaps(row, arrival)
+        before, rate = int(self.highest[row]), float(self.clock_rate[row])
+        units = (timestamp - int(self.stamp[row]) + _HALF) % _TIMESTAMPS - _HALF
+        media = float(self.media[row]) + units / rate
+        transit = arrival - float(self.origin[row]) - media
+        ahead = (sequence - before) % _SEQUENCES
+        behind = -ahead % _SEQUENCES
+        wild = abs(transit - float(self.mean[row])) > RESYNC_S
+        if before < 0 or wild or MAX_DROPOUT <= ahead < _SEQUENCES - MAX_MISORDER:
+            self._begin(row, sequence, timestamp, arrival)
+        elif 0 < ahead < MAX_DROPOUT:
+            self._open_gap(row, before, ahead, media)
+            rows = np.array([row])
+            self._advance(
+                rows,
+                np.array([before + ahead]),
+                np.array([timestamp]),
+                np.array([media]),
+                np.array([arrival]),
+                np.array([transit]),
+            )
+        else:
+            self._fill(row, before - behind, transit)
+
+    def _begin(self, row: int, sequence: int, timestamp: int, arrival: float) -> None:
+        if self.highest[row] >= 0:
+            self.restarts[row] += 1
+            self._close_gaps(row, math.inf)
+        self.highest[row], self.stamp[row] = sequence, timestamp
+        self.origin[row] = self.arrival[row] = arrival
+        self.media[row] = self.mean[row] = self.transit[row] = 0.0
+        self.deviation[row] = self.delay[row] / _DEVIATIONS
+        self.offset[row] = self.waits[row] = self.delay[row]
+        self.played[row] = -1
+        self.pushed[row] += 1
+
+    def _open_gap(self, row: int, before: int, ahead: int, media: float) -> None:
+        offset, since = float(self.offset[row]), float(self.media[row])
+        last = since + (media - since) * (ahead - 1) / ahead
+        gap = _Gap(
+            set(range(before + 1, before + ahead)), offset, float(self.origin[row]) + last + offset
+        )
+        gaps = self._gaps.setdefault(row, [])
+        gaps.append(gap)
+        if len(gaps) > MAX_GAPS:
+            self._give_up(row, gaps.pop(0))
+
+    def _close_gaps(self, row: int, now: float) -> None:
+        """Count what did not come in time."""
+        gaps = self._gaps.get(row)
+        if not gaps:
+            return
+        self._gaps[row] = [gap for gap in gaps if gap.closes >= now]
+        for gap in gaps:
+            if gap.closes < now:
+                self._give_up(row, gap)
+
+    def _give_up(self, row: int, gap: _Gap) -> None:
+        self.lost[row] += len(gap.missing)
+        self.played[row] = max(int(self.played[row]), *gap.missing, -1)
+
+    def _fill(self, row: int, number: int, transit: float) -> None:
+        """A packet that is not ahead of all others."""
+        for gap in self._gaps.get(row, ()):
+            if number in gap.missing:
+                gap.missing.discard(number)
+                waits = gap.offset - transit
+                break
+        else:
+            waited = transit <= self.offset[row] and number > self.played[row]
+            self._one_more("duplicates" if waited else "late", row)
+            return
+        if waits < 0:
+            self._one_more("late", row)
+            self._one_more("lost", row)
+        elif waits > self.room[row]:
+            self._one_more("early", row)
+        else:
+            self._one_more("pushed", row)
+
+    def _one_more(self, column: str, row: int) -> None:
+        getattr(self, column)[row] += 1
+
+    def statistics(self, row: int, now: float) -> JitterBufferStatistics:
+        """Read a row; what did not come by `now` is lost.
+
+        Args:
+            row: One in use.
+            now: Seconds, on the clock of the arrivals.
+        """
+        self._close_gaps(row, now)
+        begun = bool(self.highest[row] >= 0)
+        return JitterBufferStatistics(
+            target_delay_ms=float(self.delay[row]) * 1e3 if begun else None,
+            current_delay_ms=float(self.waits[row]) * 1e3 if begun else None,
+            average_jitter_ms=float(self.jitter[row]) * 1e3 if begun else None,
+            pushed=int(self.pushed[row]),
+            lost=int(self.lost[row]),
+            late=int(self.late[row]),
+            early=int(self.early[row]),
+            duplicates=int(self.duplicates[row]),
+            restarts=int(self.restarts[row]),
+        )
+
+
+def _signed(units: Integers) -> Integers:
+    """Differences of 32-bit timestamps as steps forward or backward."""
+    signed: Integers = (units + _HALF) % _TIMESTAMPS - _HALF
+    return signed
+
+
+def _occurrence(rows: Integers) -> Integers:
+    """For each packet, how many of its row come before it in the batch."""
+    order = np.argsort(rows, kind="stable")
+    starts = np.flatnonzero(np.diff(rows[order], prepend=-1))
+    lengths = np.diff(starts, append=len(rows))
+    ranks = np.empty(len(rows), np.int64)
+    ranks[order] = np.arange(len(rows)) - np.repeat(starts, lengths)
+    return ranks
