@@ -249,4 +249,5 @@ def _stream(media: MediaSession, statistics: StreamStatistics) -> StreamReport:
         remote=media.remote or "",
         send=send,
         receive=receive,
+        series=media.series(),
     )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from callmeter.media.statistics import StreamStatistics
     from callmeter.media.stream import MediaStream
     from callmeter.media_keys import MediaKeys
+    from callmeter.metrics.series import StreamSeries
     from callmeter.sdp.codecs import PayloadFormat
     from callmeter.sdp.remote_track import RemoteTrack
 
@@ -43,6 +44,7 @@ class MediaAgreement:
         self._stream: MediaStream | None = None
         self._ice: IceSession | None = None
         self._final: StreamStatistics | None = None
+        self._course: StreamSeries | None = None
         self._direction = Direction.SENDRECV
         self._remote: RemoteTrack | None = None
         self._local: str | None = None

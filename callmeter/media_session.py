@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from callmeter.media.sources import AudioSource, LiveSource
     from callmeter.media.statistics import StreamStatistics
     from callmeter.media.stream import MediaStream
+    from callmeter.metrics.series import StreamSeries
     from callmeter.sdp.offer_answer import OfferAnswer
     from callmeter.sdp.profiles import RtpProfile
     from callmeter.srtp.sdes import CryptoLine
@@ -188,6 +189,12 @@ class MediaSession(MediaNegotiation):
             return self._final
         return self._stream.statistics()
 
+    def series(self) -> StreamSeries | None:
+        """The course of the stream: one sample a second, of a long call every two, four or more."""
+        if self._course is not None or self._stream is None:
+            return self._course
+        return self._stream.series()
+
     @property
     def stream(self) -> MediaStream | None:
         """The running stream, lower stability."""
@@ -209,6 +216,8 @@ class MediaSession(MediaNegotiation):
             if self._begun:
                 self._final = stream.statistics()
             stream.stop()
+            if self._final is not None:
+                self._course = stream.series()
 
     def _running(self) -> MediaStream:
         if self._stream is None or not self._begun:

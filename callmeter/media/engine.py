@@ -22,6 +22,7 @@ from callmeter.media.pace import ClockOffset, LatenessHistogram
 from callmeter.media.parameters import PHASE_MS
 from callmeter.media.ports import PortAllocator
 from callmeter.media.receive import ReceiveLane
+from callmeter.media.samples import SampleTable
 from callmeter.media.stream import MediaStream
 from callmeter.media.transmit import SendLane
 from callmeter.rtp.send_table import SendTable
@@ -79,6 +80,7 @@ class MediaEngine:
         self.lanes = LaneTable(FIRST_ROWS, max_streams)
         self.reception = StreamTable(FIRST_ROWS, max_streams)
         self.send_table = SendTable(FIRST_ROWS, max_streams)
+        self.samples = SampleTable(self.reception, self.send_table)
         self.tick_lateness = LatenessHistogram()
         self.send_lateness = LatenessHistogram()
         self.skipped_phases = 0
@@ -367,6 +369,7 @@ class MediaEngine:
     def _on_second(self, now: float) -> None:
         lanes = self.lanes
         self.reception.roll()
+        self.samples.on_second(now)
         for stream in self._metered:
             stream.on_second()
         heard = np.fmax(self.reception.last_arrival, lanes.awaited_since)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from callmeter.media.parameters import StreamParameters
     from callmeter.media.sinks import AudioSink
     from callmeter.media.sources import AudioSource, LiveSource
+    from callmeter.metrics.series import StreamSeries
 
     Control = Callable[[PacketKind, bytes, tuple[str, int]], None]
 
@@ -80,6 +81,7 @@ class MediaStream:
         self._listened_from = float("-inf")
         self._listening: set[int] = set()
         self._final: StreamStatistics | None = None
+        self._course: StreamSeries | None = None
         self._capture: MediaCapture | None = None
 
     def __repr__(self) -> str:
@@ -115,6 +117,7 @@ class MediaStream:
         self._sender.start(parameters, engine.first_phase(row), now)
         self._reports.start(parameters, rtcp_remote, engine.backend.outlet(self._rtcp or self._rtp))
         self._listen()
+        engine.samples.begin(row, now)
         engine.on_started(self, metered=self._is_metered())
         self._watch()
 
@@ -347,6 +350,10 @@ class MediaStream:
             ),
         )
 
+    def series(self) -> StreamSeries:
+        """The course of the stream, one sample a second; once it is stopped, all of it."""
+        return self._course or self._engine.samples.series(self._row)
+
     def stop(self) -> None:
         """Say goodbye by RTCP, close sinks, keys and sockets. Twice is harmless."""
         if self._final is not None:
@@ -356,6 +363,7 @@ class MediaStream:
             self._reports.send(engine.now(), goodbye=True)
         self._receiver.end_holding()
         self._final = self.statistics()
+        self._course = engine.samples.end(self._row, engine.now())
         self._reports.stop()
         self._detach_line()
         self._sender.stop()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from callmeter.metrics.catalogue import Direction, Kind, call_keys, stream_keys
 from callmeter.metrics.report_text import report_text
+from callmeter.metrics.series import StreamSeries
 from callmeter.metrics.signaling import CallTiming, call_result
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ class StreamReport:
         direction: `"sendrecv"`, `"sendonly"`, `"recvonly"`, `"inactive"`.
         local, remote: `"host:port"`.
         send, receive: Metrics by catalogue key; what is missing is reported as None.
+        series: Their course, None when it was not sampled.
     """
 
     kind: str = "audio"
@@ -178,6 +180,7 @@ class StreamReport:
     remote: str = ""
     send: Mapping[str, Value] = field(default_factory=dict)
     receive: Mapping[str, Value] = field(default_factory=dict)
+    series: StreamSeries | None = None
 
     @property
     def secure(self) -> bool:
@@ -200,6 +203,7 @@ class StreamReport:
             "remote": self.remote,
             "send": _complete(self.send, stream_keys(Direction.SEND)),
             "receive": _complete(self.receive, stream_keys(Direction.RECEIVE)),
+            "series": (self.series or StreamSeries()).to_dict(),
         }
 
 

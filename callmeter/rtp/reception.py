@@ -11,16 +11,23 @@ from dataclasses import dataclass, fields
 from math import isfinite
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from callmeter.rtp.rtcp import ReportBlock
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from callmeter.rtp.send_table import SendTable
     from callmeter.rtp.stream_table import StreamTable
+
+    Integers = npt.NDArray[np.int64]
 
 __all__ = [
     "ReceptionStatistics",
     "SenderStatistics",
     "reception_statistics",
+    "reception_totals",
     "report_block",
     "sender_statistics",
 ]
@@ -168,6 +175,25 @@ def reception_statistics(
         packets_recv_rate_ps=_rate(new_packets, seconds),
         bytes_recv_rate_bps=_rate(new_octets * _OCTET_BITS, seconds),
     )
+
+
+def reception_totals(table: StreamTable, rows: Integers) -> tuple[Integers, Integers, Integers]:
+    """Packets received, lost and expected of many rows so far, as in `ReceptionStatistics`.
+
+    Lost may be negative for a moment, when packets that a jump left out come after all.
+
+    Args:
+        table: The received streams.
+        rows: Some of them.
+    """
+    running = table.wild[rows] >= 0.0
+    highest = table.extended_max[rows]
+    counted = np.where(running, table.settled[rows] + highest - table.settled_at[rows], 0)
+    promised = np.where(running, highest - table.base[rows] + 1, 0)
+    lost = promised - (counted - table.surplus[rows]) - table.leapt[rows]
+    lost += table.earlier_lost[rows]
+    packets = table.earlier_received[rows] + counted
+    return packets + table.rejected[rows], lost, lost + packets - table.duplicates[rows]
 
 
 def _spacing(

@@ -45,7 +45,11 @@ async def test_the_guide_to_exports_can_be_followed(
 
     exec(files, names)
     (line,) = (tmp_path / "calls.jsonl").read_text().splitlines()
-    assert json.loads(line)["outcome"] == "SUCCESS"
+    report = json.loads(line)
+    assert report["outcome"] == "SUCCESS"
+    series = report["media"][0]["series"]
+    assert len(series["send"]["at_ms"]) == len(series["receive"]["jitter_ms"]) >= 1
+    assert max(series["receive"]["packets_recv_rate_ps"]) > 20
     with (tmp_path / "calls.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert int(row["send_packets_sent"]) >= 45

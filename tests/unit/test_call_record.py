@@ -10,6 +10,7 @@ from callmeter.call_record import CallRecord
 from callmeter.config import MediaConfig, SrtpConfig, SrtpPolicy
 from callmeter.errors import CallRejected
 from callmeter.metrics.phases import Outcome, Phase
+from callmeter.metrics.series import StreamSeries
 from callmeter.rtp.feedback import FeedbackCounts
 from callmeter.sip.server_location import Location
 from callmeter.trace.message_log import LoggedMessage
@@ -73,6 +74,9 @@ class Media:
     def statistics(self):
         return self._statistics
 
+    def series(self):
+        return StreamSeries(at_ms=(1000.0,), send={}, receive={"jitter_ms": (2.5,)})
+
 
 def bad_findings(report):
     return [one for one in report["diagnosis"] if one["status"] in {"warn", "fail"}]
@@ -84,6 +88,11 @@ class NoMedia(Media):
 
     def statistics(self):
         return None
+
+
+def test_the_course_of_the_stream_is_in_the_report(record):
+    media = record.report(101.0, Media(), ()).to_dict()["media"][0]
+    assert media["series"]["receive"] == {"at_ms": [1000.0], "jitter_ms": [2.5]}
 
 
 @pytest.fixture

@@ -55,7 +55,9 @@ def test_the_keys_of_a_report_are_stable(secure_call):
         "remote",
         "send",
         "receive",
+        "series",
     ]
+    assert list(report["media"][0]["series"]) == ["send", "receive"]
     assert list(report["diagnosis"][0]) == ["check", "status", "detail", "remedy"]
 
 

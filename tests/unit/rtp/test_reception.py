@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from callmeter.rtp.reception import (
     reception_statistics,
+    reception_totals,
     report_block,
     sender_statistics,
 )
@@ -164,3 +168,23 @@ def test_sent_packets_are_summed_up_and_rated():
         "packets_sent_rate_ps": 1.0,
         "bytes_sent_rate_bps": 1280.0,
     }
+
+
+@given(
+    st.lists(st.sampled_from([1] * 10 + [2, 4, 0, -1, -3, 400, 5000, -9000]), max_size=60),
+    st.integers(0, 65_535),
+)
+def test_the_totals_of_many_rows_are_those_of_each(steps, first):
+    table = StreamTable()
+    for row in range(2):
+        table.allocate(row)
+    number = first
+    for step in steps:
+        number += step
+        table.update_one(0, number & 0xFFFF, 0, 1.0, 160)
+    received, lost, expected = reception_totals(table, np.array([0, 1]))
+    for row in range(2):
+        found = reception_statistics(table, row, 2.0)
+        assert received[row] == found.packets_received
+        assert max(lost[row], 0) == found.packets_lost
+        assert expected[row] == found.packets_expected

@@ -1,0 +1,179 @@
+"""One sample a second of all streams, bounded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from callmeter.media import samples as module
+from callmeter.media.samples import MAX_SAMPLES, SampleTable
+from callmeter.media.sources import Tone
+from callmeter.metrics.series import StreamSeries
+from callmeter.rtp import SendTable, StreamTable
+
+PACKET = 0.02
+
+
+@pytest.fixture
+def tables():
+    reception, sending = StreamTable(rows=2), SendTable(rows=2)
+    return reception, sending, SampleTable(reception, sending)
+
+
+def take_row(reception, sending):
+    row = reception.allocate(7, probation=0)
+    assert sending.allocate(8, 0, 0) == row
+    return row
+
+
+class Course:
+    """One stream of 50 packets a second each way."""
+
+    def __init__(self, tables, row, start=100.0):
+        self.reception, self.sending, self.samples = tables
+        self.row = row
+        self.number = 0
+        self.now = start
+        self.samples.begin(row, start)
+
+    def seconds(self, count=1, *, missing=(), sending=True, packets=50, octets=160):
+        for _ in range(count):
+            for place in range(packets):
+                arrival = self.now + (place + 1) * PACKET
+                if place not in missing:
+                    number = self.number & 0xFFFF
+                    stamp = self.number * 160
+                    self.reception.update_one(self.row, number, stamp, arrival, octets)
+                self.number += 1
+                if sending:
+                    self.sending.advance_one(self.row, 160, octets, arrival)
+            self.now += 1
+            self.reception.roll()
+            self.samples.on_second(self.now)
+
+
+def test_each_second_has_its_rates_loss_and_jitter(tables):
+    course = Course(tables, take_row(*tables[:2]))
+    course.seconds()
+    course.seconds(missing=range(10, 15), sending=False)
+    found = course.samples.series(course.row)
+    assert found.at_ms == (1000.0, 2000.0)
+    assert found.send["packets_sent_rate_ps"] == (50.0, 0.0)
+    assert found.send["bytes_sent_rate_bps"] == (64_000.0, 0.0)
+    assert found.receive["packets_recv_rate_ps"] == (50.0, 45.0)
+    assert found.receive["bytes_recv_rate_bps"] == (64_000.0, 57_600.0)
+    assert found.receive["fraction_lost"] == (0.0, 10.0)
+    assert found.receive["jitter_ms"] == pytest.approx((0.0, 0.0), abs=0.01)
+    assert found.receive["max_packet_spacing"] == pytest.approx((20.0, 120.0))
+
+
+def test_a_second_without_packets_has_nothing_to_measure(tables):
+    course = Course(tables, take_row(*tables[:2]))
+    course.seconds(packets=0)
+    found = course.samples.series(course.row)
+    assert found.receive["packets_recv_rate_ps"] == (0.0,)
+    for key in ("fraction_lost", "jitter_ms", "max_packet_spacing"):
+        assert found.receive[key] == (None,)
+
+
+def test_packets_that_come_after_all_give_no_negative_loss(tables):
+    course = Course(tables, take_row(*tables[:2]))
+    course.seconds(missing=[48])
+    course.reception.update_one(course.row, 48, 48 * 160, course.now, 160)
+    course.seconds()
+    assert course.samples.series(course.row).receive["fraction_lost"] == (2.0, 0.0)
+
+
+def test_the_rest_of_the_last_second_is_a_sample_and_then_no_more_come(tables):
+    course = Course(tables, take_row(*tables[:2]))
+    course.seconds()
+    course.sending.advance_one(course.row, 160, 160, course.now)
+    found = course.samples.end(course.row, course.now + 0.5)
+    assert found.at_ms == (1000.0, 1500.0)
+    assert found.send["packets_sent_rate_ps"] == (50.0, 2.0)
+    course.seconds()
+    assert course.samples.series(course.row) == StreamSeries()
+    assert course.samples.end(course.row, course.now + 9) == StreamSeries()
+
+
+def test_an_instant_at_the_end_is_no_sample(tables):
+    course = Course(tables, take_row(*tables[:2]))
+    course.seconds()
+    assert course.samples.end(course.row, course.now + 0.01).at_ms == (1000.0,)
+
+
+def test_a_long_call_is_sampled_less_often_in_the_same_space(tables, monkeypatch):
+    monkeypatch.setattr(module, "MAX_SAMPLES", 8)
+    course = Course((*tables[:2], SampleTable(*tables[:2])), take_row(*tables[:2]))
+    course.seconds(3, packets=10)
+    course.seconds(1, packets=10, missing=range(3, 8))
+    course.seconds(36, packets=10)
+    found = course.samples.series(course.row)
+    assert found.at_ms == (8000.0, 16_000.0, 24_000.0, 32_000.0, 40_000.0)
+    assert found.send["packets_sent_rate_ps"] == (10.0,) * 5
+    assert found.receive["fraction_lost"] == (6.25, 0.0, 0.0, 0.0, 0.0)
+    # The pause of a second, and in the first samples the five packets that did not come.
+    assert found.receive["max_packet_spacing"][0] == pytest.approx(820.0)
+    assert MAX_SAMPLES == 300
+
+
+def test_rows_of_a_table_that_grew_keep_their_samples(tables):
+    first = Course(tables, take_row(*tables[:2]))
+    first.seconds(packets=10)
+    take_row(*tables[:2])
+    late = Course(tables, take_row(*tables[:2]), first.now)
+    late.seconds(packets=20)
+    assert first.samples.series(first.row).receive["packets_recv_rate_ps"] == (10.0, 0.0)
+    assert late.samples.series(late.row).receive["packets_recv_rate_ps"] == (20.0,)
+
+
+def test_seconds_that_come_at_once_after_a_pause_are_one_sample(tables):
+    course = Course(tables, take_row(*tables[:2]))
+    course.seconds()
+    course.samples.on_second(course.now)
+    course.samples.on_second(course.now + 0.02)
+    course.seconds()
+    assert course.samples.series(course.row).at_ms == (1000.0, 2000.0)
+
+
+def test_a_row_that_was_never_begun_has_no_samples(tables):
+    assert tables[2].series(1).at_ms == ()
+    assert tables[2].series(99).at_ms == ()
+    tables[2].on_second(1.0)
+    assert tables[2].end(1, 2.0).at_ms == ()
+
+
+def test_a_row_that_is_given_to_another_stream_begins_anew(tables):
+    reception, sending, samples = tables
+    course = Course(tables, take_row(reception, sending))
+    course.seconds(2)
+    samples.end(course.row, course.now)
+    reception.release(course.row)
+    sending.release(course.row)
+    other = Course(tables, take_row(reception, sending), course.now)
+    assert other.row == course.row
+    other.seconds(packets=25)
+    assert samples.series(other.row).receive["packets_recv_rate_ps"] == (25.0,)
+
+
+def test_a_stream_that_is_started_again_goes_on(tables):
+    course = Course(tables, take_row(*tables[:2]))
+    course.seconds()
+    course.samples.begin(course.row, course.now)
+    course.seconds()
+    assert course.samples.series(course.row).at_ms == (1000.0, 2000.0)
+    assert np.count_nonzero(course.samples._active) == 1
+
+
+def test_the_engine_samples_its_streams_until_they_stop(lab):
+    a, b = lab.pair()
+    a.play(Tone(440))
+    lab.run(2.6)
+    assert len(b.series().at_ms) == 2
+    a.stop()
+    b.stop()
+    sent, heard = a.series(), b.series()
+    assert sent.at_ms == pytest.approx((1000, 2000, 2600), abs=21)
+    assert sent.send["packets_sent_rate_ps"] == pytest.approx((50, 50, 50), abs=2)
+    assert heard.receive["packets_recv_rate_ps"] == pytest.approx((50, 50, 50), abs=2)
+    assert heard.receive["fraction_lost"] == (0, 0, 0)
