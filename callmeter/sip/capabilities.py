@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from callmeter.errors import ConfigurationError, SipSyntaxError
 from callmeter.session_config import MAX_REDIRECTS, Extension, SessionTimerConfig
 from callmeter.sip.body import multipart
+from callmeter.sip.grammar import is_token
 from callmeter.sip.uri import OtherUri, SipUri
 
 if TYPE_CHECKING:
@@ -51,13 +52,14 @@ class Capabilities:
         events: Packages that others may subscribe to here (RFC 6665).
         subscriptions: We subscribe to packages of others, and so get NOTIFYs.
         info_packages: Info packages that are understood (RFC 6086).
+        further: Further methods, such as PUBLISH, that the application answers itself.
         redirects: How many 3xx of one call are followed, 0 to 5.
         methods: Methods that are served; computed.
         extensions: Option tags of the extensions that are served; computed.
         contact_lines: What goes with each Contact: Allow, Supported and packages; computed.
 
     Raises:
-        ConfigurationError: `redirects` is out of range.
+        ConfigurationError: `redirects` is out of range, or a further method has a meaning here.
     """
 
     reliable: Extension = Extension.DISABLED
@@ -69,6 +71,7 @@ class Capabilities:
     events: tuple[str, ...] = ()
     subscriptions: bool = False
     info_packages: tuple[str, ...] = ()
+    further: tuple[str, ...] = ()
     redirects: int = 0
     methods: tuple[str, ...] = field(init=False)
     extensions: tuple[str, ...] = field(init=False)
@@ -85,7 +88,10 @@ class Capabilities:
             "NOTIFY": self.refer or self.subscriptions,
             "MESSAGE": self.message,
         }
-        served = (*BASIC_METHODS, *(name for name, on in methods.items() if on))
+        for method in self.further:
+            if method in {*BASIC_METHODS, *methods, "REGISTER"} or not is_token(method):
+                raise ConfigurationError(f"{method!r} is no further method: it has a meaning here")
+        served = (*BASIC_METHODS, *(name for name, on in methods.items() if on), *self.further)
         extensions = {
             "100rel": self.reliable.offered,
             "timer": self.session_timer.mode.offered,

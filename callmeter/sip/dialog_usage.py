@@ -19,6 +19,7 @@ from callmeter.sip.session_events import (
     MessageReceived,
     RequestAnswered,
     RequestFailed,
+    RequestReceived,
     Respond,
 )
 from callmeter.sip.usage import Usage
@@ -172,7 +173,7 @@ class DialogUsage(Usage):
         reason: str | None = None,
         headers: HeaderLines = (),
     ) -> list[Effect]:
-        """Answer an INFO or a MESSAGE by the key of its event; nothing if that was done."""
+        """Answer an INFO, a MESSAGE or a further request by its key; nothing if that was done."""
         del now
         request = self._open.pop(key, None)
         if request is None:
@@ -223,6 +224,9 @@ class DialogUsage(Usage):
             self._open[key] = request
             kind = InfoReceived if request.method == "INFO" else MessageReceived
             return [kind(self._session, key, request)]
+        if request.method in self._agent.capabilities.further:
+            self._open[key] = request
+            return [RequestReceived(self._session, key, request)]
         return [self._reply(key, request, 200, headers=self._agent.capabilities.lines)]
 
     @property

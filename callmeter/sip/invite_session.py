@@ -101,6 +101,11 @@ class InviteSession(SessionModification):
             return None
         return self._offer.body
 
+    @property
+    def awaits_ack(self) -> bool:
+        """Whether our 2xx to an INVITE or re-INVITE has no ACK yet; no offer may follow before."""
+        return self._served is not None and bool(self._served.success)
+
     def bye(self, now: float, headers: HeaderLines = ()) -> list[Effect]:
         """End the session (RFC 3261 section 15); nothing if it is over.
 

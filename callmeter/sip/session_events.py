@@ -14,6 +14,7 @@ refer          ReferReceived                               usage.accept or rejec
                IncomingInvite with session.replaces        accept it: the other call is ended
 message        MessageReceived                             session.answer, or core.reply
 events         SubscribeReceived                           usage.accept or reject, usage.notify
+further        RequestReceived                             session.answer, or core.reply
 ```
 
 Descriptions: an answer comes once, in the first message that holds one. That may be a reliable
@@ -70,6 +71,7 @@ __all__ = [
     "ReinviteReceived",
     "RequestAnswered",
     "RequestFailed",
+    "RequestReceived",
     "Respond",
     "SendAck",
     "SendRequest",
@@ -358,6 +360,15 @@ class MessageReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestReceived:
+    """A request of one of the further methods: answer it as a MESSAGE."""
+
+    session: InviteSession | None
+    key: Key
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
 class ReferReceived:
     """A REFER: `accept` it, call its `target` with its `invite_headers`, and `report`.
 
@@ -488,6 +499,7 @@ Event = (
     | SessionExpired
     | InfoReceived
     | MessageReceived
+    | RequestReceived
     | ReferReceived
     | SubscribeReceived
     | SubscriptionAccepted

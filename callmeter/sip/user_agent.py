@@ -24,7 +24,7 @@ from callmeter.sip.invite_session import InviteSession, Role, SessionState
 from callmeter.sip.refer import ReferSubscriber, replaces_of
 from callmeter.sip.register import RegisterUsage, RegistrationState
 from callmeter.sip.server_session import ServerInviteSession
-from callmeter.sip.session_events import MessageReceived, Respond
+from callmeter.sip.session_events import MessageReceived, RequestReceived, Respond
 from callmeter.sip.session_timer import SessionTimer
 from callmeter.sip.subscriber import Subscriber
 from callmeter.sip.uri import SipUri
@@ -267,7 +267,7 @@ class UserAgentCore:
         reason: str | None = None,
         headers: HeaderLines = (),
     ) -> list[Effect]:
-        """Answer the MESSAGE of a `MessageReceived` without a session."""
+        """Answer the request of a `MessageReceived` or `RequestReceived` without a session."""
         del now
         return [self._reply(key, request, status, headers, reason)]
 
@@ -325,6 +325,8 @@ class UserAgentCore:
                 return [self._reply(key, request, 200, self._agent.capabilities.lines)]
             case "MESSAGE":
                 return [MessageReceived(None, key, request)]
+            case method if method in self._agent.capabilities.further:
+                return [RequestReceived(None, key, request)]
             case _:
                 return [self._reply(key, request, 481)]
 

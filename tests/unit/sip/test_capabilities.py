@@ -187,3 +187,15 @@ def test_an_info_of_an_unknown_package_is_told_which_are_known(rig, package, sta
     assert (refusal and refusal.status) == status
     if refusal:
         assert refusal.headers == (("Recv-Info", "g.a, g.b"),)
+
+
+def test_a_further_method_is_served_and_listed(rig):
+    capabilities = Capabilities(further=("PUBLISH", "FLY"))
+    assert capabilities.inspect(rig.request("FLY")) is None
+    assert dict(capabilities.contact_lines)["Allow"] == f"{BASIC}, PUBLISH, FLY"
+
+
+@pytest.mark.parametrize("method", ["INVITE", "MESSAGE", "REGISTER", "A B", ""])
+def test_a_method_with_a_meaning_of_its_own_is_no_further_one(method):
+    with pytest.raises(ConfigurationError, match="no further method"):
+        Capabilities(further=(method,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callmeter.errors import LocalProtocolError
+from callmeter.sip.capabilities import Capabilities
 from callmeter.sip.dialog import DialogState
 from callmeter.sip.invite_session import SessionState
 from callmeter.sip.session_events import (
@@ -12,6 +13,7 @@ from callmeter.sip.session_events import (
     InfoReceived,
     RequestAnswered,
     RequestFailed,
+    RequestReceived,
     Respond,
     SendRequest,
 )
@@ -91,6 +93,15 @@ def test_an_info_waits_for_the_application(rig, session):
     assert (order.key, order.response.status, order.response.reason) == (rig.key, 415, "No")
     assert order.response.headers.get("Accept") == "a/b"
     assert session.answer(rig.key, 200, rig.now) == []
+
+
+def test_a_request_of_a_further_method_waits_for_the_application(rig, session):
+    rig.core.capabilities = Capabilities(further=("FLY",))
+    request = rig.within(session, "FLY")
+    (event,) = rig.deliver(request)
+    assert event == RequestReceived(session, rig.key, request)
+    (order,) = session.answer(rig.key, 200, rig.now)
+    assert order.response.status == 200
 
 
 def test_an_info_that_waits_when_the_session_ends_is_answered(rig, session):

@@ -55,8 +55,10 @@ def test_a_reinvite_waits_for_the_application_and_moves_the_target_when_accepted
     assert "Contact" in order.response.headers
     assert str(session.remote_target) == "sip:bob@192.0.2.99"
     assert rig.advance(0.5) == [order]
+    assert session.awaits_ack
     ack = rig.within(session, "ACK", cseq=2)
     assert rig.deliver(ack) == [ReinviteEstablished(session, ack)]
+    assert not session.awaits_ack
     assert rig.core.next_deadline() is None
 
 

@@ -17,6 +17,7 @@ from callmeter.sip.session_events import (
     ReferReceived,
     ReinviteReceived,
     RequestAnswered,
+    RequestReceived,
     Respond,
     SendRequest,
     SubscribeReceived,
@@ -277,3 +278,12 @@ def test_what_is_served_can_be_changed(rig):
     rig.core.capabilities = Capabilities(message=True)
     (order,) = rig.deliver(rig.request("OPTIONS"))
     assert "MESSAGE" in order.response.allow
+
+
+def test_a_request_of_a_further_method_waits_for_the_application(rig):
+    rig.core.capabilities = Capabilities(further=("FLY",))
+    request = rig.request("FLY")
+    (event,) = rig.deliver(request)
+    assert event == RequestReceived(None, rig.key, request)
+    (order,) = rig.core.reply(rig.key, request, 202, rig.now)
+    assert (order.key, order.response.status) == (rig.key, 202)
