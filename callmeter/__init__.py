@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from callmeter.call import Call
+from callmeter.call_transfer import TransferRequest
 from callmeter.config import (
     CaptureConfig,
     ClientCertificates,
@@ -23,6 +24,7 @@ from callmeter.config import (
     TimerConfig,
     TlsConfig,
     TlsVerify,
+    TransferPolicy,
     Transport,
 )
 from callmeter.endpoint import Endpoint
@@ -48,6 +50,7 @@ from callmeter.errors import (
     ProfileMismatch,
     RegistrationFailed,
     RemoteProtocolError,
+    RequestRejected,
     ResolutionFailed,
     RtcpSyntaxError,
     SdesKeyError,
@@ -65,6 +68,8 @@ from callmeter.metrics.phases import Outcome, Phase
 from callmeter.metrics.report import CallReport, StreamReport
 from callmeter.registration import Registration
 from callmeter.stack import Stack
+from callmeter.standalone_requests import IncomingMessage, IncomingRequest
+from callmeter.subscription import IncomingSubscription, Notification, Subscription
 
 __all__ = [
     "AuthenticationFailed",
@@ -93,6 +98,9 @@ __all__ = [
     "FlowLost",
     "HepConfig",
     "IncomingCall",
+    "IncomingMessage",
+    "IncomingRequest",
+    "IncomingSubscription",
     "LimitConfig",
     "LocalProtocolError",
     "MediaConfig",
@@ -102,12 +110,14 @@ __all__ = [
     "NegotiationError",
     "NoCommonCodec",
     "NoCommonSuite",
+    "Notification",
     "Outcome",
     "Phase",
     "ProfileMismatch",
     "Registration",
     "RegistrationFailed",
     "RemoteProtocolError",
+    "RequestRejected",
     "ResolutionFailed",
     "RtcpSyntaxError",
     "SdesKeyError",
@@ -123,11 +133,14 @@ __all__ = [
     "Stack",
     "StackConfig",
     "StreamReport",
+    "Subscription",
     "TimerConfig",
     "TlsConfig",
     "TlsError",
     "TlsVerify",
     "Tone",
+    "TransferPolicy",
+    "TransferRequest",
     "Transport",
     "TransportError",
     "WavFile",

@@ -15,8 +15,10 @@ from callmeter.call_changes import CallChanges
 from callmeter.call_failures import loss, rejection
 from callmeter.call_journal import CallJournal
 from callmeter.call_media_events import watch_media
+from callmeter.call_requests import CallRequests
 from callmeter.call_setup import CallerSetup
 from callmeter.call_trace import write_trace
+from callmeter.call_transfer import CallTransfers
 from callmeter.errors import (
     AuthenticationFailed,
     CallCancelled,
@@ -41,6 +43,7 @@ from callmeter.sip.session_events import (
     InfoReceived,
     Provisional,
     Redirected,
+    ReferReceived,
     SessionExpired,
     SessionRefreshed,
 )
@@ -72,7 +75,7 @@ USUAL_HANDSHAKE = 5.0
 so."""
 
 
-class Call:
+class Call(CallRequests):
     """One call, from the INVITE to the response to its BYE.
 
     Leaving `async with call` hangs up: CANCEL while it rings, BYE once it is answered.
@@ -95,6 +98,7 @@ class Call:
         self._setup = CallerSetup(endpoint, media)
         self._watched = False
         self._changes = CallChanges(endpoint, media, self._journal, self._fail_negotiation)
+        self._transfers = CallTransfers(endpoint, self, self._journal)
         self._answered = asyncio.Event()
         self._over = asyncio.Event()
         self._error: CallmeterError | None = None
@@ -380,6 +384,8 @@ class Call:
                 )
             case InfoReceived(session, key, request):
                 self._on_info(session, key, request, now)
+            case ReferReceived(usage):
+                self._transfers.on_refer(usage)
             case Ended(_, cause):
                 self._on_ended(cause, now)
             case _:
@@ -543,6 +549,10 @@ class Call:
         elif cause == "bye-received":
             self._error = CallCancelled("the peer hung up before its media had keys")
             self._record.life.settle(Outcome.CALL_FAILED)
+
+    def note_transferred(self, successor: Call) -> None:
+        """Another call takes the place of this one (called by whoever answered it)."""
+        self._tell(call_events.Transferred(self._at(), successor.remote, successor))
 
     # the end
 

@@ -72,6 +72,7 @@ class CallChanges:
         self._offer: Callable[[], bytes] | None = None
         self._answers_by_ack = False
         self._early_answer: bytes | None = None
+        self._acknowledged = asyncio.Event()
 
     # of this end
 
@@ -148,6 +149,7 @@ class CallChanges:
         rekey: RekeyRoc | None = None,
         by_update: bool = False,
     ) -> None:
+        await self._quiet(session)
         self._check_free()
         self._offer = partial(self._media.create_offer, direction, rekey=rekey)
         offer = self._offer()
@@ -164,6 +166,7 @@ class CallChanges:
 
     async def _ask(self, session: InviteSession) -> None:
         """Let the peer make the offer: a re-INVITE without one (RFC 3261 section 14.1)."""
+        await self._quiet(session)
         self._check_free()
         response = await self._answer_to(lambda: session.reinvite(b"", self._journal.now))
         early, self._early_answer = self._early_answer, None
@@ -196,8 +199,20 @@ class CallChanges:
         with suppress(CallmeterError):
             await self._reoffer(session)
 
+    async def _quiet(self, session: InviteSession) -> None:
+        """Wait for the ACK to our 2xx to a re-INVITE of the peer (RFC 3261 section 14.1).
+
+        Without one the session gives up after 64*T1, and ends.
+        """
+        while session.awaits_ack and self._journal.record.life.phase is Phase.INCALL:
+            self._acknowledged.clear()
+            await self._acknowledged.wait()
+            if self._journal.record.life.phase is not Phase.INCALL:
+                raise CallFailed("the call ended")
+
     def end(self) -> None:
         """The call is over: whoever waits for a re-INVITE waits in vain."""
+        self._acknowledged.set()
         if self._pending is not None and not self._pending.done():
             self._pending.set_exception(CallFailed("the call ended"))
 
@@ -293,6 +308,7 @@ class CallChanges:
             session.replace_waiting_offer(self._offer())
 
     def _on_established(self, session: InviteSession, ack: Request | None, now: float) -> None:
+        self._acknowledged.set()
         if not self._answers_by_ack:
             return
         # Our 2xx held the offer, so the ACK has the answer (RFC 3261 section 14.2).

@@ -15,7 +15,7 @@ from typing import Self
 
 from callmeter import certificates
 from callmeter.errors import ConfigurationError
-from callmeter.session_config import MAX_REDIRECTS, Extension, SessionTimerConfig
+from callmeter.session_config import MAX_REDIRECTS, Extension, SessionTimerConfig, TransferPolicy
 from callmeter.srtp_config import (
     DEFAULT_SUITES,
     DtlsConfig,
@@ -47,6 +47,7 @@ __all__ = [
     "TimerConfig",
     "TlsConfig",
     "TlsVerify",
+    "TransferPolicy",
     "Transport",
 ]
 
@@ -468,6 +469,9 @@ class EndpointConfig:
         reliable_provisionals: Reliable provisional responses, by PRACK (RFC 3262).
         session_timer: Session timers (RFC 4028).
         redirects: How many 3xx of one call are followed, 0 to 5; beyond, the call is rejected.
+        transfers: What becomes of a peer's wish to transfer a call.
+        gruu: Use the URI that the registrar makes for this user agent as Contact (RFC 5627). The
+            proxies of its domain have to know it in dialogs too.
     """
 
     aor: str
@@ -483,6 +487,8 @@ class EndpointConfig:
     reliable_provisionals: Extension = field(default=Extension.SUPPORTED, kw_only=True)
     session_timer: SessionTimerConfig = field(default_factory=SessionTimerConfig, kw_only=True)
     redirects: int = field(default=MAX_REDIRECTS, kw_only=True)
+    transfers: TransferPolicy = field(default=TransferPolicy.REFUSE, kw_only=True)
+    gruu: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         scheme, _, rest = self.aor.partition(":")

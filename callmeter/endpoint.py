@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from callmeter.call import Call
 from callmeter.call_trace import write_trace
-from callmeter.config import EndpointConfig, StackConfig, TlsConfig, Transport
+from callmeter.config import EndpointConfig, StackConfig, TlsConfig, TransferPolicy, Transport
+from callmeter.endpoint_requests import EndpointRequests
 from callmeter.errors import (
+    CallmeterError,
     CallTimedOut,
     ConnectionFailed,
     LocalProtocolError,
@@ -20,7 +21,7 @@ from callmeter.errors import (
     TransportError,
 )
 from callmeter.incoming_call import IncomingCall
-from callmeter.media_session import MediaSession, check_media
+from callmeter.media_session import MediaSessions, check_media
 from callmeter.registration import Registration
 from callmeter.sip.capabilities import Capabilities
 from callmeter.sip.headers import NameAddr
@@ -32,16 +33,15 @@ from callmeter.sip.session_events import (
     Ended,
     Failed,
     IncomingInvite,
+    ReferReceived,
     Registered,
     RegistrationFailed,
-    RequestAnswered,
-    RequestFailed,
     Unregistered,
 )
 from callmeter.sip.uri import SipUri
 from callmeter.sip.user_agent import UserAgentCore
-from callmeter.srtp.dtls_certificate import DtlsCertificate
 from callmeter.stack import Stack
+from callmeter.standalone_requests import StandaloneRequests
 from callmeter.trace.message_log import MessageLog
 from callmeter.transport.layer import Route
 from callmeter.uri_settings import proxy_uri, setting_uri, target_uri
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from callmeter.config import DtlsConfig, MediaConfig
+    from callmeter.config import MediaConfig
     from callmeter.media.engine import MediaEngine
     from callmeter.sip.invite_session import InviteSession
     from callmeter.sip.message import Request, Response
@@ -76,7 +76,7 @@ class Invitation(NamedTuple):
     offer: bool
 
 
-class Endpoint:
+class Endpoint(EndpointRequests):
     """One user agent: `async with Endpoint(config) as alice`.
 
     Leaving the block hangs up every call, removes every binding and frees every socket.
@@ -108,15 +108,15 @@ class Endpoint:
         self._stack: Stack | None = None
         self._exit: AsyncExitStack | None = None
         self._incoming: asyncio.Queue[IncomingCall | None] = asyncio.Queue()
-        self._requests: dict[int, asyncio.Future[Response]] = {}
         self._calls: dict[InviteSession | None, Call] = {}
         self._invited: dict[Call, Invitation] = {}
         self.registrations: dict[RegisterUsage, Registration] = {}
+        self._service_route: tuple[SipUri, ...] = ()
+        self._gruu: SipUri | None = None
         self.tls: int | None = None
-        self._certificates: dict[DtlsConfig, DtlsCertificate] = {}
+        self._media = MediaSessions()
         self._face: tuple[tuple[str, int], str, bool] | None = None
         self._home: tuple[tuple[str, int], str, bool] | None = None
-        self._service: tuple[tuple[SipUri, ...], SipUri | None] = (), None
         self._routes = (proxy_uri(config.outbound_proxy),) if config.outbound_proxy else ()
         self.core = UserAgentCore(
             self._identity("0.0.0.0", 5060),  # noqa: S104  replaced on entry, before any message
@@ -124,6 +124,7 @@ class Endpoint:
             secrets.token_bytes,
             capabilities=_capabilities(config),
         )
+        self.standalone = StandaloneRequests(self)
 
     # life
 
@@ -140,6 +141,7 @@ class Endpoint:
             entered.callback(stack.detach, self)
             self.core.dialog_limit = stack.config.limits.dialogs
             self._incoming = asyncio.Queue()
+            self.standalone = StandaloneRequests(self)
             if self.transport in SECURE or config_has_tls(self.config):
                 self.tls = stack.transport.tls_number(self.config.tls)
             self.face(stack.transport.listening_anywhere(), "UDP")
@@ -157,8 +159,12 @@ class Endpoint:
         if self._exit is not None:
             leaving, self._exit = self._exit, None
             self._incoming.put_nowait(None)
+            self.standalone.close()
             await leaving.__aexit__(kind, error, traceback)
             self._stack = None
+
+    def _itself(self) -> Endpoint:
+        return self
 
     @property
     def running(self) -> bool:
@@ -255,17 +261,19 @@ class Endpoint:
             offer: Whether the INVITE holds the offer; otherwise the callee makes it.
         """
         stack = self.stack
-        uri = target_uri(target, self._aor_uri)
+        uri = self.target(target)
         settings = media or self.config.media
         check_media(settings)
         try:
-            hop = await self._face_target(uri)
+            hop = await self.face_target(uri)
             address = stack.transport.address_towards(hop)
         except TransportError as error:
-            call = Call(self, self._media(settings, UNSPECIFIED), remote=str(uri))
+            call = Call(
+                self, self._media.open(self.media_engine, settings, UNSPECIFIED), remote=str(uri)
+            )
             call.abandon(error, stack.now)
             raise
-        media_session = self._media(settings, address)
+        media_session = self._media.open(self.media_engine, settings, address)
         try:
             call = Call(self, media_session, remote=str(uri))
             self._start(call, Invitation(uri, headers, offer=offer))
@@ -273,25 +281,6 @@ class Endpoint:
             media_session.close()
             raise
         return call
-
-    def _media(self, settings: MediaConfig, address: str) -> MediaSession:
-        certificate = None
-        if settings.srtp.enabled and settings.srtp.method.offers_dtls:
-            certificate = self._certificate(settings.srtp.dtls)
-        return MediaSession(
-            self.media_engine,
-            settings,
-            address,
-            entropy=secrets.token_bytes,
-            certificate=certificate,
-        )
-
-    def _certificate(self, settings: DtlsConfig) -> DtlsCertificate:
-        now = datetime.now(tz=UTC)
-        known = self._certificates.get(settings)
-        if known is None or known.not_valid_after <= now:
-            known = self._certificates[settings] = DtlsCertificate.of(settings, now)
-        return known
 
     def _start(self, call: Call, invitation: Invitation) -> None:
         stack = self.stack
@@ -349,24 +338,6 @@ class Endpoint:
         captures = [call.media.captured for call in calls if call.media.captured is not None]
         write_trace(path, tuple(self.messages), captures)
 
-    async def options(self, target: str) -> Response:
-        """Ask what `target` can do (RFC 3261 section 11); returns its final response.
-
-        Raises:
-            CallTimedOut: No final response.
-            TransportError: It cannot be reached.
-        """
-        uri = target_uri(target, self._aor_uri)
-        await self._face_target(uri)
-        token, effects = self.core.options(uri, self.stack.now)
-        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self._requests[token] = answer
-        try:
-            self.stack.run(self, effects)
-            return await answer
-        finally:
-            self._requests.pop(token, None)
-
     # what the stack tells
 
     def on_event(self, event: object, now: float) -> None:
@@ -378,14 +349,10 @@ class Endpoint:
                 registration = self.registrations.get(usage)
                 if registration is not None:
                     registration.on_event(event)
-            case RequestAnswered(token, response):
-                answer = self._requests.get(token)
-                if answer is not None and not answer.done():
-                    answer.set_result(response)
-            case RequestFailed(token, _, cause, error):
-                answer = self._requests.get(token)
-                if answer is not None and not answer.done():
-                    answer.set_exception(_request_error(cause, error))
+            case ReferReceived(usage):
+                self._calls[usage.session].on_event(event, now)
+            case _ if self.standalone.on_event(event):
+                pass
             case _:
                 call = self._calls.get(getattr(event, "session", None))
                 if call is not None:
@@ -404,11 +371,20 @@ class Endpoint:
             stack.run(self, session.reject(status, now))
             return
         stack.follow_dialog(session.request)
-        media = self._media(self.config.media, self._address_towards_source())
+        media = self._media.open(
+            self.media_engine, self.config.media, self._address_towards_source()
+        )
         call = IncomingCall(self, media, remote=str(session.remote.uri))
         self._calls[session] = call
         call.begin(session, now)
-        self._incoming.put_nowait(call)
+        if session.replaces is not None and self.config.transfers is TransferPolicy.FOLLOW:
+            stack.start_task(_take_over(call))
+        else:
+            self._incoming.put_nowait(call)
+
+    def call_of(self, session: InviteSession) -> Call | None:
+        """The call whose session this is, None after its end."""
+        return self._calls.get(session)
 
     def _address_towards_source(self) -> str:
         source = self.stack.source
@@ -463,11 +439,6 @@ class Endpoint:
             return ConnectionFailed(text)
         return TlsError(text, kind=last.kind, destination=last.destination)
 
-    def note_service(self, route: tuple[SipUri, ...], gruu: SipUri | None) -> None:
-        """What the registrar gave: a way for our requests (RFC 3608), and a GRUU (RFC 5627)."""
-        self._service = route, gruu
-        self.core.identity = replace(self.core.identity, service_route=route, gruu=gruu)
-
     def move_home(self, local: tuple[str, int], transport: str) -> None:
         """A REGISTER now binds this Contact: a new connection has a port of its own."""
         secure = self._home is not None and self._home[2]
@@ -480,11 +451,15 @@ class Endpoint:
         Raises:
             TransportError: Neither can be reached: `TlsError`, `ResolutionFailed` ...
         """
-        await self._face_target(registrar, self._routes)
+        await self.face_target(registrar, self._routes)
         self._home = self._face
 
-    async def _face_target(self, uri: SipUri, routes: tuple[SipUri, ...] | None = None) -> Hop:
+    async def face_target(self, uri: SipUri, routes: tuple[SipUri, ...] | None = None) -> Hop:
         """Have a connection towards `uri`, and the Contact that is right for it.
+
+        Args:
+            uri: Where a request will go.
+            routes: The proxies it goes by; None for all that requests go by.
 
         Raises:
             TransportError: There is no way.
@@ -510,8 +485,7 @@ class Endpoint:
         params = () if word == "udp" else (("transport", word),)
         scheme = "sips" if secure or self._aor_uri.scheme == "sips" else "sip"
         hosts = {self._aor_uri.host.lower(), self._registrar().host.lower()}
-        service_route, gruu = self._service
-        hosts.update(route.host.lower() for route in (*self._routes, *service_route))
+        hosts.update(route.host.lower() for route in (*self._routes, *self._service_route))
         return Identity(
             aor=NameAddr(self._aor_uri, config.display_name),
             contact=SipUri(scheme, host, port or None, self.contact_user or None, params=params),
@@ -519,14 +493,32 @@ class Endpoint:
             trusted_realm_hosts=frozenset(hosts),
             routes=self._routes,
             user_agent=config.user_agent,
-            service_route=service_route,
-            gruu=gruu,
+            service_route=self._service_route,
+            gruu=self._gruu if config.gruu else None,
         )
+
+    def note_routes(self, service_route: tuple[SipUri, ...], gruu: SipUri | None) -> None:
+        """What the registrar says about the way out and the way in (RFC 3608, RFC 5627)."""
+        if (service_route, gruu) != (self._service_route, self._gruu):
+            self._service_route, self._gruu = service_route, gruu
+            if self._face is not None:
+                (local, transport, secure), self._face = self._face, None
+                self.face(local, transport, secure=secure)
+
+    def target(self, text: str) -> SipUri:
+        """Whom a user means: a SIP URI, or a user name at the own domain."""
+        return target_uri(text, self._aor_uri)
 
     def _registrar(self) -> SipUri:
         if self.config.registrar is None:
             return SipUri(self._aor_uri.scheme, self._aor_uri.host, self._aor_uri.port)
         return setting_uri("registrar", self.config.registrar)
+
+
+async def _take_over(call: IncomingCall) -> None:
+    """Answer a call that replaces one of ours."""
+    with contextlib.suppress(CallmeterError):
+        await call.answer()
 
 
 def _capabilities(config: EndpointConfig) -> Capabilities:
@@ -535,6 +527,8 @@ def _capabilities(config: EndpointConfig) -> Capabilities:
         reliable=config.reliable_provisionals,
         session_timer=config.session_timer,
         update=True,
+        refer=config.transfers is not TransferPolicy.REFUSE,
+        subscriptions=True,
         redirects=config.redirects,
     )
 
@@ -542,9 +536,3 @@ def _capabilities(config: EndpointConfig) -> Capabilities:
 def config_has_tls(config: EndpointConfig) -> bool:
     """Whether TLS settings were given."""
     return config.tls != TlsConfig()
-
-
-def _request_error(cause: str, error: str) -> Exception:
-    if cause == "timeout":
-        return CallTimedOut("no final response", timer="F")
-    return TransportError(error or cause)

@@ -185,6 +185,20 @@ class AuthenticationFailed(RegistrationFailed):
     """The server refused the credentials (a second 401 or 407, or 403)."""
 
 
+class RequestRejected(CallmeterError):
+    """A MESSAGE, SUBSCRIBE, REFER or INFO was answered with a final error.
+
+    Attributes:
+        status: The status code of the final response.
+        reason: Its reason phrase.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"{status} {reason}".rstrip())
+        self.status = status
+        self.reason = reason
+
+
 class CallFailed(CallmeterError):
     """A call that was not answered, or ended in an error; `.report` says what happened."""
 

@@ -5,7 +5,12 @@ Times are seconds since the INVITE was sent or received, on the monotonic clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from callmeter.call import Call
+    from callmeter.call_transfer import TransferRequest
 
 __all__ = [
     "Answered",
@@ -26,6 +31,9 @@ __all__ = [
     "Ringing",
     "SessionExpired",
     "SessionRefreshed",
+    "TransferProgress",
+    "TransferRequested",
+    "Transferred",
     "Updated",
 ]
 
@@ -163,6 +171,43 @@ class Resumed(CallEvent):
     """A re-INVITE took the call off hold; `by_peer` tells who asked."""
 
     by_peer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRequested(CallEvent):
+    """The peer asks that this end calls somebody else: `await request.accept()`, or `reject()`.
+
+    The request stays in this process: a pickled event has None in its place.
+    """
+
+    target: str
+    attended: bool
+    request: TransferRequest = field(compare=False)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.at, self.target, self.attended, None)
+
+
+@dataclass(frozen=True, slots=True)
+class TransferProgress(CallEvent):
+    """The peer tells how the call goes that we asked it for."""
+
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred(CallEvent):
+    """`call` is answered and takes the place of this one, by REFER or by Replaces.
+
+    The call stays in this process: a pickled event has None in its place.
+    """
+
+    remote: str
+    call: Call = field(compare=False)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.at, self.remote, None)
 
 
 @dataclass(frozen=True, slots=True)

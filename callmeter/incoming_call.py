@@ -45,6 +45,12 @@ class IncomingCall(Call):
         return str(self.session.remote.uri)
 
     @property
+    def replaces(self) -> Call | None:
+        """The call whose place it takes when it is answered, or None (RFC 3891)."""
+        replaced = self.server_session.replaces
+        return None if replaced is None else self._endpoint.call_of(replaced)
+
+    @property
     def request(self) -> Request:
         """The INVITE."""
         return self.server_session.request
@@ -112,7 +118,10 @@ class IncomingCall(Call):
         now = self._endpoint.stack.now
         self._record.times.answer_at = now
         self._record.final_status = 200
+        replaced = self.replaces
         self._run(self.server_session.accept(answer, now))
+        if replaced is not None:
+            replaced.note_transferred(self)
         await self._answered.wait()
         if self._error is not None:
             raise self._attach_report(self._error)

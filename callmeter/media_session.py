@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import secrets
 from dataclasses import fields
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from callmeter.config import CaptureConfig
@@ -18,11 +20,13 @@ from callmeter.media.capture import MediaCapture
 from callmeter.media.sinks import Echo, WavRecorder
 from callmeter.media.sources import Tone
 from callmeter.media_negotiation import MediaNegotiation, check_media
+from callmeter.srtp.dtls_certificate import DtlsCertificate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from callmeter.config import MediaConfig
+    from callmeter.config import DtlsConfig, MediaConfig
+    from callmeter.media.engine import MediaEngine
     from callmeter.media.sinks import AudioSink
     from callmeter.media.sources import AudioSource, LiveSource
     from callmeter.media.statistics import StreamStatistics
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
     from callmeter.sdp.profiles import RtpProfile
     from callmeter.srtp.sdes import CryptoLine
 
-__all__ = ["MediaSession", "check_media"]
+__all__ = ["MediaSession", "MediaSessions", "check_media"]
 
 
 CHANGEABLE = frozenset(
@@ -223,3 +227,26 @@ class MediaSession(MediaNegotiation):
         if self._stream is None or not self._begun:
             raise LocalProtocolError("the call has no media: not answered yet, or ended")
         return self._stream
+
+
+class MediaSessions:
+    """The media of the calls of one endpoint; they share what certificates it makes."""
+
+    def __init__(self) -> None:
+        self._certificates: dict[DtlsConfig, DtlsCertificate] = {}
+
+    def open(self, engine: MediaEngine, settings: MediaConfig, address: str) -> MediaSession:
+        """The media of a new call."""
+        certificate = None
+        if settings.srtp.enabled and settings.srtp.method.offers_dtls:
+            certificate = self._certificate(settings.srtp.dtls)
+        return MediaSession(
+            engine, settings, address, entropy=secrets.token_bytes, certificate=certificate
+        )
+
+    def _certificate(self, settings: DtlsConfig) -> DtlsCertificate:
+        now = datetime.now(tz=UTC)
+        known = self._certificates.get(settings)
+        if known is None or known.not_valid_after <= now:
+            known = self._certificates[settings] = DtlsCertificate.of(settings, now)
+        return known

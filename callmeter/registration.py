@@ -46,6 +46,10 @@ class Registration:
         expires: Seconds the registrar granted last, 0 when not bound.
         refreshes: How many refreshes the registrar confirmed.
         error: Why the last REGISTER failed, None after one that succeeded.
+        service_route: Proxies that requests go by, as the registrar wants it (RFC 3608).
+        path: Proxies on the way to us, as the registrar knows them (RFC 3327).
+        public_gruu: A URI that reaches this very user agent (RFC 5627), or None.
+        temporary_gruu: One that does not tell whose it is, or None.
 
     Raises:
         AuthenticationFailed: On entry, when the registrar refuses the credentials.
@@ -66,6 +70,28 @@ class Registration:
         self.expires = 0
         self.refreshes = 0
         self.error: RegistrationFailed | TlsError | None = None
+
+    @property
+    def service_route(self) -> tuple[str, ...]:
+        """Proxies that requests go by."""
+        return () if self._usage is None else tuple(map(str, self._usage.service_route))
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Proxies on the way to us."""
+        return () if self._usage is None else tuple(map(str, self._usage.path))
+
+    @property
+    def public_gruu(self) -> str | None:
+        """A URI that reaches this very user agent."""
+        gruu = None if self._usage is None else self._usage.public_gruu
+        return None if gruu is None else str(gruu)
+
+    @property
+    def temporary_gruu(self) -> str | None:
+        """One that does not tell whose it is."""
+        gruu = None if self._usage is None else self._usage.temporary_gruu
+        return None if gruu is None else str(gruu)
 
     @property
     def bound(self) -> bool:
@@ -157,12 +183,12 @@ class Registration:
                 self.expires = expires
                 self.error = None
                 if not self._leaving:
-                    self._endpoint.note_service(usage.service_route, usage.public_gruu)
+                    self._endpoint.note_routes(usage.service_route, usage.public_gruu)
                     self._keep(response)
                     self._settle(None)
             case Unregistered():
+                self._endpoint.note_routes((), None)
                 self.expires = 0
-                self._endpoint.note_service((), None)
                 self._settle(None)
             case RegistrationFailedEvent(_, status, reason, cause):
                 self.expires = 0

@@ -13,6 +13,7 @@ __all__ = [
     "SHORTEST_SESSION",
     "Extension",
     "SessionTimerConfig",
+    "TransferPolicy",
 ]
 
 MAX_REDIRECTS = 5
@@ -37,6 +38,17 @@ class Extension(Enum):
     def offered(self) -> bool:
         """Whether its option tag is in Supported."""
         return self is not Extension.DISABLED
+
+
+class TransferPolicy(Enum):
+    """What becomes of a REFER in a call, and of an INVITE with Replaces (RFC 3515, 3891)."""
+
+    REFUSE = "refuse"
+    """They are not served: 405 and 481."""
+    ASK = "ask"
+    """`events.TransferRequested` tells of a REFER, and `IncomingCall.replaces` of the other."""
+    FOLLOW = "follow"
+    """The endpoint calls whom the REFER names, and answers a call that replaces one of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -246,8 +246,10 @@ class Phone:
             f"a=rtpmap:101 telephone-event/8000\r\n{tail}"
         ).encode()
 
-    def answer(self, request, status=200, body=None, *, kind="application/sdp", reason=None):
-        headers = [("Contact", f"<{self.uri}>")]
+    def answer(
+        self, request, status=200, body=None, *, kind="application/sdp", reason=None, headers=()
+    ):
+        headers = [("Contact", f"<{self.uri}>"), *headers]
         if body:
             headers.append(("Content-Type", kind))
         response = request.create_response(
@@ -281,6 +283,13 @@ class Phone:
         request = Request(method, invite.contacts[0].uri, headers, body)
         self._socket.sendto(request.to_bytes(), self._peer)
         return number
+
+    def notify(self, fragment, *, state):
+        """Tell how a call goes that a REFER asked for."""
+        lines = [("Event", "refer"), ("Subscription-State", state)]
+        return self.request(
+            "NOTIFY", fragment.encode(), kind="message/sipfrag;version=2.0", extra=lines
+        )
 
     async def hang_up(self, call):
         """Let `call` end, and see its BYE."""

@@ -85,6 +85,50 @@ async def test_a_hold_of_the_peer_is_noted_and_its_end_too(alice, phone, begin):
     assert call.report().to_dict()["counters"]["hold_count"] == 1
 
 
+async def test_a_hold_waits_for_the_ack_of_the_peers_re_invite(alice, phone, begin):
+    call = await begin(alice)
+    number = phone.request("INVITE", phone.sdp(version=2))
+    assert (await phone.response("INVITE")).status == 200
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        tasks.create_task(call.hold())
+        await asyncio.sleep(0)
+        phone.request("ACK", cseq=number)
+        invite = await phone.expect("INVITE")
+        phone.answer(invite, 200, phone.sdp("a=recvonly", version=3))
+    assert call.media.direction == "sendonly"
+    await phone.hang_up(call)
+
+
+async def test_of_two_changes_that_wait_for_an_ack_one_is_made(alice, phone, begin):
+    call = await begin(alice)
+    number = phone.request("INVITE", phone.sdp(version=2))
+    assert (await phone.response("INVITE")).status == 200
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        changes = asyncio.gather(call.hold(), call.resume(), return_exceptions=True)
+        await asyncio.sleep(0)
+        phone.request("ACK", cseq=number)
+        tasks.create_task(answer_reinvite(phone))
+        first, second = await changes
+    assert first is None
+    assert isinstance(second, LocalProtocolError)
+    await phone.hang_up(call)
+
+
+async def answer_reinvite(phone):
+    phone.answer(await phone.expect("INVITE"), 200, phone.sdp("a=recvonly", version=3))
+
+
+async def test_a_call_that_ends_before_the_ack_comes_is_not_held(alice, phone, begin):
+    call = await begin(alice)
+    phone.request("INVITE", phone.sdp(version=2))
+    assert (await phone.response("INVITE")).status == 200
+    holding = asyncio.ensure_future(call.hold())  # noqa: TID251
+    await asyncio.sleep(0)
+    await phone.hang_up(call)
+    with pytest.raises(CallFailed, match="ended"):
+        await holding
+
+
 async def test_a_re_invite_without_offer_gets_one_and_its_ack_has_the_answer(
     alice, phone, begin, until
 ):

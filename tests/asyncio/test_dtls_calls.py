@@ -45,7 +45,7 @@ DTLS_SUITES = [
 
 def certificate_of(endpoint):
     """The one its calls have had, None before any."""
-    return next(iter(endpoint._certificates.values()), None)
+    return next(iter(endpoint._media._certificates.values()), None)
 
 
 def media(method=DTLS, policy=REQUIRED, **settings):

@@ -231,3 +231,60 @@ async def test_a_late_answer_finds_nobody_waiting(make_alice):
         with pytest.raises(asyncio.CancelledError):
             await gave_up
         assert binding.expires == 60
+
+
+# what the registrar says about the ways (RFC 3327, 3608, 5627)
+
+GRUU = "sip:alice@example.com;gr=urn:uuid:1"
+
+
+def grant(peer, request, *lines):
+    contact = request.headers.get("Contact")
+    headers = [
+        ("Contact", f'{contact};pub-gruu="{GRUU}";temp-gruu="sip:t@example.com;gr"'),
+        ("Path", f"<sip:127.0.0.1:{peer.port};lr>"),
+        *lines,
+    ]
+    response = request.create_response(200, to_tag="p", headers=headers)
+    peer.reply(response.to_bytes().decode())
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_requests_go_by_the_service_route_and_the_contact_is_a_gruu_if_wanted(
+    entered, stack, peer, wanted
+):
+    config = EndpointConfig(
+        "sip:alice@example.com", registrar=f"sip:127.0.0.1:{peer.port}", gruu=wanted
+    )
+    alice = await entered.enter_async_context(Endpoint(config, stack))
+    route = f"<sip:127.0.0.1:{peer.port};lr>"
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        binding = alice.registered()
+        entering = tasks.create_task(binding.__aenter__())
+        grant(peer, await peer.receive(), ("Service-Route", f"{route}, <sip:b@example.com;lr>"))
+        await entering
+        assert binding.service_route == (route.strip("<>"), "sip:b@example.com;lr")
+        assert binding.path == (route.strip("<>"),)
+        assert binding.public_gruu == GRUU
+        assert binding.temporary_gruu == "sip:t@example.com;gr"
+        asking = tasks.create_task(alice.options("sip:bob@nowhere.invalid"))
+        request = await peer.receive()
+        assert [str(r) for r in request.routes] == [route, "<sip:b@example.com;lr>"]
+        contact = str(request.contacts[0].uri)
+        assert contact == (GRUU if wanted else str(alice.contact))
+        peer.answer(request, 200)
+        await asking
+        refreshing = tasks.create_task(binding.refresh())
+        request = await peer.receive()
+        assert request.method == "REGISTER"
+        assert request.routes == []
+        assert str(request.contacts[0].uri) == str(alice.contact)
+        grant(peer, request)
+        await refreshing
+        leaving = tasks.create_task(binding.__aexit__(None, None, None))
+        peer.answer(await peer.receive(), 200)
+        await leaving
+    assert alice.core.identity.route_set == ()
+    assert alice.core.identity.gruu is None
+    assert (binding.service_route, binding.path) == ((), ())
+    assert (binding.public_gruu, binding.temporary_gruu) == (None, None)

@@ -28,6 +28,9 @@ EXAMPLES = [
     events.Updated(1.0, by_peer=True),
     events.SessionRefreshed(1.0, by_peer=False),
     events.SessionExpired(1.0),
+    events.TransferRequested(1.0, "sip:carol@example.com", attended=True, request=None),
+    events.TransferProgress(1.0, 180, "Ringing"),
+    events.Transferred(1.0, "sip:carol@example.com", None),
     events.Ended(1.1, "bye-sent"),
 ]
 
