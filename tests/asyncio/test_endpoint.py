@@ -137,7 +137,7 @@ async def test_a_target_that_is_no_sip_uri_is_refused(make_endpoint, target):
 )
 async def test_a_short_target_is_completed(make_endpoint, target, uri):
     alice = await make_endpoint("alice")
-    assert str(alice._target(target)) == uri
+    assert str(alice.target(target)) == uri
 
 
 async def test_header_fields_that_cannot_be_sent_leave_no_call_behind(make_endpoint, stack):

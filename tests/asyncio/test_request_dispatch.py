@@ -96,7 +96,7 @@ async def test_a_call_given_up_while_its_target_is_looked_up_is_never_sent(
     make_endpoint, resolves, stack, peer
 ):
     alice = await make_endpoint("alice")
-    alice._face_target = lambda uri: asyncio.sleep(0, Hop("UDP", LOOPBACK, 5060))
+    alice.face_target = lambda uri: asyncio.sleep(0, Hop("UDP", LOOPBACK, 5060))
     late = asyncio.get_running_loop().create_future()
     resolves(late)
     call = await alice.invite("sip:bob@late.example")
@@ -113,7 +113,7 @@ async def test_a_call_given_up_while_its_target_is_looked_up_is_never_sent(
 async def test_a_request_of_an_endpoint_that_left_meanwhile_is_never_sent(stack, resolves, peer):
     late = asyncio.get_running_loop().create_future()
     async with Endpoint(EndpointConfig(f"sip:alice@{LOOPBACK}"), stack) as alice:
-        alice._face_target = lambda uri: asyncio.sleep(0, Hop("UDP", LOOPBACK, 5060))
+        alice.face_target = lambda uri: asyncio.sleep(0, Hop("UDP", LOOPBACK, 5060))
         resolves(late)
         asking = asyncio.get_running_loop().create_task(alice.options("sip:bob@late.example"))
         await asyncio.sleep(0)
