@@ -24,6 +24,7 @@ from callmeter import (
     SrtpConfig,
     TlsConfig,
     TlsVerify,
+    TransferPolicy,
     Transport,
 )
 from peers.aiortc import Aiortc
@@ -233,6 +234,8 @@ def phone() -> Callable[..., Endpoint]:
         domain: str | None = None,
         registrar: str | None = None,
         expires: int = 600,
+        transfers: TransferPolicy = TransferPolicy.REFUSE,
+        gruu: bool = False,
         **media: object,
     ) -> Endpoint:
         tls = TlsConfig()
@@ -253,6 +256,8 @@ def phone() -> Callable[..., Endpoint]:
             media=MediaConfig(srtp=srtp or SrtpConfig(), **media),
             tls=tls,
             expires=expires,
+            transfers=transfers,
+            gruu=gruu,
         )
         return Endpoint(config, stack)
 

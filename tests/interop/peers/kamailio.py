@@ -57,6 +57,7 @@ modparam("auth", "nonce_count", 1)
 modparam("auth", "nonce_expire", $nonce_expire)
 modparam("registrar", "min_expires", 5)
 modparam("registrar", "max_expires", 3600)
+modparam("registrar", "use_path", 1)
 modparam("usrloc", "db_mode", 0)
 modparam("nathelper|registrar", "received_avp", "$$avp(received)")
 modparam("tm", "fr_timer", 5000)
@@ -127,6 +128,8 @@ onreply_route[ANSWER] {
 route[IN_DIALOG] {
     if (loose_route()) {
         if (!isdsturiset()) { handle_ruri_alias(); }
+        # RFC 5627 section 5.1: in dialogs, too, a GRUU is translated to its contact.
+        if (uri == myself && is_gruu()) { lookup("location"); }
         t_on_reply("ANSWER");
         if (is_method("INVITE|SUBSCRIBE|NOTIFY|REFER")) { record_route(); }
         route(MEDIA);
@@ -150,6 +153,7 @@ route[REGISTRATION] {
         sl_send_reply("403", "Not Your Address");
         exit;
     }
+    $service_route
     if (!save("location")) { sl_reply_error(); }
     exit;
 }
@@ -266,6 +270,8 @@ class Kamailio(Program):
     With the address of an rtpengine it has it change the media of calls whose INVITE has a header
     `X-Media`, one of `MEDIA_OFFERS`: what the callee is offered.
 
+    With the address of an edge proxy it says so in a Service-Route.
+
     Attributes:
         transports: Those of `TRANSPORTS` it listens on from its next start.
     """
@@ -282,9 +288,11 @@ class Kamailio(Program):
         host: str = HOST,
         transports: tuple[str, ...] = TRANSPORTS,
         rtpengine: str | None = None,
+        edge: str | None = None,
     ) -> None:
         super().__init__(folder)
         self.rtpengine = rtpengine
+        self.edge = edge
         self.host = f"[{host}]" if ":" in host else host
         self.transports = transports
         self.digest = digest
@@ -342,6 +350,13 @@ class Kamailio(Program):
         )
         (self.folder / "tls.cfg").write_text(text, encoding="utf-8")
 
+    def _service_route(self) -> str:
+        """What tells a phone to send its requests by way of the edge (RFC 3608)."""
+        if self.edge is None:
+            return ""
+        route = f"<sip:{self.edge};lr>, <sip:{self.address};lr>"
+        return f'append_to_reply("Service-Route: {route}\\r\\n");'
+
     def _media(self) -> dict[str, str]:
         """The parts of the configuration that send media through rtpengine."""
         if self.rtpengine is None:
@@ -378,6 +393,7 @@ class Kamailio(Program):
                 digest=self.digest,
                 nonce_expire=self.nonce_expire,
                 passwords="\n".join(lines),
+                service_route=self._service_route(),
                 **self._media(),
             ),
             encoding="utf-8",

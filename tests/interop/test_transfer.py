@@ -1,0 +1,165 @@
+"""Transfers with baresip and sipp: who asks, who is asked, who is called; heard at both ends."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from callmeter import (
+    CallRejected,
+    SrtpConfig,
+    SrtpMethod,
+    SrtpPolicy,
+    Tone,
+    TransferPolicy,
+    events,
+)
+from peers.tone import loudest
+
+pytestmark = pytest.mark.interop("baresip")
+
+OWN_TONE = 440
+BOBS_TONE = 880
+CAROLS_TONE = 1_320
+SECONDS = 1.5
+PATIENCE = 15
+
+
+def assert_heard(recording, hertz):
+    found, share = loudest(recording)
+    assert found == pytest.approx(hertz, abs=5)
+    assert share > 0.9
+
+
+def uri(endpoint):
+    return str(endpoint.contact)
+
+
+async def talk(call, recording):
+    call.media.record(recording)
+    await call.media.play(Tone(OWN_TONE), seconds=SECONDS)
+
+
+async def transferred(call):
+    """The call that takes the place of this one."""
+    async with asyncio.timeout(PATIENCE):
+        async for event in call.events():
+            if isinstance(event, events.Transferred):
+                return event.call
+    raise AssertionError("the call was not transferred")
+
+
+async def test_baresip_calls_whom_we_transfer_it_to(phone, baresip, tmp_path):
+    bob = baresip(tone=BOBS_TONE)
+
+    async def answer(carol):
+        async with await (await carol.next_call(PATIENCE)).answer() as call:
+            await talk(call, tmp_path / "carol.wav")
+        return call.request
+
+    async with phone() as alice, phone("carol") as carol, asyncio.TaskGroup() as tasks:
+        answering = tasks.create_task(answer(carol))
+        async with alice.call(bob.uri) as call:
+            await call.media.play(Tone(OWN_TONE), seconds=0.3)
+            assert await call.transfer(uri(carol)) == 200
+        progress = [e.status async for e in call.events() if isinstance(e, events.TransferProgress)]
+    assert progress[-1] == 200
+    assert call.report().to_dict()["outcome"] == "SUCCESS"
+    assert_heard(tmp_path / "carol.wav", BOBS_TONE)
+    assert answering.result().from_.uri.user_text == "bob"
+
+
+async def test_a_transfer_to_who_is_busy_leaves_baresip_in_the_call(phone, baresip, tmp_path):
+    bob = baresip(tone=BOBS_TONE)
+
+    async def refuse(carol):
+        (await carol.next_call(PATIENCE)).reject(486)
+
+    async with phone() as alice, phone("carol") as carol, alice.call(bob.uri) as call:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(refuse(carol))
+            with pytest.raises(CallRejected) as caught:
+                await call.transfer(uri(carol))
+        assert caught.value.status == 486
+        assert not call.over
+
+
+async def test_we_call_whom_baresip_transfers_us_to(phone, baresip, tmp_path):
+    bob, carol = baresip(tone=BOBS_TONE), baresip("carol", tone=CAROLS_TONE)
+    control = await bob.control()
+    async with phone(transfers=TransferPolicy.FOLLOW) as alice, alice.call(bob.uri) as call:
+        await control.event("CALL_ESTABLISHED")
+        await call.media.play(Tone(OWN_TONE), seconds=0.3)
+        await control.command("transfer", carol.uri)
+        async with await transferred(call) as successor:
+            await talk(successor, tmp_path / "alice.wav")
+            async with asyncio.timeout(PATIENCE):
+                await call.ended()
+    await control.close()
+    assert_heard(tmp_path / "alice.wav", CAROLS_TONE)
+    assert_heard(await carol.heard(), OWN_TONE)
+
+
+async def test_baresip_is_told_that_transfers_are_refused(phone, baresip):
+    bob = baresip(tone=BOBS_TONE)
+    control = await bob.control()
+    async with phone() as alice, alice.call(bob.uri):
+        await control.event("CALL_ESTABLISHED")
+        await control.command("transfer", "sip:carol@127.0.0.1")
+        told = await control.event("TRANSFER_FAILED")
+        assert "405" in told["param"]
+    await control.close()
+
+
+@pytest.mark.interop("linphone")
+async def test_linphone_takes_our_place_in_an_attended_transfer(phone, linphone, tmp_path):
+    """linphone calls carol with Replaces, whose call with us it takes over."""
+    bob = linphone(tone=BOBS_TONE)
+    srtp = SrtpConfig(method=SrtpMethod.SDES, policy=SrtpPolicy.REQUIRED)
+
+    async def answer(carol):
+        first = await (await carol.next_call(PATIENCE)).answer()
+        successor = await transferred(first)
+        bob.play()
+        await talk(successor, tmp_path / "carol.wav")
+        await successor.bye()
+        return successor.request
+
+    async with (
+        phone(srtp=srtp) as alice,
+        phone("carol", srtp=srtp, transfers=TransferPolicy.FOLLOW) as carol,
+        asyncio.TaskGroup() as tasks,
+    ):
+        answering = tasks.create_task(answer(carol))
+        async with alice.call(bob.uri) as call, alice.call(uri(carol)) as other:
+            await call.hold()
+            assert await call.transfer_to(other) == 200
+            async with asyncio.timeout(PATIENCE):
+                await other.ended()
+    assert answering.result().headers.get("Replaces")
+    assert_heard(tmp_path / "carol.wav", BOBS_TONE)
+
+
+@pytest.mark.interop("baresip", "sipp")
+@pytest.mark.parametrize("policy", [TransferPolicy.FOLLOW, TransferPolicy.ASK])
+async def test_we_call_whom_sipp_transfers_us_to(phone, sipp, baresip, tmp_path, policy):
+    carol = baresip("carol", tone=CAROLS_TONE)
+    keys = {"refer_port": str(carol.port)}
+    referrer = sipp("uas_refer", user="carol", keys=keys)
+    async with phone(transfers=policy) as alice:
+        async with alice.call(f"sip:service@{referrer.address}") as call:
+            if policy is TransferPolicy.ASK:
+                async for event in call.events():
+                    if isinstance(event, events.TransferRequested):
+                        assert event.request.target == carol.uri.partition(";")[0]
+                        await event.request.accept()
+                        break
+            async with await transferred(call) as successor:
+                await talk(successor, tmp_path / "alice.wav")
+        verdict = await referrer.result()
+    assert (verdict.status, verdict.successful, verdict.failed) == (0, 1, 0)
+    assert "SIP/2.0 100 Trying" in verdict.messages
+    assert "SIP/2.0 200 OK" in verdict.messages
+    assert_heard(tmp_path / "alice.wav", CAROLS_TONE)
+    assert_heard(await carol.heard(), OWN_TONE)
