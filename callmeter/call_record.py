@@ -219,6 +219,7 @@ def _stream(media: MediaSession, statistics: StreamStatistics) -> StreamReport:
         }
         | _feedback(statistics.feedback_received)
     )
+    buffer = statistics.jitter_buffer
     receive = (
         common
         | dict(statistics.receive.metrics())
@@ -235,6 +236,7 @@ def _stream(media: MediaSession, statistics: StreamStatistics) -> StreamReport:
             "audio_level_rms": statistics.audio_level_dbov,
         }
         | _feedback(statistics.feedback_sent)
+        | ({} if buffer is None else dict(buffer.metrics()))
     )
     return StreamReport(
         codec=media.codec or "",

@@ -20,6 +20,7 @@ from callmeter.media.capture import MediaCapture
 from callmeter.media.sinks import Echo, WavRecorder
 from callmeter.media.sources import Tone
 from callmeter.media_negotiation import MediaNegotiation, check_media
+from callmeter.rtp.jitter_buffer import JitterBufferSettings
 from callmeter.srtp.dtls_certificate import DtlsCertificate
 
 if TYPE_CHECKING:
@@ -192,6 +193,19 @@ class MediaSession(MediaNegotiation):
         if self._final is not None or self._stream is None:
             return self._final
         return self._stream.statistics()
+
+    def buffer(self, settings: JitterBufferSettings | None = None) -> None:
+        """Measure from now on what a jitter buffer would make of what arrives; nothing is delayed.
+
+        The figures are in the report, behind `jitter_buffer_`. Called again, it begins anew.
+
+        Args:
+            settings: Fixed or adaptive, and its delays; adaptive with default delays unless given.
+
+        Raises:
+            LocalProtocolError: There is no media.
+        """
+        self._running().buffer(settings or JitterBufferSettings())
 
     def series(self) -> StreamSeries | None:
         """The course of the stream: one sample a second, of a long call every two, four or more."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from callmeter.rtp.columns import ColumnTable
+from callmeter.rtp.jitter_buffer import JitterBufferTable
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -26,6 +27,7 @@ __all__ = ["FOREVER", "LaneTable"]
 FOREVER: Final = 1 << 62
 """Frames that a looping source still has to give."""
 NO_TYPE: Final = 255
+FIRST_BUFFERS: Final = 8
 
 
 class LaneTable(ColumnTable):
@@ -56,6 +58,8 @@ class LaneTable(ColumnTable):
         report_due: Loop time of the next RTCP report.
         level_law: How the steady octets turn into a level, by `levels`.
         level_power, level_packets: Sum of the power that was measured, and of how many packets.
+        buffer_row: Row in `buffers`, -1 without one.
+        buffers: The jitter buffers of those streams that have one.
         receive_handles, send_handles: libsrtp sessions.
         expected: Source address packets are expected from, in the back-end's form.
         destinations: Address packets go to.
@@ -89,6 +93,7 @@ class LaneTable(ColumnTable):
     level_law: Integers
     level_power: npt.NDArray[np.float64]
     level_packets: Integers
+    buffer_row: Integers
 
     COLUMNS: ClassVar[Mapping[str, tuple[str, int | float]]] = {
         "steady": ("?", 0),
@@ -116,6 +121,7 @@ class LaneTable(ColumnTable):
         "level_law": ("i8", -1),
         "level_power": ("f8", 0.0),
         "level_packets": ("i8", 0),
+        "buffer_row": ("i8", -1),
     }
 
     def __init__(self, rows: int, limit: int) -> None:
@@ -126,6 +132,7 @@ class LaneTable(ColumnTable):
         self.outlets: list[Any] = []
         self.payloads: list[Sequence[bytes]] = []
         self.streams: list[MediaStream | None] = []
+        self.buffers = JitterBufferTable(FIRST_BUFFERS, limit)
         super().__init__(rows, limit)
 
     def allocate(self) -> int | None:
@@ -134,11 +141,19 @@ class LaneTable(ColumnTable):
 
     def release(self, row: int) -> None:
         """Give a row back and let go of all it referred to."""
+        self.release_buffer(row)
         super().release(row)
         self.receive_handles[row] = self.send_handles[row] = None
         self.expected[row] = self.destinations[row] = self.outlets[row] = None
         self.payloads[row] = ()
         self.streams[row] = None
+
+    def release_buffer(self, row: int) -> None:
+        """Give the jitter buffer of a row back, if it has one."""
+        buffer = int(self.buffer_row[row])
+        if buffer >= 0:
+            self.buffers.release(buffer)
+            self.buffer_row[row] = -1
 
     def _bind(self) -> None:
         added = self.capacity - len(self.streams)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from callmeter.media import levels
+from callmeter.media import buffering, levels
 from callmeter.media.arena import MAX_DATAGRAM, Arena
 from callmeter.media.datagrams import Received
 from callmeter.rtp.demux import PacketKind, classify_batch
@@ -160,6 +160,7 @@ class ReceiveLane:
         arrivals = arrivals[slots]
         octets = arena.lengths[slots].astype(np.int64) - FIXED_HEADER
         self._reception.update(rows, sequences, timestamps, arrivals, octets)
+        buffering.add_batch(lanes, rows, sequences, timestamps, arrivals)
         levels.add_batch(lanes, arena.octets, slots, rows, sequences, octets)
         heard = lanes.listening[rows]
         if heard.any():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from callmeter.errors import LocalProtocolError
-from callmeter.media import levels
+from callmeter.media import buffering, levels
 from callmeter.media.events import (
     AuthenticationFailing,
     DigitReceived,
@@ -369,6 +369,7 @@ class StreamReceiver:
         elif header.ssrc != int(reception.ssrc[row]):
             previous = int(reception.ssrc[row])
             reception.switch_ssrc(row, header.ssrc)
+            buffering.restart(self._lanes, row)
             self._edge(SsrcChanged(at=arrival, previous=previous, ssrc=header.ssrc))
         start, end = bounds
         payload = packet[start:end]
@@ -377,6 +378,10 @@ class StreamReceiver:
         reception.update_one(
             row, header.sequence, header.timestamp, arrival, len(payload), not is_event
         )
+        if is_event:
+            buffering.add_event(self._lanes, row, header.sequence, arrival)
+        else:
+            buffering.add_packet(self._lanes, row, header.sequence, header.timestamp, arrival)
         if codec is None:
             if is_event and self._events is not None:
                 digits = self._events.on_packet(payload, header.timestamp, arrival)

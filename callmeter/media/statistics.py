@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from callmeter.rtp.feedback import FeedbackCounts
+    from callmeter.rtp.jitter_buffer import JitterBufferStatistics
     from callmeter.rtp.reception import ReceptionStatistics, SenderStatistics
     from callmeter.srtp.trial import FailureCause
 
@@ -50,6 +51,7 @@ class StreamStatistics:
         rtcp_encryption_mismatches: SRTCP packets whose E bit is not what was agreed.
         rtcp_short_tags: SRTCP packets with the tag length of RTP.
         dtmf_digits_sent, dtmf_digits_received: By RFC 4733.
+        jitter_buffer: What the jitter buffer did, None without one.
         dropped: Datagrams that were not accepted, by reason.
         socket_overflows: Datagrams the kernel dropped because nobody fetched them in time.
     """
@@ -88,5 +90,6 @@ class StreamStatistics:
     rtcp_short_tags: int
     dtmf_digits_sent: int
     dtmf_digits_received: int
+    jitter_buffer: JitterBufferStatistics | None
     dropped: Mapping[str, int]
     socket_overflows: int

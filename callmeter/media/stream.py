@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from callmeter.errors import ConfigurationError, LocalProtocolError
+from callmeter.media import buffering
 from callmeter.media.events import EventLog, Silent
 from callmeter.media.levels import level_dbov
 from callmeter.media.receiver import StreamReceiver
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from callmeter.media.sinks import AudioSink
     from callmeter.media.sources import AudioSource, LiveSource
     from callmeter.metrics.series import StreamSeries
+    from callmeter.rtp.jitter_buffer import JitterBufferSettings
 
     Control = Callable[[PacketKind, bytes, tuple[str, int]], None]
 
@@ -221,6 +223,17 @@ class MediaStream:
         """Close a sink that was attached; one that was not is left alone."""
         self._receiver.detach(sink)
 
+    def buffer(self, settings: JitterBufferSettings) -> None:
+        """Measure from now on what a jitter buffer would make of what is received.
+
+        Raises:
+            LocalProtocolError: The stream is stopped.
+        """
+        if self._final is not None:
+            raise LocalProtocolError("the stream is stopped")
+        rate = int(self._engine.reception.clock_rate[self._row])
+        buffering.begin(self._engine.lanes, self._row, settings, rate)
+
     @property
     def sink_error(self) -> Exception | None:
         """What the last sink that failed raised; it was detached for it."""
@@ -344,6 +357,7 @@ class MediaStream:
             rtcp_short_tags=receiver.rtcp_short_tags,
             dtmf_digits_sent=sender.digits,
             dtmf_digits_received=receiver.digits,
+            jitter_buffer=buffering.statistics(engine.lanes, row, now),
             dropped=dropped,
             socket_overflows=sum(
                 engine.backend.overflows.of(bound.fileno()) for bound in self._sockets()

@@ -278,6 +278,23 @@ _FEEDBACK = (
     ),
 )
 
+_JITTER_BUFFER = tuple(
+    _stream(f"jitter_buffer_{name}", unit, kind, _RECEIVE, "", description, verified=False)
+    for name, unit, kind, description in (
+        ("target_delay_ms", "ms", _GAUGE, "What the jitter buffer aims at."),
+        ("current_delay_ms", "ms", _GAUGE, "How long the last packet in time waited."),
+        ("average_jitter_ms", "ms", _GAUGE, "Moving mean jitter of the packets in time."),
+        ("pushed", "packets", _COUNTER, "Packets that were there at their moment."),
+        ("lost", "packets", _COUNTER, "Numbers that were not; late packets are among them."),
+        ("late", "packets", _COUNTER, "Packets that came after their moment."),
+        ("early", "packets", _COUNTER, "Packets the buffer had no room for."),
+        ("duplicates", "packets", _COUNTER, "Packets that were waiting already."),
+        ("restarts", "count", _COUNTER, "New beginnings: another source, or a jump."),
+        ("rtx_requests", "count", _COUNTER, "Retransmissions asked for: none."),
+        ("rtx_success", "count", _COUNTER, "Retransmissions that came in time: none."),
+    )
+)
+
 _OWN = (
     _stream(
         "srtp_replayed",
@@ -509,7 +526,15 @@ _COUNTERS = (
 CATALOGUE: Final[Mapping[str, Metric]] = MappingProxyType(
     {
         metric.key: metric
-        for metric in (*_NETWORK, *_QUALITY, *_FEEDBACK, *_OWN, *_TIMING, *_COUNTERS)
+        for metric in (
+            *_NETWORK,
+            *_QUALITY,
+            *_FEEDBACK,
+            *_JITTER_BUFFER,
+            *_OWN,
+            *_TIMING,
+            *_COUNTERS,
+        )
     }
 )
 """All metrics by key, in the order of reports."""

@@ -13,7 +13,7 @@ can be shortened without being heard.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
@@ -105,6 +105,10 @@ class JitterBufferStatistics:
     restarts: int
     rtx_requests: int = 0
     rtx_success: int = 0
+
+    def metrics(self) -> dict[str, int | float | None]:
+        """The values by catalogue key, ready for a report."""
+        return {f"jitter_buffer_{key}": value for key, value in asdict(self).items()}
 
 
 @dataclass(slots=True)
@@ -323,10 +327,29 @@ class JitterBufferTable(ColumnTable):
         else:
             self._fill(row, before - behind, transit)
 
-    def _begin(self, row: int, sequence: int, timestamp: int, arrival: float) -> None:
+    def pass_by(self, row: int, sequence: int, arrival: float) -> None:
+        """A packet came that no buffer keeps, such as a telephone event: it is not missing."""
+        before = int(self.highest[row])
+        ahead = (sequence - before) % _SEQUENCES
+        if before < 0:
+            return
+        self._close_gaps(row, arrival)
+        if 0 < ahead < MAX_DROPOUT:
+            self._open_gap(row, before, ahead, float(self.media[row]))
+            self.highest[row] = before + ahead
+            return
+        for gap in self._gaps.get(row, ()):
+            gap.missing.discard(before - -ahead % _SEQUENCES)
+
+    def restart(self, row: int) -> None:
+        """Another source follows, whose first packet is a new beginning."""
         if self.highest[row] >= 0:
             self.restarts[row] += 1
             self._close_gaps(row, math.inf)
+            self.highest[row] = -1
+
+    def _begin(self, row: int, sequence: int, timestamp: int, arrival: float) -> None:
+        self.restart(row)
         self.highest[row], self.stamp[row] = sequence, timestamp
         self.origin[row] = self.arrival[row] = arrival
         self.media[row] = self.mean[row] = self.transit[row] = 0.0
@@ -390,7 +413,7 @@ class JitterBufferTable(ColumnTable):
             now: Seconds, on the clock of the arrivals.
         """
         self._close_gaps(row, now)
-        begun = bool(self.highest[row] >= 0)
+        begun = not math.isnan(self.waits[row])
         return JitterBufferStatistics(
             target_delay_ms=float(self.delay[row]) * 1e3 if begun else None,
             current_delay_ms=float(self.waits[row]) * 1e3 if begun else None,

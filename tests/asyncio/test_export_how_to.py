@@ -31,7 +31,7 @@ async def test_the_guide_to_exports_can_be_followed(
     make_endpoint, blocks, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    measuring, judging, files, prometheus = blocks
+    measuring, judging, buffering, files, prometheus = blocks
     names = {}
     exec(measuring, names)
     bob = await make_endpoint("bob")
@@ -42,6 +42,12 @@ async def test_the_guide_to_exports_can_be_followed(
     exec(judging, names)
     assert names["found"].judged >= 3
     assert bool(names["found"].breaches) == bool(capsys.readouterr().out)
+
+    exec(buffering, names)
+    assert names["DESK_PHONE"].delay == 0.06
+    received = names["reports"][0].to_dict()["media"][0]["receive"]
+    assert received["jitter_buffer_pushed"] > 20
+    assert received["jitter_buffer_target_delay_ms"] >= 20
 
     exec(files, names)
     (line,) = (tmp_path / "calls.jsonl").read_text().splitlines()

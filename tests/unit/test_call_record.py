@@ -9,9 +9,11 @@ import pytest
 from callmeter.call_record import CallRecord
 from callmeter.config import MediaConfig, SrtpConfig, SrtpPolicy
 from callmeter.errors import CallRejected
+from callmeter.metrics.catalogue import CATALOGUE
 from callmeter.metrics.phases import Outcome, Phase
 from callmeter.metrics.series import StreamSeries
 from callmeter.rtp.feedback import FeedbackCounts
+from callmeter.rtp.jitter_buffer import JitterBufferStatistics
 from callmeter.sip.server_location import Location
 from callmeter.trace.message_log import LoggedMessage
 
@@ -36,7 +38,7 @@ class Media:
     local = "192.0.2.1:40000"
     remote = "192.0.2.2:40000"
 
-    def __init__(self, *, sent=0, received=0, first_packet_at=None):
+    def __init__(self, *, sent=0, received=0, first_packet_at=None, buffer=None):
         self._statistics = SimpleNamespace(
             send=SimpleNamespace(metrics=lambda: {"packets_sent": 50}, packets_sent=50),
             receive=SimpleNamespace(metrics=lambda: {"packets_received": 49}, packets_received=49),
@@ -63,6 +65,7 @@ class Media:
             rtcp_in_clear=0,
             rtcp_encryption_mismatches=0,
             rtcp_short_tags=0,
+            jitter_buffer=buffer,
             dropped={},
             socket_overflows=0,
             rtcp_sr_rr_interval_ms=5000.0,
@@ -88,6 +91,41 @@ class NoMedia(Media):
 
     def statistics(self):
         return None
+
+
+def test_what_the_jitter_buffer_did_is_in_the_report(record):
+    assert receive_of(record, Media())["jitter_buffer_pushed"] is None
+    buffer = JitterBufferStatistics(
+        target_delay_ms=60.0,
+        current_delay_ms=55.5,
+        average_jitter_ms=2.25,
+        pushed=40,
+        lost=3,
+        late=2,
+        early=1,
+        duplicates=4,
+        restarts=5,
+    )
+    found = receive_of(record, Media(buffer=buffer))
+    own = {key: value for key, value in found.items() if key.startswith("jitter_buffer_")}
+    assert own == {
+        "jitter_buffer_target_delay_ms": 60.0,
+        "jitter_buffer_current_delay_ms": 55.5,
+        "jitter_buffer_average_jitter_ms": 2.25,
+        "jitter_buffer_pushed": 40,
+        "jitter_buffer_lost": 3,
+        "jitter_buffer_late": 2,
+        "jitter_buffer_early": 1,
+        "jitter_buffer_duplicates": 4,
+        "jitter_buffer_restarts": 5,
+        "jitter_buffer_rtx_requests": 0,
+        "jitter_buffer_rtx_success": 0,
+    }
+    assert set(own) <= set(CATALOGUE)
+
+
+def receive_of(record, media):
+    return record.report(101.0, media, ()).to_dict()["media"][0]["receive"]
 
 
 def test_the_course_of_the_stream_is_in_the_report(record):

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callmeter.errors import ConfigurationError, LocalProtocolError
+from callmeter.metrics.catalogue import CATALOGUE
 from callmeter.rtp.jitter_buffer import JitterBufferSettings, JitterBufferTable
 
 # Powers of two, so that sums are exact: a packet is 1/64 s, 128 units of a clock of 8192 Hz.
@@ -241,6 +242,44 @@ def test_a_released_row_begins_anew(table):
 
 def test_a_full_table_takes_no_more(table):
     assert [table.allocate(FIXED) for _ in range(5)][-1] is None
+
+
+def test_numbers_of_what_no_buffer_keeps_are_not_missing(table):
+    table.allocate(FIXED, RATE)
+    table.pass_by(0, 7, 100.0)
+    assert counts(table) == {}
+    feed(table, [(0, 0), (1, 1)])
+    for number in (2, 3, 5):
+        table.pass_by(0, number, 100 + number * PACKET)
+    feed(table, [(6, 6)])
+    table.pass_by(0, 4, 100 + 4.5 * PACKET)
+    assert counts(table) == {"pushed": 3}
+
+
+def test_what_is_overtaken_by_what_no_buffer_keeps_can_be_lost(table):
+    table.allocate(FIXED, RATE)
+    feed(table, [(0, 0)])
+    table.pass_by(0, 3, 100 + 3 * PACKET)
+    table.pass_by(0, 2, 100 + 3 * PACKET)
+    assert counts(table) == {"pushed": 1, "lost": 1}
+
+
+def test_another_source_is_a_new_beginning(table):
+    table.allocate(FIXED, RATE)
+    table.restart(0)
+    feed(table, [(0, 0), (2, 2)])
+    table.restart(0)
+    assert table.statistics(0, 1.0).current_delay_ms == 62.5
+    feed(table, [(3, 3), (4, 4)])
+    assert counts(table) == {"pushed": 4, "lost": 1, "restarts": 1}
+
+
+def test_figures_become_metrics_by_catalogue_key(table):
+    table.allocate(FIXED, RATE)
+    feed(table, [(0, 0)])
+    metrics = table.statistics(0, 1.0).metrics()
+    assert set(metrics) == {key for key in CATALOGUE if key.startswith("jitter_buffer_")}
+    assert metrics["jitter_buffer_pushed"] == 1
 
 
 @pytest.mark.parametrize(

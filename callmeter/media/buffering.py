@@ -1,0 +1,82 @@
+"""What a jitter buffer would make of the streams that somebody wants to know it of.
+
+It costs nothing while nobody does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from callmeter.media.lanes import LaneTable
+    from callmeter.rtp.jitter_buffer import JitterBufferSettings, JitterBufferStatistics
+
+    Integers = npt.NDArray[np.int64]
+
+__all__ = ["add_batch", "add_event", "add_packet", "begin", "restart", "statistics"]
+
+
+def begin(lanes: LaneTable, row: int, settings: JitterBufferSettings, clock_rate: int) -> None:
+    """Buffer a stream from now on; one that is buffered already begins anew.
+
+    Args:
+        lanes: Has the buffers.
+        row: The stream.
+        settings: How the buffer behaves.
+        clock_rate: Timestamp units a second.
+    """
+    lanes.release_buffer(row)
+    buffer = lanes.buffers.allocate(settings, clock_rate)
+    # There is room for a buffer of each stream.
+    lanes.buffer_row[row] = -1 if buffer is None else buffer
+
+
+def add_batch(
+    lanes: LaneTable,
+    rows: Integers,
+    sequences: Integers,
+    timestamps: Integers,
+    arrivals: npt.NDArray[np.float64],
+) -> None:
+    """Take a batch of media packets in order of arrival; streams without a buffer are left out."""
+    if not len(lanes.buffers):
+        return
+    buffers = lanes.buffer_row[rows]
+    chosen = np.flatnonzero(buffers >= 0)
+    if len(chosen):
+        lanes.buffers.update(
+            buffers[chosen], sequences[chosen], timestamps[chosen], arrivals[chosen]
+        )
+
+
+def add_packet(lanes: LaneTable, row: int, sequence: int, timestamp: int, arrival: float) -> None:
+    """Take one media packet."""
+    buffer = int(lanes.buffer_row[row])
+    if buffer >= 0:
+        lanes.buffers.update(
+            np.array([buffer]), np.array([sequence]), np.array([timestamp]), np.array([arrival])
+        )
+
+
+def add_event(lanes: LaneTable, row: int, sequence: int, arrival: float) -> None:
+    """A packet has come that no buffer keeps: a digit, whose timestamp stands still."""
+    buffer = int(lanes.buffer_row[row])
+    if buffer >= 0:
+        lanes.buffers.pass_by(buffer, sequence, arrival)
+
+
+def restart(lanes: LaneTable, row: int) -> None:
+    """Another source follows."""
+    buffer = int(lanes.buffer_row[row])
+    if buffer >= 0:
+        lanes.buffers.restart(buffer)
+
+
+def statistics(lanes: LaneTable, row: int, now: float) -> JitterBufferStatistics | None:
+    """What the buffer of a stream did, None when it has none."""
+    buffer = int(lanes.buffer_row[row])
+    return None if buffer < 0 else lanes.buffers.statistics(buffer, now)
