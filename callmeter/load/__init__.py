@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from callmeter.load.plan import (
     Action,
+    Activate,
     AtTime,
     HangUp,
     Hold,
@@ -14,12 +15,14 @@ from callmeter.load.plan import (
     ScenarioPlan,
     SendDtmf,
     Step,
+    UpdateMedia,
 )
 from callmeter.load.runner import run_scenario
 from callmeter.load.scenario import ScenarioResult, StepResult, StepStatus
 
 __all__ = [
     "Action",
+    "Activate",
     "AtTime",
     "HangUp",
     "Hold",
@@ -33,5 +36,6 @@ __all__ = [
     "Step",
     "StepResult",
     "StepStatus",
+    "UpdateMedia",
     "run_scenario",
 ]

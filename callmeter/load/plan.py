@@ -16,6 +16,7 @@ from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
+from callmeter.config import Codec
 from callmeter.errors import ConfigurationError
 from callmeter.rtp.telephone_event import DIGITS, MINIMUM_DURATION_MS
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Action",
+    "Activate",
     "AtTime",
     "HangUp",
     "Hold",
@@ -36,6 +38,7 @@ __all__ = [
     "ScenarioPlan",
     "SendDtmf",
     "Step",
+    "UpdateMedia",
 ]
 
 MAX_STEPS: Final = 30
@@ -63,6 +66,10 @@ class ScenarioEvent(StrEnum):
     """The peer took the call off hold."""
     REKEY_RECEIVED = "rekey-received"
     """The peer changed the media keys."""
+    UPDATE_RECEIVED = "update-received"
+    """The peer changed the media by UPDATE (RFC 3311)."""
+    SESSION_REFRESHED = "session-refreshed"
+    """Either end refreshed the session (RFC 4028)."""
     INFO_RECEIVED = "info-received"
     """An INFO request came that is not DTMF."""
     DTMF_RECEIVED = "dtmf-received"
@@ -138,14 +145,16 @@ class Action:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; what is as usual is left out."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        usual = {field.name: field.default for field in fields(self)}
-        return {"do": self.word} | {
-            name: value for name, value in given.items() if value != usual[name]
-        }
+        said: dict[str, Any] = {"do": self.word}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                said[field.name] = list(value) if isinstance(value, tuple) else value
+        return said
 
     def __str__(self) -> str:
-        return " ".join(str(value) for value in self.to_dict().values())
+        values = self.to_dict().values()
+        return " ".join(",".join(v) if isinstance(v, list) else str(v) for v in values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +185,40 @@ class Rekey(Action):
     def __post_init__(self) -> None:
         if self.roc not in ("reset", "keep"):
             raise ConfigurationError(f"roc is 'reset' or 'keep', not {self.roc!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateMedia(Action):
+    """Agree on the media anew (`Call.update`).
+
+    Attributes:
+        codecs: What to offer from now on; empty leaves it.
+        ptime: Packet time in milliseconds; 0 leaves it.
+        method: `"UPDATE"`, `"INVITE"`; empty takes UPDATE where the peer serves it.
+    """
+
+    word: ClassVar[str] = "update"
+    codecs: tuple[Codec, ...] = ()
+    ptime: int = 0
+    method: str = ""
+
+    def __post_init__(self) -> None:
+        given: object = self.codecs
+        if not isinstance(given, list | tuple) or not set(map(str, given)) <= set(Codec):
+            known = ", ".join(Codec)
+            raise ConfigurationError(f"codecs is a list of {known}, not {given!r}")
+        object.__setattr__(self, "codecs", tuple(map(Codec, map(str, given))))
+        if not _is_number(self.ptime) or (self.ptime and self.ptime not in range(10, 61, 10)):
+            raise ConfigurationError(f"ptime is 10, 20 ... 60 ms, not {self.ptime!r}")
+        if self.method not in ("", "UPDATE", "INVITE"):
+            raise ConfigurationError(f"method is 'UPDATE' or 'INVITE', not {self.method!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Activate(Action):
+    """Activate a track that was deferred (`MediaConfig.deferred`)."""
+
+    word: ClassVar[str] = "activate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +254,7 @@ class HangUp(Action):
 
 
 _ACTIONS: Final[Mapping[str, type[Action]]] = {
-    kind.word: kind for kind in (Hold, Resume, Rekey, SendDtmf, HangUp)
+    kind.word: kind for kind in (Hold, Resume, Rekey, UpdateMedia, Activate, SendDtmf, HangUp)
 }
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from callmeter.errors import CallmeterError
-from callmeter.load.plan import HangUp, Hold, Rekey, Resume, SendDtmf
+from callmeter.load.plan import Activate, Hold, Rekey, Resume, SendDtmf, UpdateMedia
 from callmeter.load.scenario import Scenario
 from callmeter.metrics.report import ErrorReport
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from callmeter.call import Call
+    from callmeter.config import MediaConfig
     from callmeter.events import CallEvent
     from callmeter.load.plan import Action, ScenarioPlan, Step
     from callmeter.load.scenario import Perform, ScenarioResult
@@ -102,7 +103,16 @@ async def _act(call: Call, action: Action) -> None:
             await call.resume()
         case Rekey(roc):
             await call.rekey(roc=roc)
+        case UpdateMedia():
+            await call.update(_changed(call.media.config, action), method=action.method or None)
+        case Activate():
+            await call.update(replace(call.media.config, deferred=False))
         case SendDtmf(digits, method, duration_ms):
             await call.send_dtmf(digits, method=method, duration_ms=duration_ms)
-        case HangUp():
+        case _:
             await call.bye()
+
+
+def _changed(config: MediaConfig, action: UpdateMedia) -> MediaConfig:
+    codecs, ptime = action.codecs or config.codecs, action.ptime or config.ptime
+    return replace(config, codecs=codecs, ptime=ptime)

@@ -31,6 +31,8 @@ _NAMES: Final[Mapping[type[CallEvent], ScenarioEvent]] = {
     events.Held: ScenarioEvent.HOLD_RECEIVED,
     events.Resumed: ScenarioEvent.RESUME_RECEIVED,
     events.Rekeyed: ScenarioEvent.REKEY_RECEIVED,
+    events.Updated: ScenarioEvent.UPDATE_RECEIVED,
+    events.SessionRefreshed: ScenarioEvent.SESSION_REFRESHED,
     events.InfoReceived: ScenarioEvent.INFO_RECEIVED,
     events.DtmfReceived: ScenarioEvent.DTMF_RECEIVED,
 }
@@ -233,8 +235,8 @@ def _matches(when: OnEvent, event: CallEvent) -> bool:
     if _NAMES.get(type(event)) is not when.event:
         return False
     match event:
-        case events.Held(_, by_peer) | events.Resumed(_, by_peer) | events.Rekeyed(_, by_peer):
-            return by_peer
+        case events.Held() | events.Resumed() | events.Rekeyed() | events.Updated():
+            return event.by_peer
         case events.DtmfReceived(_, digit):
             return when.digit.upper() in {"", digit.upper()}
     return True

@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from callmeter import events
-from callmeter.config import MediaConfig, SrtpConfig, SrtpPolicy
+from callmeter.config import Codec, MediaConfig, SrtpConfig, SrtpPolicy
 from callmeter.load import (
+    Activate,
     AtTime,
     HangUp,
     Hold,
@@ -19,6 +20,8 @@ from callmeter.load import (
     ScenarioPlan,
     SendDtmf,
     Step,
+    StepStatus,
+    UpdateMedia,
     run_scenario,
 )
 
@@ -77,6 +80,43 @@ async def test_two_scenarios_talk_to_each_other(make_endpoint):
     assert counts(incoming) == (2, 1)
     assert call.report().to_dict()["outcome"] == "SUCCESS"
     assert incoming.report().to_dict()["outcome"] == "COMPLETED_WITH_WARNINGS"
+
+
+@pytest.mark.parametrize("method", ["UPDATE", "INVITE"])
+async def test_codec_and_packet_time_change_in_the_call(make_endpoint, method):
+    alice, bob = await make_endpoint("alice"), await make_endpoint("bob")
+    change = UpdateMedia((Codec.PCMA,), ptime=30, method=method)
+    plan = ScenarioPlan((Step(AtTime(0), change), Step(AtTime(0.1), HangUp())))
+    wait = ScenarioPlan((on(ScenarioEvent.UPDATE_RECEIVED, Hold()),))
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        call = await alice.invite(str(bob.contact))
+        acting = tasks.create_task(run_scenario(call, plan))
+        incoming = await bob.next_call(PATIENCE)
+        waiting = tasks.create_task(run_scenario(incoming, wait))
+        await incoming.answer()
+        await call.ended()
+    assert acting.result().executed == 2
+    # Each sends as the other wants it.
+    assert (call.media.codec, incoming.media.codec) == ("PCMA", "PCMA")
+    assert (call.media.ptime_ms, incoming.media.ptime_ms) == (20, 30)
+    triggered = waiting.result().steps[0].status is not StepStatus.NOT_TRIGGERED
+    assert triggered is (method == "UPDATE")
+
+
+async def test_a_deferred_track_is_activated(make_endpoint):
+    deferred = await make_endpoint("alice", media=MediaConfig(deferred=True))
+    bob = await make_endpoint("bob")
+    plan = ScenarioPlan((Step(AtTime(0), Activate()), on(ScenarioEvent.MEDIA_STARTED, HangUp())))
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        call = await deferred.invite(str(bob.contact))
+        acting = tasks.create_task(run_scenario(call, plan))
+        incoming = await bob.next_call(PATIENCE)
+        await incoming.answer()
+        await call.answered()
+        assert call.media.direction == "inactive"
+        await call.ended()
+    assert acting.result().executed == 2
+    assert call.media.direction == "sendrecv"
 
 
 async def test_an_action_that_is_refused_is_noted_and_the_next_one_goes_on(alice, phone, begin):

@@ -7,8 +7,10 @@ import pickle
 
 import pytest
 
+from callmeter.config import Codec
 from callmeter.errors import ConfigurationError
 from callmeter.load import (
+    Activate,
     AtTime,
     HangUp,
     Hold,
@@ -19,6 +21,7 @@ from callmeter.load import (
     ScenarioPlan,
     SendDtmf,
     Step,
+    UpdateMedia,
 )
 
 STEPS = [
@@ -28,6 +31,8 @@ STEPS = [
     {"on": "media-started", "do": "send-dtmf", "digits": "1a#", "method": "info"},
     {"on": "dtmf-received", "digit": "#", "do": "hang-up"},
     {"on": "dtmf-received", "do": "send-dtmf", "digits": "9", "duration_ms": 200},
+    {"at": 6, "do": "update", "codecs": ["PCMA", "PCMU"], "ptime": 30, "method": "UPDATE"},
+    {"at": 7, "do": "activate"},
 ]
 MADE = ScenarioPlan(
     (
@@ -37,18 +42,20 @@ MADE = ScenarioPlan(
         Step(OnEvent(ScenarioEvent.MEDIA_STARTED), SendDtmf("1a#", method="info")),
         Step(OnEvent(ScenarioEvent.DTMF_RECEIVED, "#"), HangUp()),
         Step(OnEvent(ScenarioEvent.DTMF_RECEIVED), SendDtmf("9", duration_ms=200)),
+        Step(AtTime(6), UpdateMedia((Codec.PCMA, Codec.PCMU), ptime=30, method="UPDATE")),
+        Step(AtTime(7), Activate()),
     ),
-    "six things",
+    "eight things",
 )
 
 
 def test_a_file_says_what_the_classes_say():
-    text = json.dumps({"name": "six things", "steps": STEPS})
+    text = json.dumps({"name": "eight things", "steps": STEPS})
     assert ScenarioPlan.from_json(text) == MADE
 
 
 def test_a_plan_comes_back_from_json_and_from_a_pickle():
-    assert MADE.to_dict() == {"name": "six things", "steps": STEPS}
+    assert MADE.to_dict() == {"name": "eight things", "steps": STEPS}
     assert ScenarioPlan.from_json(json.dumps(MADE.to_dict())) == MADE
     assert pickle.loads(pickle.dumps(MADE)) == MADE
 
@@ -58,7 +65,7 @@ def test_a_plan_without_a_name_has_none_in_its_file():
 
 
 def test_the_last_time_is_how_long_a_call_has_to_be():
-    assert MADE.seconds == 5
+    assert MADE.seconds == 7
     assert ScenarioPlan((Step(OnEvent(ScenarioEvent.RINGING), HangUp()),)).seconds == 0
 
 
@@ -70,6 +77,8 @@ def test_the_words_of_a_step_are_those_of_the_file():
         "on media-started, send-dtmf 1a# info",
         "on dtmf-received #, hang-up",
         "on dtmf-received, send-dtmf 9 200",
+        "at 6 s, update PCMA,PCMU 30 UPDATE",
+        "at 7 s, activate",
     ]
 
 
@@ -97,6 +106,11 @@ def test_steps_may_be_given_as_a_list():
         (lambda: SendDtmf("1", duration_ms=99), "duration_ms is 100 or more, not 99"),
         (lambda: SendDtmf("1", duration_ms="160"), "duration_ms is 100 or more, not '160'"),
         (lambda: Rekey(roc="drop"), "roc is 'reset' or 'keep', not 'drop'"),
+        (lambda: UpdateMedia("PCMA"), "codecs is a list of PCMU, PCMA"),
+        (lambda: UpdateMedia(["PCMZ", 5]), "not ['PCMZ', 5]"),
+        (lambda: UpdateMedia(ptime=25), "ptime is 10, 20 ... 60 ms, not 25"),
+        (lambda: UpdateMedia(ptime="20"), "ptime is 10, 20 ... 60 ms, not '20'"),
+        (lambda: UpdateMedia(method="INFO"), "method is 'UPDATE' or 'INVITE', not 'INFO'"),
         (lambda: Step(2, Hold()), "a step waits for AtTime or OnEvent, not 2"),
         (lambda: Step(AtTime(2), "hold"), "a step does an Action, not 'hold'"),
         (lambda: Step(AtTime(2), Hold(), timeout=0), "timeout is 0.001 to 86400 seconds, not 0"),

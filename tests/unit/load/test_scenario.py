@@ -120,6 +120,8 @@ def test_a_second_answer_changes_no_time(plan_of):
         ("hold-received", events.Held(1.0, by_peer=True)),
         ("resume-received", events.Resumed(1.0, by_peer=True)),
         ("rekey-received", events.Rekeyed(1.0, by_peer=True)),
+        ("update-received", events.Updated(1.0, by_peer=True)),
+        ("session-refreshed", events.SessionRefreshed(1.0, by_peer=False)),
         ("info-received", events.InfoReceived(1.0, "text/plain", b"")),
         ("dtmf-received", events.DtmfReceived(1.0, "5", 100, "info")),
         ("dtmf-received:5", events.DtmfReceived(1.0, "5", 100, "rtp")),
@@ -150,6 +152,7 @@ def test_every_event_that_can_be_waited_for_has_been_tried():
         ("hold-received", events.Held(1.0, by_peer=False)),
         ("resume-received", events.Resumed(1.0, by_peer=False)),
         ("rekey-received", events.Rekeyed(1.0, by_peer=False)),
+        ("update-received", events.Updated(1.0, by_peer=False)),
         ("dtmf-received:5", events.DtmfReceived(1.0, "6", 100, "rtp")),
     ],
 )
