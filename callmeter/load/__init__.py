@@ -15,6 +15,7 @@ from callmeter.load.plan import (
     ScenarioPlan,
     SendDtmf,
     Step,
+    Transfer,
     UpdateMedia,
 )
 from callmeter.load.runner import run_scenario
@@ -36,6 +37,7 @@ __all__ = [
     "Step",
     "StepResult",
     "StepStatus",
+    "Transfer",
     "UpdateMedia",
     "run_scenario",
 ]

@@ -38,6 +38,7 @@ __all__ = [
     "ScenarioPlan",
     "SendDtmf",
     "Step",
+    "Transfer",
     "UpdateMedia",
 ]
 
@@ -247,6 +248,23 @@ class SendDtmf(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class Transfer(Action):
+    """Have the peer call somebody else (`Call.transfer`).
+
+    Attributes:
+        target: SIP URI, or a user name at the own domain.
+    """
+
+    word: ClassVar[str] = "transfer"
+    target: str
+
+    def __post_init__(self) -> None:
+        target: object = self.target
+        if not isinstance(target, str) or not target.strip():
+            raise ConfigurationError(f"target is whom to call, not {target!r}")
+
+
+@dataclass(frozen=True, slots=True)
 class HangUp(Action):
     """End the call (`Call.bye`)."""
 
@@ -254,7 +272,8 @@ class HangUp(Action):
 
 
 _ACTIONS: Final[Mapping[str, type[Action]]] = {
-    kind.word: kind for kind in (Hold, Resume, Rekey, UpdateMedia, Activate, SendDtmf, HangUp)
+    kind.word: kind
+    for kind in (Hold, Resume, Rekey, UpdateMedia, Activate, SendDtmf, Transfer, HangUp)
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from callmeter.errors import CallmeterError
-from callmeter.load.plan import Activate, Hold, Rekey, Resume, SendDtmf, UpdateMedia
+from callmeter.load.plan import Activate, Hold, Rekey, Resume, SendDtmf, Transfer, UpdateMedia
 from callmeter.load.scenario import Scenario
 from callmeter.metrics.report import ErrorReport
 
@@ -109,6 +109,8 @@ async def _act(call: Call, action: Action) -> None:
             await call.update(replace(call.media.config, deferred=False))
         case SendDtmf(digits, method, duration_ms):
             await call.send_dtmf(digits, method=method, duration_ms=duration_ms)
+        case Transfer(target):
+            await call.transfer(target)
         case _:
             await call.bye()
 

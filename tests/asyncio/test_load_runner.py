@@ -7,7 +7,15 @@ import asyncio
 import pytest
 
 from callmeter import events
-from callmeter.config import Codec, MediaConfig, SrtpConfig, SrtpPolicy
+from callmeter.config import (
+    Codec,
+    EndpointConfig,
+    MediaConfig,
+    SrtpConfig,
+    SrtpPolicy,
+    TransferPolicy,
+)
+from callmeter.endpoint import Endpoint
 from callmeter.load import (
     Activate,
     AtTime,
@@ -21,6 +29,7 @@ from callmeter.load import (
     SendDtmf,
     Step,
     StepStatus,
+    Transfer,
     UpdateMedia,
     run_scenario,
 )
@@ -101,6 +110,36 @@ async def test_codec_and_packet_time_change_in_the_call(make_endpoint, method):
     assert (call.media.ptime_ms, incoming.media.ptime_ms) == (20, 30)
     triggered = waiting.result().steps[0].status is not StepStatus.NOT_TRIGGERED
     assert triggered is (method == "UPDATE")
+
+
+async def test_a_peer_that_follows_a_transfer_ends_the_scenario_with_the_call(
+    make_endpoint, entered, stack
+):
+    alice, carol = await make_endpoint("alice"), await make_endpoint("carol")
+    config = EndpointConfig("sip:bob@127.0.0.1", transfers=TransferPolicy.FOLLOW)
+    bob = await entered.enter_async_context(Endpoint(config, stack))
+    plan = ScenarioPlan((Step(AtTime(0), Transfer(str(carol.contact))),))
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        call = await alice.invite(str(bob.contact))
+        acting = tasks.create_task(run_scenario(call, plan))
+        await (await bob.next_call(PATIENCE)).answer()
+        transferred = await carol.next_call(PATIENCE)
+        await transferred.answer()
+        await call.ended()
+    assert acting.result().executed == 1
+    await transferred.bye()
+
+
+async def test_a_peer_that_refuses_a_transfer_fails_the_action(alice, phone, begin):
+    call = await begin(alice)
+    plan = ScenarioPlan((Step(AtTime(0), Transfer("sip:carol@example.com")),))
+    running = asyncio.get_running_loop().create_task(run_scenario(call, plan))
+    phone.answer(await phone.expect("REFER"), 603)
+    async with asyncio.timeout(PATIENCE):
+        (step,) = (await running).steps
+    assert step.error.type == "RequestRejected"
+    assert "603" in step.error.message
+    await phone.hang_up(call)
 
 
 async def test_a_deferred_track_is_activated(make_endpoint):

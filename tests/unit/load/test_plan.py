@@ -21,6 +21,7 @@ from callmeter.load import (
     ScenarioPlan,
     SendDtmf,
     Step,
+    Transfer,
     UpdateMedia,
 )
 
@@ -33,6 +34,7 @@ STEPS = [
     {"on": "dtmf-received", "do": "send-dtmf", "digits": "9", "duration_ms": 200},
     {"at": 6, "do": "update", "codecs": ["PCMA", "PCMU"], "ptime": 30, "method": "UPDATE"},
     {"at": 7, "do": "activate"},
+    {"at": 8, "do": "transfer", "target": "sip:carol@example.com"},
 ]
 MADE = ScenarioPlan(
     (
@@ -44,18 +46,19 @@ MADE = ScenarioPlan(
         Step(OnEvent(ScenarioEvent.DTMF_RECEIVED), SendDtmf("9", duration_ms=200)),
         Step(AtTime(6), UpdateMedia((Codec.PCMA, Codec.PCMU), ptime=30, method="UPDATE")),
         Step(AtTime(7), Activate()),
+        Step(AtTime(8), Transfer("sip:carol@example.com")),
     ),
-    "eight things",
+    "nine things",
 )
 
 
 def test_a_file_says_what_the_classes_say():
-    text = json.dumps({"name": "eight things", "steps": STEPS})
+    text = json.dumps({"name": "nine things", "steps": STEPS})
     assert ScenarioPlan.from_json(text) == MADE
 
 
 def test_a_plan_comes_back_from_json_and_from_a_pickle():
-    assert MADE.to_dict() == {"name": "eight things", "steps": STEPS}
+    assert MADE.to_dict() == {"name": "nine things", "steps": STEPS}
     assert ScenarioPlan.from_json(json.dumps(MADE.to_dict())) == MADE
     assert pickle.loads(pickle.dumps(MADE)) == MADE
 
@@ -65,7 +68,7 @@ def test_a_plan_without_a_name_has_none_in_its_file():
 
 
 def test_the_last_time_is_how_long_a_call_has_to_be():
-    assert MADE.seconds == 7
+    assert MADE.seconds == 8
     assert ScenarioPlan((Step(OnEvent(ScenarioEvent.RINGING), HangUp()),)).seconds == 0
 
 
@@ -79,6 +82,7 @@ def test_the_words_of_a_step_are_those_of_the_file():
         "on dtmf-received, send-dtmf 9 200",
         "at 6 s, update PCMA,PCMU 30 UPDATE",
         "at 7 s, activate",
+        "at 8 s, transfer sip:carol@example.com",
     ]
 
 
@@ -111,6 +115,8 @@ def test_steps_may_be_given_as_a_list():
         (lambda: UpdateMedia(ptime=25), "ptime is 10, 20 ... 60 ms, not 25"),
         (lambda: UpdateMedia(ptime="20"), "ptime is 10, 20 ... 60 ms, not '20'"),
         (lambda: UpdateMedia(method="INFO"), "method is 'UPDATE' or 'INVITE', not 'INFO'"),
+        (lambda: Transfer(" "), "target is whom to call, not ' '"),
+        (lambda: Transfer(5), "target is whom to call, not 5"),
         (lambda: Step(2, Hold()), "a step waits for AtTime or OnEvent, not 2"),
         (lambda: Step(AtTime(2), "hold"), "a step does an Action, not 'hold'"),
         (lambda: Step(AtTime(2), Hold(), timeout=0), "timeout is 0.001 to 86400 seconds, not 0"),
