@@ -14,7 +14,7 @@ from callmeter.call_bodies import (
 from callmeter.call_changes import CallChanges
 from callmeter.call_failures import loss, rejection
 from callmeter.call_journal import CallJournal
-from callmeter.call_media_events import watch_media
+from callmeter.call_media_events import tell_early_media, watch_media
 from callmeter.call_requests import CallRequests
 from callmeter.call_setup import CallerSetup
 from callmeter.call_trace import write_trace
@@ -410,7 +410,11 @@ class Call(CallRequests):
 
     def _go_early(self, status: int, now: float) -> None:
         """Media runs, or waits for its keys, before the call is answered."""
-        self._tell(call_events.EarlyMedia(self._at(now), status))
+        if self.media.keys_pending:
+            work = tell_early_media(self.media, self._journal, status)
+            self._endpoint.stack.start_task(work)
+        else:
+            self._tell(call_events.EarlyMedia(self._at(now), status))
         self._watch()
 
     def _on_answered(self, response: Response, now: float) -> None:

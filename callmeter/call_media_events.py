@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from callmeter import events as call_events
+from callmeter.errors import MediaSecurityError
 from callmeter.media import events as media_events
 
 if TYPE_CHECKING:
     from callmeter.call_journal import CallJournal
     from callmeter.media.stream import MediaStream
+    from callmeter.media_session import MediaSession
 
-__all__ = ["watch_media"]
+__all__ = ["tell_early_media", "watch_media"]
+
+
+async def tell_early_media(media: MediaSession, journal: CallJournal, status: int) -> None:
+    """Tell that media runs before the answer, once its keys are there.
+
+    Args:
+        media: Of the call.
+        journal: Of the call.
+        status: Of the provisional response that agreed on it.
+    """
+    with suppress(MediaSecurityError):  # It is an error of the answer, if there will be one.
+        await media.keyed()
+        if journal.record.times.answer_at is None:
+            journal.tell(call_events.EarlyMedia(journal.at(), status))
 
 
 async def watch_media(stream: MediaStream, journal: CallJournal) -> None:

@@ -78,9 +78,27 @@ class IncomingCall(Call):
         if media and not self.media.offering:
             self._go_early(status, now)
 
-    def progress(self, status: int = 183) -> None:
-        """Let media run before the call is answered: `ring(183, media=True)`."""
+    async def progress(self, status: int = 183) -> None:
+        """Let media run before the call is answered, and wait until it does (RFC 3960).
+
+        Args:
+            status: 101 to 199, of the response that holds our answer, or our offer.
+
+        Raises:
+            NegotiationError: The offer has nothing in common with the own settings; it was
+                answered with 488.
+            LocalProtocolError: As with `ring`.
+            CallCancelled: The caller gave up first.
+            MediaSecurityError: The DTLS handshake failed.
+        """
         self.ring(status, media=True)
+        if self.media.offering:
+            async for event in self.events():
+                if isinstance(event, events.EarlyMedia):
+                    break
+        if self.over:
+            raise self._attach_report(self._error or CallCancelled("the call is over"))
+        await self.media.keyed()
 
     def reject(self, status: int = 486, reason: str | None = None) -> None:
         """Refuse the call with a final status of 300 to 699."""

@@ -20,7 +20,7 @@ from callmeter.errors import (
 from callmeter.media.sources import Tone
 from callmeter.metrics.phases import Outcome, Phase
 from callmeter.sip.message import Request
-from callmeter.srtp_config import SrtpPolicy
+from callmeter.srtp_config import SrtpMethod, SrtpPolicy
 
 PATIENCE = 20
 SECURE = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED))
@@ -87,7 +87,7 @@ def requests(endpoint):
 async def test_media_runs_before_the_answer_and_goes_on_after_it(make, offer):
     alice, call, incoming = await conversation(make, offer=offer)
     incoming.ring()
-    incoming.progress()
+    await incoming.progress()
     await told(call, events.EarlyMedia)
     await told(incoming, events.EarlyMedia)
     assert (call.phase, incoming.phase) == (Phase.RINGING, Phase.RINGING)
@@ -106,9 +106,9 @@ async def test_media_runs_before_the_answer_and_goes_on_after_it(make, offer):
 
 async def test_early_media_without_prack_is_said_again_in_the_answer(make):
     _, call, incoming = await conversation(make, reliable_provisionals=Extension.DISABLED)
-    incoming.progress()
+    await incoming.progress()
     await told(call, events.EarlyMedia)
-    incoming.progress()
+    await incoming.progress()
     await both(call, incoming)
     bodies = {m.message.body for m in call.messages if m.raw.startswith(b"SIP/") and m.message.body}
     assert len(bodies) == 1
@@ -120,7 +120,7 @@ async def test_an_offer_needs_a_caller_that_acknowledges_it(make):
         make, offer=False, reliable_provisionals=Extension.DISABLED
     )
     with pytest.raises(LocalProtocolError, match="reliable provisional"):
-        incoming.progress()
+        await incoming.progress()
     await both(call, incoming)
     assert call.media.codec == incoming.media.codec == "PCMU"
     await call.bye()
@@ -132,7 +132,7 @@ async def test_early_media_with_nothing_in_common_is_refused(make, phone):
     call = await alice.invite(str(bob.contact))
     incoming = await bob.next_call(PATIENCE)
     with pytest.raises(SrtpRequired):
-        incoming.progress()
+        await incoming.progress()
     with pytest.raises(CallRejected, match="488"):
         await call.answered(PATIENCE)
     assert incoming.report().outcome is Outcome.NEGOTIATION_FAILED
@@ -173,6 +173,42 @@ async def _so_far(call):
         yield event
         if isinstance(event, events.Answered):
             return
+
+
+async def test_early_media_with_dtls_runs_when_its_keys_are_there(make):
+    srtp = SrtpConfig(method=SrtpMethod.DTLS, policy=SrtpPolicy.REQUIRED)
+    _, call, incoming = await conversation(make, media=MediaConfig(srtp=srtp))
+    await incoming.progress()
+    assert incoming.media.secure
+    await told(call, events.EarlyMedia)
+    await told(incoming, events.EarlyMedia)
+    await asyncio.gather(
+        call.media.play(Tone(440), seconds=0.2), incoming.media.play(Tone(880), seconds=0.2)
+    )
+    await both(call, incoming)
+    await call.bye()
+    report = call.report()
+    assert (report.outcome, report.timing.time_to_first_media_ms) == (Outcome.SUCCESS, 0.0)
+    assert report.media[0].keying == "dtls"
+
+
+async def test_a_caller_that_gives_up_ends_the_wait_for_early_media(make, phone):
+    bob = await make("bob")
+    phone._peer = bob.stack.transport.listening()
+    invite = _invite(phone, bob, b"", ("Require", "100rel"))
+    incoming = await bob.next_call(PATIENCE)
+
+    async def give_up():
+        await _status(phone, 183)
+        cancel = (
+            invite.to_bytes()
+            .replace(b"INVITE sip", b"CANCEL sip")
+            .replace(b"1 INVITE", b"1 CANCEL")
+        )
+        phone._socket.sendto(cancel, phone._peer)
+
+    with pytest.raises(CallCancelled):
+        await asyncio.gather(incoming.progress(), give_up())
 
 
 # forking
@@ -239,7 +275,7 @@ async def test_an_offer_in_a_prack_is_answered_there(make, phone):
     phone._peer = bob.stack.transport.listening()
     phone.invite = _invite(phone, bob, phone.sdp(), ("Require", "100rel"))
     incoming = await bob.next_call(PATIENCE)
-    incoming.progress()
+    incoming.ring(183, media=True)
     response = await _status(phone, 183)
     phone.invite = _Dialog(phone.invite, response)
     _prack(phone, response, phone.sdp("a=sendonly", version=2))

@@ -216,7 +216,7 @@ async def test_sipp_acknowledges_early_media(phone, sipp, transport):
     async with phone("service") as bob, asyncio.TaskGroup() as tasks:
         calling = sipp("uac_prack", transport=transport, target=address(bob), hold=300)
         incoming = await bob.next_call(10)
-        incoming.progress()
+        await incoming.progress()
         serving = tasks.create_task(served(incoming))
         verdict = await calling.result()
     assert clean(verdict)
