@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["MAX_SAMPLES", "SampleTable"]
 
 MAX_SAMPLES: Final = 300
-"""Of a stream: five minutes, second by second."""
+"""Of a stream: up to five minutes, second by second."""
+_STAGGER: Final = 64
+"""Calls that began together fill their rows at so many different times: merging takes time."""
 
 _SECONDS, _SENT, _SENT_OCTETS, _RECEIVED, _OCTETS, _LOST, _EXPECTED = range(7)
 _SUMS: Final = 7
@@ -129,19 +131,23 @@ class SampleTable:
         self._peak[rows] = -np.inf
         self._count[rows] += 1
         self._waited[rows] = 0
-        full = rows[self._count[rows] == MAX_SAMPLES]
-        if len(full):
-            self._halve(full)
+        full = rows[self._count[rows] >= MAX_SAMPLES - 2 * (rows % _STAGGER)]
+        for row in full.tolist():
+            self._halve(row)
 
-    def _halve(self, rows: Integers) -> None:
-        """Merge the samples of full rows in pairs."""
-        half = MAX_SAMPLES // 2
-        pairs = self._samples[rows].reshape(len(rows), half, 2, _FIELDS)
-        self._samples[rows, :half, :_SUMS] = pairs[..., :_SUMS].sum(axis=2)
-        self._samples[rows, :half, _JITTER] = pairs[:, :, 1, _JITTER]
-        self._samples[rows, :half, _SPACING] = pairs[..., _SPACING].max(axis=2)
-        self._count[rows] = half
-        self._stride[rows] *= 2
+    def _halve(self, row: int) -> None:
+        """Merge the samples of a full row in pairs."""
+        half = int(self._count[row]) // 2
+        samples = self._samples[row]
+        first, second = samples[0 : 2 * half : 2], samples[1 : 2 * half : 2]
+        sums = first[:, :_SUMS] + second[:, :_SUMS]
+        peaks = np.maximum(first[:, _SPACING], second[:, _SPACING])
+        jitter = second[:, _JITTER].copy()
+        samples[:half, :_SUMS] = sums
+        samples[:half, _JITTER] = jitter
+        samples[:half, _SPACING] = peaks
+        self._count[row] = half
+        self._stride[row] *= 2
 
     def _grow(self, rows: int) -> None:
         before = len(self._active)

@@ -117,6 +117,22 @@ def test_a_long_call_is_sampled_less_often_in_the_same_space(tables, monkeypatch
     assert MAX_SAMPLES == 300
 
 
+def test_calls_that_began_together_are_not_merged_at_the_same_time(monkeypatch):
+    monkeypatch.setattr(module, "MAX_SAMPLES", 8)
+    reception, sending = StreamTable(rows=2), SendTable(rows=2)
+    samples = SampleTable(reception, sending)
+    for _ in range(2):
+        samples.begin(take_row(reception, sending), 0.0)
+    for second in range(1, 7):
+        samples.on_second(float(second))
+    assert len(samples.series(0).at_ms) == 6
+    assert samples.series(1).at_ms == (2000.0, 4000.0, 6000.0)
+    for second in range(7, 11):
+        samples.on_second(float(second))
+    course = (2000.0, 4000.0, 6000.0, 8000.0, 10_000.0)
+    assert samples.series(0).at_ms == samples.series(1).at_ms == course
+
+
 def test_rows_of_a_table_that_grew_keep_their_samples(tables):
     first = Course(tables, take_row(*tables[:2]))
     first.seconds(packets=10)
