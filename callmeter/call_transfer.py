@@ -237,8 +237,8 @@ class CallTransfers:
         """The peer asks to be rid of us."""
         endpoint = self._endpoint
         request = TransferRequest(endpoint, self._call, usage)
-        if usage.target is None or usage.method != "INVITE":
-            request.reject()
+        if not endpoint.running or usage.target is None or usage.method != "INVITE":
+            endpoint.stack.run(endpoint, usage.reject(DECLINE, endpoint.stack.now))
         elif endpoint.config.transfers is TransferPolicy.FOLLOW:
             endpoint.stack.start_task(self._follow(request))
         else:

@@ -211,6 +211,14 @@ async def test_what_is_no_call_is_declined(make, connected):
     assert caught.value.status == 603
 
 
+async def test_an_endpoint_that_is_being_left_calls_nobody(make, connected, monkeypatch):
+    alice, bob = await make("alice"), await make("bob", TransferPolicy.FOLLOW)
+    call, _ = await connected(alice, bob)
+    monkeypatch.setattr(Endpoint, "running", False)
+    with pytest.raises(RequestRejected, match="603"):
+        await call.transfer("sip:carol@127.0.0.1")
+
+
 # attended
 
 
