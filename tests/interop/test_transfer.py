@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -163,3 +164,38 @@ async def test_we_call_whom_sipp_transfers_us_to(phone, sipp, baresip, tmp_path,
     assert "SIP/2.0 200 OK" in verdict.messages
     assert_heard(tmp_path / "alice.wav", CAROLS_TONE)
     assert_heard(await carol.heard(), OWN_TONE)
+
+
+@pytest.mark.interop("kamailio")
+@pytest.mark.parametrize("kind", ["blind", "attended"])
+async def test_a_transfer_goes_by_a_record_routing_proxy(phone, kamailio, tmp_path, kind):
+    proxy = kamailio()
+    users = ("alice", "bob", "carol")
+    follow = {"proxy": proxy.address, "transfers": TransferPolicy.FOLLOW}
+    async with contextlib.AsyncExitStack() as entered:
+        phones = [await entered.enter_async_context(phone(user, **follow)) for user in users]
+        for one in phones:
+            await entered.enter_async_context(one.registered())
+        alice, bob, carol = phones
+        tasks = await entered.enter_async_context(asyncio.TaskGroup())
+        at_bob = tasks.create_task(answered(bob))
+        at_carol = tasks.create_task(answered(carol))
+        async with asyncio.timeout(PATIENCE), alice.call("sip:bob@example.test") as call:
+            if kind == "blind":
+                assert await call.transfer("sip:carol@example.test") == 200
+                called = await at_carol
+            else:
+                async with alice.call("sip:carol@example.test") as other:
+                    assert await call.transfer_to(other) == 200
+                    await other.ended()
+                called = await transferred(await at_carol)
+            async with await transferred(await at_bob) as successor:
+                called.media.record(tmp_path / "carol.wav")
+                tasks.create_task(called.media.play(Tone(CAROLS_TONE), seconds=SECONDS))
+                await talk(successor, tmp_path / "bob.wav")
+    assert_heard(tmp_path / "carol.wav", OWN_TONE)
+    assert_heard(tmp_path / "bob.wav", CAROLS_TONE)
+
+
+async def answered(endpoint):
+    return await (await endpoint.next_call(PATIENCE)).answer()
