@@ -1,6 +1,7 @@
 """RTCP extended reports, without the header of their packet (RFC 3611).
 
-All seven report blocks of the RFC are read and built; a block of another type is kept as it came.
+All seven report blocks of the RFC are read and built. A block of another type or of a wrong length
+is kept as it came: the report in front of it is worth having all the same.
 """
 
 from __future__ import annotations
@@ -209,7 +210,7 @@ class VoipMetrics:
 
 @dataclass(frozen=True, slots=True)
 class UnknownBlock:
-    """A block of another type.
+    """A block of another type, or of a length that its type does not have.
 
     Attributes:
         block_type: 0 to 255.
@@ -251,7 +252,7 @@ def parse_extended_report(body: bytes) -> ExtendedReport:
     """Read what follows the first word of the packet.
 
     Raises:
-        ValueError: Lengths are wrong, or there are more than 64 blocks.
+        ValueError: A block is longer than the packet, or there are more than 64.
     """
     if len(body) < _WORD.size:
         raise ValueError("an extended report without a sender")
@@ -266,23 +267,13 @@ def parse_extended_report(body: bytes) -> ExtendedReport:
             raise ValueError("a report block beyond its packet")
         content = body[position + _HEAD.size : end]
         parse = _PARSERS.get(kind)
-        if parse is None:
-            blocks.append(UnknownBlock(kind, specific, content))
-        else:
-            blocks.append(parse(specific, content))
+        block = None if parse is None else parse(specific, content)
+        blocks.append(block or UnknownBlock(kind, specific, content))
         position = end
     return ExtendedReport(_WORD.unpack_from(body)[0], tuple(blocks))
 
 
-def _expect(content: bytes, layout: struct.Struct) -> tuple[int, ...]:
-    if len(content) != layout.size:
-        raise ValueError("a report block of a wrong length")
-    return layout.unpack(content)
-
-
 def _span(content: bytes) -> tuple[int, int, int]:
-    if len(content) < _SPAN.size:
-        raise ValueError("a report block without its span")
     ssrc, begin, end = _SPAN.unpack_from(content)
     return ssrc, begin, end
 
@@ -292,34 +283,41 @@ def _parse_chunks(content: bytes) -> tuple[int, ...]:
     return chunks[: chunks.index(0)] if 0 in chunks else chunks
 
 
-def _parse_loss(specific: int, content: bytes) -> LossRuns:
+def _parse_loss(specific: int, content: bytes) -> LossRuns | None:
+    if len(content) < _SPAN.size:
+        return None
     return LossRuns(*_span(content), _parse_chunks(content), specific & _THINNING)
 
 
-def _parse_duplicates(specific: int, content: bytes) -> DuplicateRuns:
+def _parse_duplicates(specific: int, content: bytes) -> DuplicateRuns | None:
+    if len(content) < _SPAN.size:
+        return None
     return DuplicateRuns(*_span(content), _parse_chunks(content), specific & _THINNING)
 
 
-def _parse_times(specific: int, content: bytes) -> ReceiptTimes:
-    span = _span(content)
+def _parse_times(specific: int, content: bytes) -> ReceiptTimes | None:
+    if len(content) < _SPAN.size:
+        return None
     times = tuple(time for (time,) in _WORD.iter_unpack(content[_SPAN.size :]))
-    return ReceiptTimes(*span, times, specific & _THINNING)
+    return ReceiptTimes(*_span(content), times, specific & _THINNING)
 
 
-def _parse_reference(_specific: int, content: bytes) -> ReferenceTime:
-    return ReferenceTime(*_expect(content, _NTP))
+def _parse_reference(_specific: int, content: bytes) -> ReferenceTime | None:
+    return ReferenceTime(*_NTP.unpack(content)) if len(content) == _NTP.size else None
 
 
-def _parse_delays(_specific: int, content: bytes) -> DelaySinceReferences:
+def _parse_delays(_specific: int, content: bytes) -> DelaySinceReferences | None:
     if len(content) % _DELAY.size:
-        raise ValueError("a report block of a wrong length")
+        return None
     return DelaySinceReferences(
         tuple(DelaySinceReference(*entry) for entry in _DELAY.iter_unpack(content))
     )
 
 
-def _parse_summary(specific: int, content: bytes) -> StatisticsSummary:
-    ssrc, begin, end, lost, duplicates, *rest = _expect(content, _SUMMARY)
+def _parse_summary(specific: int, content: bytes) -> StatisticsSummary | None:
+    if len(content) != _SUMMARY.size:
+        return None
+    ssrc, begin, end, lost, duplicates, *rest = _SUMMARY.unpack(content)
     hops = specific >> 3 & 3
     return StatisticsSummary(
         ssrc=ssrc,
@@ -333,8 +331,10 @@ def _parse_summary(specific: int, content: bytes) -> StatisticsSummary:
     )
 
 
-def _parse_voip(_specific: int, content: bytes) -> VoipMetrics:
-    fields = _expect(content, _VOIP)
+def _parse_voip(_specific: int, content: bytes) -> VoipMetrics | None:
+    if len(content) != _VOIP.size:
+        return None
+    fields = _VOIP.unpack(content)
     config = fields[17]
     return VoipMetrics(
         ssrc=fields[0],
@@ -363,7 +363,7 @@ def _parse_voip(_specific: int, content: bytes) -> VoipMetrics:
     )
 
 
-_PARSERS: Final[Mapping[int, Callable[[int, bytes], XrBlock]]] = {
+_PARSERS: Final[Mapping[int, Callable[[int, bytes], XrBlock | None]]] = {
     1: _parse_loss,
     2: _parse_duplicates,
     3: _parse_times,
