@@ -212,7 +212,7 @@ def place(make_peer, make_endpoint, stack, certificates):
 
     async def make(lines, setup, offerer, peer=None):
         endpoint = await make_endpoint("alice", media=MEDIA)
-        ours = str(endpoint._certificate(endpoint.config.media.srtp.dtls).fingerprint())
+        ours = str(endpoint._media._certificate(endpoint.config.media.srtp.dtls).fingerprint())
         call = Call(peer or make_peer(), endpoint, lines(*certificates, ours), setup)
         await getattr(call, f"offered_by_{offerer}")()
         async with asyncio.timeout(PATIENCE):
