@@ -334,6 +334,7 @@ class MediaKeys:
                 symmetric=self._symmetric,
                 entropy=self._entropy,
                 timeout=self._config.dtls.handshake_timeout,
+                renegotiation=self._config.dtls.renegotiation,
                 key_log=self._key_log,
             )
         return (self.dtls.fingerprint,)

@@ -86,12 +86,15 @@ class DtlsConfig:
         private_key: PEM content of its key, ECDSA or RSA, not encrypted.
         certificate_days: How long a certificate that is made here is valid.
         handshake_timeout: Seconds until a handshake is given up.
+        renegotiation: Whether a peer may renegotiate, for peers that are no WebRTC: RFC 8827
+            section 6.5 forbids it there. Otherwise it is told no_renegotiation.
     """
 
     certificate: str | None = None
     private_key: str | None = field(default=None, repr=False)
     certificate_days: int = 30
     handshake_timeout: float = 30.0
+    renegotiation: bool = False
 
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.private_key is None):

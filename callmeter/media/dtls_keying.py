@@ -54,6 +54,7 @@ class DtlsKeying:
         symmetric: Whether the peer may come from another address than the signalled one.
         entropy: Returns so many random octets.
         timeout: Seconds a handshake may take.
+        renegotiation: Whether the peer may renegotiate.
         key_log: Is given the secrets of every handshake, for a capture.
     """
 
@@ -68,6 +69,7 @@ class DtlsKeying:
         symmetric: bool,
         entropy: Callable[[int], bytes],
         timeout: float = DEFAULT_TIMEOUT,
+        renegotiation: bool = False,
         key_log: KeyLog | None = None,
     ) -> None:
         self._port = port
@@ -78,6 +80,7 @@ class DtlsKeying:
         self._key_log = key_log
         self._entropy = entropy
         self._timeout = timeout
+        self._renegotiation = renegotiation
         self._peer: _Peer | None = None
         self._before: tuple[DtlsCertificate, str] | None = None
         self._media = DtlsSession(port, self._transport(), self._on_media_keys, on_refused)
@@ -93,6 +96,7 @@ class DtlsKeying:
             suites=self._suites,
             symmetric=self._symmetric,
             timeout=self._timeout,
+            renegotiation=self._renegotiation,
             key_log=self._key_log,
         )
 

@@ -124,6 +124,8 @@ class DtlsAssociation:
         suites: SRTP suites in order of preference.
         mtu: Octets of UDP payload that a datagram may have.
         timeout: Seconds the handshake may take.
+        renegotiation: Whether the peer may renegotiate (RFC 5746). `keys` are others once its
+            certificate was checked again; `failure` beside `keys` says that it was the wrong one.
         key_log: Is given the secrets of the handshake, for a capture.
 
     Raises:
@@ -138,12 +140,14 @@ class DtlsAssociation:
         "_complete",
         "_connection",
         "_fingerprints",
+        "_finished",
         "_flight",
         "_give_up_at",
         "_interval",
         "_key_exchange_seen",
         "_mtu",
         "_openssl_at",
+        "_renegotiation",
         "_repeat_from",
         "_resend_at",
         "_sequence",
@@ -170,13 +174,16 @@ class DtlsAssociation:
         suites: Sequence[SrtpSuite] = DEFAULT_SUITES,
         mtu: int = DEFAULT_MTU,
         timeout: float = DEFAULT_TIMEOUT,
+        renegotiation: bool = False,
         key_log: KeyLog | None = None,
     ) -> None:
         self.role = role
         self._client = role == "client"
         self._connection = certificate.connection(
-            suites, client=self._client, mtu=mtu, key_log=key_log
+            suites, client=self._client, mtu=mtu, renegotiation=renegotiation, key_log=key_log
         )
+        self._renegotiation = renegotiation
+        self._finished: tuple[bytes | None, bytes | None] = (None, None)
         self._fingerprints = None if fingerprints is None else tuple(fingerprints)
         self._mtu = mtu
         self._timeout = timeout
@@ -389,6 +396,8 @@ class DtlsAssociation:
         """Whether OpenSSL may see a record: not when it could only do harm."""
         if record.epoch == 0 and self._complete:
             return False
+        if record.epoch and self._complete and self._renegotiation:
+            return record.content in {HANDSHAKE, ALERT, CHANGE_CIPHER_SPEC}
         if record.epoch:
             # Application data is not part of DTLS-SRTP, and nothing is known of later epochs.
             return record.epoch == 1 and record.content in {HANDSHAKE, ALERT}
@@ -429,15 +438,23 @@ class DtlsAssociation:
                 self._connection.do_handshake()
                 self._complete = True
         except SSL.WantReadError:
-            return
+            pass
         except SSL.ZeroReturnError:
             self.peer_closed = True
         except SSL.Error as error:
             if not self._complete:
                 self._fail(DtlsHandshakeFailed, _in_words(error))
             return
-        if self._complete and self._certificate is None:
+        if self._complete and self._ended():
             self._finish()
+
+    def _ended(self) -> bool:
+        """Whether a handshake ended since the last one: each end has sent another Finished."""
+        own, theirs = self._connection.get_finished(), self._connection.get_peer_finished()
+        if own == self._finished[0] or theirs == self._finished[1]:
+            return False
+        self._finished = own, theirs
+        return True
 
     def _finish(self) -> None:
         """The handshake ended well: who is it, and what was agreed on?"""
@@ -517,7 +534,8 @@ class DtlsAssociation:
         written = [] if self.failure else self._drain()
         left = None if self.failure else self._connection.DTLSv1_get_timeout()
         self._openssl_at = None if left is None else now + left
-        if any(each.content == HANDSHAKE for each in written):
+        # What is renegotiated is encrypted from the first record, and only OpenSSL sends it again.
+        if any(each.content == HANDSHAKE for each in written) and not written[0].epoch:
             self.answered |= bool(self._flight) and not repeated
             self._flight = written
             self.last_flight_sent = dtls_records.describe(written)

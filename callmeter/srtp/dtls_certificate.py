@@ -38,12 +38,20 @@ _CIPHERS: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!aNULL:!eNULL"
 """GCM first; CBC for peers that know no other (RFC 5764 itself asks for AES128-CBC)."""
 _OPTIONS: Final = (
     SSL.OP_NO_TICKET
-    | SSL.OP_NO_RENEGOTIATION
     | SSL.OP_NO_COMPRESSION
     | SSL.OP_CIPHER_SERVER_PREFERENCE
     # OpenSSL asks nobody for the MTU, and does not lower what it was told.
     | SSL.OP_NO_QUERY_MTU
 )
+
+_ALLOW_CLIENT_RENEGOTIATION: Final = 1 << 8
+_NO_RESUMPTION_ON_RENEGOTIATION: Final = 1 << 16
+"""Options of OpenSSL that pyOpenSSL has no names for."""
+_RENEGOTIATION: Final = {
+    False: SSL.OP_NO_RENEGOTIATION,
+    # A handshake that resumes shows no certificate that could be checked.
+    True: _ALLOW_CLIENT_RENEGOTIATION | _NO_RESUMPTION_ON_RENEGOTIATION,
+}
 
 _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     "sha-224": hashes.SHA224(),
@@ -68,7 +76,7 @@ class DtlsCertificate:
     ) -> None:
         self._certificate = certificate
         self._private_key = private_key
-        self._contexts: dict[tuple[tuple[SrtpSuite, ...], bool], SSL.Context] = {}
+        self._contexts: dict[tuple[tuple[SrtpSuite, ...], bool, bool], SSL.Context] = {}
 
     @classmethod
     def generate(
@@ -157,6 +165,7 @@ class DtlsCertificate:
         *,
         client: bool,
         mtu: int,
+        renegotiation: bool = False,
         key_log: KeyLog | None = None,
     ) -> SSL.Connection:
         """A new handshake over memory buffers, not yet started.
@@ -165,12 +174,16 @@ class DtlsCertificate:
             suites: SRTP suites in order of preference.
             client: Whether it sends the ClientHello.
             mtu: Octets of UDP payload that a datagram may have.
+            renegotiation: Whether the peer may renegotiate; it is told no_renegotiation otherwise.
             key_log: Is given the secrets of the handshake, in lines of SSLKEYLOGFILE.
 
         Raises:
             LocalProtocolError: None of the suites has a number in use_srtp.
         """
-        connection = SSL.Connection(self._context(tuple(suites), logged=key_log is not None))
+        context = self._context(
+            tuple(suites), logged=key_log is not None, renegotiation=renegotiation
+        )
+        connection = SSL.Connection(context)
         connection.set_app_data(key_log)
         connection.set_ciphertext_mtu(mtu)
         if client:
@@ -179,10 +192,14 @@ class DtlsCertificate:
             connection.set_accept_state()
         return connection
 
-    def _context(self, suites: tuple[SrtpSuite, ...], *, logged: bool) -> SSL.Context:
-        context = self._contexts.get((suites, logged))
+    def _context(
+        self, suites: tuple[SrtpSuite, ...], *, logged: bool, renegotiation: bool
+    ) -> SSL.Context:
+        settings = suites, logged, renegotiation
+        context = self._contexts.get(settings)
         if context is None:
-            context = self._contexts[suites, logged] = self._new_context(suites)
+            context = self._contexts[settings] = self._new_context(suites)
+            context.set_options(_RENEGOTIATION[renegotiation])
             if logged:
                 context.set_keylog_callback(_log_key)
         return context

@@ -71,7 +71,7 @@ class DtlsStatistics:
         datagrams_received: DTLS datagrams taken in.
         ignored: Of these, those that belonged to no handshake.
         discarded: Handshakes that ended without verified keys.
-        rehandshakes: Verified handshakes after the first.
+        rehandshakes: Verified handshakes after the first, renegotiations among them.
     """
 
     datagrams_sent: int = 0
@@ -104,6 +104,8 @@ class _Candidate:
     association: DtlsAssociation
     source: Address
     born: float
+    refused: bool = False
+    """Whether what the peer renegotiated was refused."""
 
 
 _Identities = tuple["DtlsCertificate", "DtlsRole | None", "tuple[Fingerprint, ...] | None"]
@@ -129,6 +131,7 @@ class DtlsTransport:
         mtu: Octets of UDP payload that a datagram may have.
         timeout: Seconds from `start()` to verified keys.
         symmetric: Whether the peer may come from another address than the signalled one.
+        renegotiation: Whether the peer may renegotiate in an association.
         key_log: Is given the secrets of every handshake, for a capture.
     """
 
@@ -151,6 +154,7 @@ class DtlsTransport:
         "_outgoing",
         "_parked",
         "_remembered",
+        "_renegotiation",
         "_retry_at",
         "_role",
         "_suites",
@@ -170,6 +174,7 @@ class DtlsTransport:
         mtu: int = DEFAULT_MTU,
         timeout: float = DEFAULT_TIMEOUT,
         symmetric: bool = True,
+        renegotiation: bool = False,
         key_log: KeyLog | None = None,
     ) -> None:
         self._certificate = certificate
@@ -177,6 +182,7 @@ class DtlsTransport:
         self._mtu = mtu
         self._timeout = timeout
         self._symmetric = symmetric
+        self._renegotiation = renegotiation
         self._key_log = key_log
         self._role: DtlsRole | None = None
         self._fingerprints: tuple[Fingerprint, ...] | None = None
@@ -394,6 +400,7 @@ class DtlsTransport:
             suites=self._suites,
             mtu=self._mtu,
             timeout=self._timeout,
+            renegotiation=self._renegotiation,
             key_log=self._key_log,
         )
         if role == "server":
@@ -404,6 +411,9 @@ class DtlsTransport:
 
     def _judge(self, candidate: _Candidate, now: float, source: Address | None = None) -> None:
         """See what became of an association after it was given something."""
+        if candidate is self._current:
+            self._follow(candidate)
+            return
         if candidate not in self._candidates:
             return
         association = candidate.association
@@ -425,6 +435,19 @@ class DtlsTransport:
         self._remembered = self._parked = None
         self.keys = self._keys = candidate.association.keys
         self.source = candidate.source
+
+    def _follow(self, current: _Candidate) -> None:
+        """The verified peer may have renegotiated."""
+        association = current.association
+        failure = association.failure
+        if failure and not current.refused:
+            current.refused = True
+            failure.evidence |= self.evidence(current) | failure.evidence
+            self._queue(association.farewell(), current.source)
+            self._failure = failure
+        elif not failure and association.keys is not self.keys:
+            self.statistics.rehandshakes += 1
+            self.keys = self._keys = association.keys
 
     def _failed_with(
         self, candidate: _Candidate, failure: MediaSecurityError, source: Address, now: float

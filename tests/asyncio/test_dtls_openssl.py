@@ -33,6 +33,8 @@ class MediaPort(asyncio.DatagramProtocol):
         self.dtls = dtls
         self.result = asyncio.get_running_loop().create_future()
         self.lose = set()
+        self.keys = []
+        self.failures = []
         self._received = 0
         self._timer = None
 
@@ -50,6 +52,10 @@ class MediaPort(asyncio.DatagramProtocol):
     def take(self, result):
         for datagram, destination in result.outgoing:
             self.transport.sendto(datagram, destination)
+        if result.keys:
+            self.keys.append(result.keys)
+        if result.failure:
+            self.failures.append(result.failure)
         if not self.result.done():
             if result.failure:
                 self.result.set_exception(result.failure)
@@ -228,3 +234,83 @@ async def test_no_profile_in_common_is_said(openssl, media_port, peer):
     port.take(port.dtls.start("client", [peer[1]], address, port.now()))
     with pytest.raises(DtlsHandshakeFailed, match="no SRTP protection profile"):
         await asyncio.wait_for(port.result, DEADLINE)
+
+
+async def say(process, command):
+    process.stdin.write(command + b"\n")
+    await process.stdin.drain()
+
+
+async def running(openssl, media_port, peer, role, *arguments, **settings):
+    """The program and a port of ours in the role, after their handshake."""
+    port = await media_port(**settings)
+    if role == "client":
+        process, address = await start_server(openssl, BY_DTLS[0], *arguments)
+        port.take(port.dtls.start("client", [peer[1]], address, port.now()))
+    else:
+        port.take(port.dtls.start("server", [peer[1]], ("127.0.0.1", 9), port.now()))
+        own = port.transport.get_extra_info("sockname")[1]
+        process = await openssl(
+            "s_client", "-connect", f"127.0.0.1:{own}", *arguments, profile=BY_DTLS[0]
+        )
+    await asyncio.wait_for(port.result, DEADLINE)
+    await until(process, EXPORTED)
+    return process, port
+
+
+async def rehandshakes(port, number):
+    async with asyncio.timeout(DEADLINE):
+        while port.dtls.statistics.rehandshakes < number:  # noqa: ASYNC110  there is no event
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize(("role", "command"), [("server", b"R"), ("client", b"r")])
+async def test_a_peer_that_renegotiates_is_told_no_renegotiation(
+    openssl, media_port, peer, role, command
+):
+    process, port = await running(openssl, media_port, peer, role, "-state")
+    (keys,) = port.keys
+    await say(process, command)
+    # The program then ends the association by a fatal alert of its own.
+    await until(process, rb"(?s)alert read:warning:no renegotiation.*alert write:fatal")
+    assert port.dtls.keys is keys
+    assert len(port.keys) == 1
+    assert not port.failures
+    assert port.dtls.statistics.rehandshakes == 0
+
+
+@pytest.mark.parametrize(
+    ("role", "command"), [("server", b"R"), ("client", b"r"), ("client", b"R")]
+)
+async def test_a_peer_that_may_renegotiate_has_the_same_new_secrets(
+    openssl, media_port, peer, tmp_path, role, command
+):
+    log = tmp_path / "secrets"
+    ours = []
+    process, port = await running(
+        openssl, media_port, peer, role, "-keylogfile", str(log),
+        renegotiation=True, key_log=ours.append,
+    )  # fmt: skip
+    for number in (1, 2):
+        await say(process, command)
+        await rehandshakes(port, number)
+        async with asyncio.timeout(DEADLINE):
+            while log.read_bytes().count(b"CLIENT_RANDOM") <= number:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+    theirs = [each for each in log.read_bytes().splitlines() if each.startswith(b"CLIENT_RANDOM")]
+    assert ours == theirs
+    assert len(set(ours)) == len(set(port.keys)) == 3
+    assert not port.failures
+
+
+async def test_flights_that_are_lost_while_renegotiating_come_again(openssl, media_port, peer):
+    # All of it is encrypted: only OpenSSL can, by its own clock, after about a second.
+    process, port = await running(
+        openssl, media_port, peer, "client", "-timeout", renegotiation=True
+    )
+    # The HelloRequest comes; the flight that answers our ClientHello does not, once.
+    port.lose = {port._received + 2}
+    await say(process, b"r")
+    await rehandshakes(port, 1)
+    assert len(set(port.keys)) == 2
+    assert not port.failures

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 import trustme
+from OpenSSL import SSL
 
 from callmeter import (
     DtlsConfig,
@@ -22,6 +25,7 @@ from callmeter.errors import DtlsTimeout, LocalProtocolError
 from callmeter.media.sinks import AudioSink
 from callmeter.media.stream import MediaStream
 from callmeter.media_keys import KeyAttributes
+from callmeter.srtp.dtls_certificate import DtlsCertificate
 from callmeter.srtp.libsrtp import DOOR, supported_suites
 
 PATIENCE = 30
@@ -36,10 +40,10 @@ def secure(suite=SrtpSuite.AES_CM_128_HMAC_SHA1_80):
 def connect(make_endpoint, until):
     """Two endpoints in a call that both hear."""
 
-    async def connected(media):
+    async def connected(media, theirs=None):
         alice, bob = (
             await make_endpoint("alice", media=media),
-            await make_endpoint("bob", media=media),
+            await make_endpoint("bob", media=theirs or media),
         )
         call = await alice.invite(str(bob.contact))
         incoming = await bob.next_call(PATIENCE)
@@ -237,6 +241,85 @@ async def test_ten_new_associations_lose_no_packet(connect, until, method, who):
         assert end.report().to_dict()["outcome"] == "SUCCESS"
     assert (counters(asking)["rekeys_sent"], counters(asking)["rekeys_received"]) == (REKEYS, 0)
     assert (counters(asked)["rekeys_sent"], counters(asked)["rekeys_received"]) == (0, REKEYS)
+
+
+def renegotiate(end):
+    """Let the DTLS of one end ask the other for another handshake in the same association."""
+    session = end.media.keys.dtls._media
+    current = session.transport._current
+    connection = current.association._connection
+    connection.renegotiate()
+    with contextlib.suppress(SSL.WantReadError):
+        connection.do_handshake()
+    now = asyncio.get_running_loop().time()
+    session.transport._queue(current.association._collect(now), current.source)
+    session._carry_out(session.transport._result())
+
+
+@pytest.mark.parametrize("who", ["caller", "callee"])
+async def test_ten_renegotiations_lose_no_packet(connect, until, who):
+    call, incoming = await connect(by_dtls(renegotiation=True))
+    asking = call if who == "caller" else incoming
+    keys = set()
+    for number in range(REKEYS):
+        renegotiate(asking)
+        await until(
+            lambda number=number: (
+                call.media.rehandshakes == incoming.media.rehandshakes == number + 1
+            )
+        )
+        await hear_more(until, call, incoming, packets=5)
+        keys |= {end.media.keys.dtls._media.transport.keys for end in (call, incoming)}
+    assert len(keys) == 2 * REKEYS
+    await call.bye()
+    for end in (call, incoming):
+        receive = stream_of(end)["receive"]
+        assert receive["packets_lost"] == receive["srtp_decrypt_failures"] == 0
+        assert counters(end)["dtls_rehandshakes"] == REKEYS
+        assert counters(end)["rekeys_sent"] == counters(end)["rekeys_received"] == 0
+        assert end.report().to_dict()["outcome"] == "SUCCESS"
+
+
+@pytest.mark.parametrize("who", ["caller", "callee"])
+async def test_a_renegotiation_is_refused_unless_it_is_allowed(connect, until, who):
+    settings = by_dtls(renegotiation=True), by_dtls()
+    call, incoming = await connect(*(settings if who == "caller" else settings[::-1]))
+    asking, asked = (call, incoming) if who == "caller" else (incoming, call)
+    contexts = asked.media.keys.send, asked.media.keys.receive
+    statistics = asked.media.keys.dtls._media.transport.statistics
+    received = statistics.datagrams_received
+    renegotiate(asking)
+    # What was asked, and the alert by which the asking end takes note of the refusal.
+    await until(lambda: statistics.datagrams_received >= received + 2)
+    await hear_more(until, call, incoming)
+    assert (asked.media.keys.send, asked.media.keys.receive) == contexts
+    await call.bye()
+    for end in (call, incoming):
+        receive = stream_of(end)["receive"]
+        assert receive["packets_lost"] == receive["srtp_decrypt_failures"] == 0
+        assert counters(end)["dtls_rehandshakes"] == 0
+        assert end.report().to_dict()["outcome"] == "SUCCESS"
+
+
+@pytest.mark.parametrize("who", ["caller", "callee"])
+async def test_nothing_is_heard_under_what_another_certificate_renegotiated(connect, until, who):
+    call, incoming = await connect(by_dtls(renegotiation=True))
+    asking, asked = (call, incoming) if who == "caller" else (incoming, call)
+    other = DtlsCertificate.generate(datetime.now(UTC))
+    connection = asking.media.keys.dtls._media.transport._current.association._connection
+    connection.use_certificate(other._certificate)
+    connection.use_privatekey(other._private_key)
+    renegotiate(asking)
+    await until(lambda: asking.media.rehandshakes == 1)
+    await until(lambda: stream_of(asked)["receive"]["srtp_decrypt_failures"] >= 1)
+    before = heard(asked)
+    await until(lambda: stream_of(asked)["receive"]["srtp_decrypt_failures"] >= 20)
+    assert heard(asked) == before
+    await call.bye()
+    report = asked.report().to_dict()
+    assert report["counters"]["dtls_rehandshakes"] == 0
+    assert report["outcome"] == "COMPLETED_WITH_WARNINGS"
+    assert any("does not match fingerprint" in text for text in asked.media.warnings)
 
 
 async def test_hold_and_resume_keep_the_association(connect, until):

@@ -567,6 +567,124 @@ class RawPeer:
             to_us, to_peer = self.take(to_peer), []
         return association
 
+    def read(self, datagrams):
+        """What comes in once the handshake is over, and what is said to it."""
+        for datagram in [*datagrams, None]:
+            if datagram is not None:
+                self.connection.bio_write(datagram)
+            try:
+                self.connection.recv(65_536)
+            except SSL.WantReadError:
+                pass
+            except SSL.Error as error:
+                self.error = self.error or error
+        try:
+            return [self.connection.bio_read(65_536)]
+        except SSL.WantReadError:
+            return []
+
+    def renegotiate(self, association, *, flights=6):
+        """Returns the datagrams of the association."""
+        self.connection.renegotiate()
+        to_us, said = self.take([]), []
+        for _ in range(flights):
+            to_peer = [x for each in to_us for x in association.on_datagram(each, 0.0)]
+            said += to_peer
+            to_us = self.read(to_peer)
+        return said
+
+    def exported(self, profile):
+        secret = self.connection.export_keying_material(
+            b"EXTRACTOR-dtls_srtp", 2 * profile.master_length
+        )
+        key = profile.key_length
+        salts = secret[2 * key :]
+        return (
+            secret[:key] + salts[: profile.salt_length],
+            secret[key : 2 * key] + salts[profile.salt_length :],
+        )
+
+
+@pytest.fixture(params=["client", "server"])
+def talking(request, dtls_certificates):
+    """Makes an association in either role and its peer, after their handshake."""
+
+    def make(**settings):
+        peer = RawPeer(client=request.param == "server")
+        association = DtlsAssociation(
+            dtls_certificates[0],
+            role=request.param,
+            fingerprints=[peer.fingerprint],
+            **settings,
+        )
+        assert peer.talk(association).established
+        return association, peer
+
+    return make
+
+
+class TestRenegotiation:
+    def test_it_is_refused_by_a_warning_and_the_keys_go_on(self, talking):
+        association, peer = talking()
+        keys = association.keys
+        (warning,) = peer.renegotiate(association)
+        assert warning[0] == 21
+        # It reads the warning, and takes it for the end of what it wanted.
+        assert "no renegotiation" in str(peer.error)
+        assert association.keys is keys
+        assert not association.failure
+        assert association.next_deadline() is None
+
+    def test_the_keys_after_it_are_those_of_the_peer(self, talking):
+        association, peer = talking(renegotiation=True)
+        seen = {association.keys}
+        for _ in range(3):
+            peer.renegotiate(association)
+            keys = association.keys
+            client, server = peer.exported(keys.profile)
+            ours, theirs = (client, server) if association.role == "client" else (server, client)
+            assert (keys.send.key_and_salt, keys.receive.key_and_salt) == (ours, theirs)
+            seen.add(keys)
+        assert len(seen) == 4
+        assert not association.failure
+        assert not peer.error
+        assert association.next_deadline() is None
+
+    def test_the_keys_stay_while_it_is_under_way(self, talking):
+        association, peer = talking(renegotiation=True)
+        keys = association.keys
+        assert peer.renegotiate(association, flights=1)
+        assert association.keys is keys
+        assert association.next_deadline() is not None
+
+    def test_another_certificate_is_refused_and_brings_no_keys(self, talking):
+        association, peer = talking(renegotiation=True)
+        keys = association.keys
+        key = ec.generate_private_key(ec.SECP256R1())
+        other = peer.issue(key)
+        peer.connection.use_certificate(other)
+        peer.connection.use_privatekey(key)
+        peer.renegotiate(association)
+        assert isinstance(association.failure, FingerprintMismatch)
+        assert association.failure.evidence["expected"] == [str(peer.fingerprint)]
+        digest = other.fingerprint(hashes.SHA256()).hex(":").upper()
+        assert association.failure.evidence["received"] == [f"sha-256 {digest}"]
+        assert association.keys is keys
+        peer.read(association.farewell())
+        assert isinstance(peer.error, SSL.ZeroReturnError)
+
+    def test_what_somebody_else_says_in_clear_starts_none(
+        self, talking, dtls_record, dtls_message, hostile_datagrams
+    ):
+        association, peer = talking(renegotiation=True)
+        keys = association.keys
+        request = dtls_record(22, dtls_message(0, b""))
+        for datagram in (request, *hostile_datagrams.values()):
+            association.on_datagram(datagram, 0.0)
+        assert association.keys is keys
+        peer.renegotiate(association)
+        assert association.keys is not keys
+
 
 class TestIndependentPeer:
     def test_raw_openssl_derives_the_same_keys(self, dtls_certificates):

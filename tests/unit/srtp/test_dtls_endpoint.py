@@ -19,6 +19,7 @@ from callmeter.sdp.attributes import Setup
 from callmeter.srtp.context import SrtpContext
 from callmeter.srtp.dtls_certificate import DtlsCertificate
 from callmeter.srtp.dtls_endpoint import MAX_PROVISIONAL, DtlsTransport, role_for
+from callmeter.srtp.dtls_records import records
 from callmeter.srtp.session_parameters import SessionParameters
 
 LONG = bool(os.environ.get("CALLMETER_LONG"))
@@ -618,3 +619,55 @@ class TestCorruption:
                 assert pair.client.keys.send == pair.server.keys.receive
                 assert pair.client.keys.receive == pair.server.keys.send
         assert established
+
+
+class TestRenegotiation:
+    @staticmethod
+    def ask(pair, end, address):
+        association = end._current.association
+        association._connection.renegotiate()
+        association._connection.do_handshake() if end is pair.server else association._advance()
+        for datagram in association._collect(pair.path.now):
+            other = SERVER if address == CLIENT else CLIENT
+            pair.path.forge(datagram, address, other)
+
+    @pytest.mark.parametrize("asking", ["client", "server"])
+    def test_it_counts_as_a_rehandshake_and_gives_new_keys(self, make_pair, asking):
+        pair = make_pair(renegotiation=True).start().run()
+        before = pair.client.keys, pair.server.keys
+        for number in (1, 2):
+            self.ask(pair, getattr(pair, asking), CLIENT if asking == "client" else SERVER)
+            pair.run(
+                until=lambda _, n=number: (
+                    pair.client.statistics.rehandshakes == pair.server.statistics.rehandshakes == n
+                )
+            )
+            pair.assert_media_flows()
+        assert len(pair.path.keys[CLIENT]) == len(pair.path.keys[SERVER]) == 3
+        assert not set(before) & {pair.client.keys, pair.server.keys}
+        assert pair.client.statistics.rehandshakes == pair.server.statistics.rehandshakes == 2
+        assert not pair.path.failures
+        assert pair.client.next_deadline() is pair.server.next_deadline() is None
+
+    def test_another_certificate_is_told_once_and_the_keys_stay(self, make_pair):
+        pair = make_pair(renegotiation=True).start().run()
+        before = pair.server.keys
+        current = pair.client._current.association._connection
+        other = DtlsCertificate.generate(datetime.now(UTC))
+        current.use_certificate(other._certificate)
+        current.use_privatekey(other._private_key)
+        self.ask(pair, pair.client, CLIENT)
+        pair.run(until=lambda path: SERVER in path.failures)
+        failure = pair.path.failures.pop(SERVER)
+        assert isinstance(failure, FingerprintMismatch)
+        assert failure.evidence["source"] == CLIENT
+        assert failure.evidence["peer"] == CLIENT
+        assert pair.server.keys is before
+        assert pair.server.statistics.rehandshakes == 0
+        # With the end of the handshake before it, or the peer could not read it.
+        assert [each.content for each in records(pair.path.sent[-1][2])] == [20, 22, 21]
+        sent = len(pair.path.sent)
+        pair.path.forge(bytes([21]) + bytes(30), CLIENT, SERVER)
+        assert SERVER not in pair.path.failures
+        assert pair.server.close().outgoing == ()
+        assert len(pair.path.sent) == sent
