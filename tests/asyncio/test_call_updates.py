@@ -258,13 +258,20 @@ async def test_a_re_invite_that_waits_starts_from_what_an_update_agreed_on(phone
     await phone.hang_up(call)
 
 
-async def test_an_offer_of_ours_has_to_be_answered_before_the_next(phone, begun):
+async def test_a_hold_waits_until_an_offer_of_ours_has_its_answer(phone, say, begun):
     call = await begun()
     number = phone.request("INVITE")
     assert (await phone.response("INVITE")).status == 200
-    with pytest.raises(LocalProtocolError, match="no answer yet"):
-        await call.hold()
-    phone.request("ACK", phone.sdp(version=2), cseq=number)
+
+    async def acknowledge():
+        phone.request("ACK", phone.sdp(version=2), cseq=number)
+        invite = await phone.expect("INVITE")
+        assert b"a=sendonly" in invite.body
+        say(invite, 200, phone.sdp("a=recvonly", version=3))
+        await phone.expect("ACK")
+
+    await meanwhile(call.hold(), acknowledge)
+    assert call.media.direction == "sendonly"
     await phone.hang_up(call)
 
 
@@ -294,7 +301,10 @@ async def test_calls_go_by_the_service_route_and_show_the_gruu(entered, stack, p
     gruu = "sip:alice@example.com;gr=urn:uuid:1"
     proxy = f"sip:{phone._host_port};lr"
     config = EndpointConfig(
-        "sip:alice@example.com", Credentials("alice", "x"), registrar=f"sip:{phone._host_port}"
+        "sip:alice@example.com",
+        Credentials("alice", "x"),
+        registrar=f"sip:{phone._host_port}",
+        gruu=True,
     )
     alice = await entered.enter_async_context(Endpoint(config, stack))
 
