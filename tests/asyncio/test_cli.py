@@ -54,6 +54,7 @@ STREAM_KEYS = {
     "remote",
     "send",
     "receive",
+    "series",
 }
 
 

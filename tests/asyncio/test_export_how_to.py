@@ -8,6 +8,7 @@ import json
 import re
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -31,7 +32,7 @@ async def test_the_guide_to_exports_can_be_followed(
     make_endpoint, blocks, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    measuring, judging, buffering, files, prometheus = blocks
+    measuring, judging, buffering, files, prometheus, summing_up = blocks
     names = {}
     exec(measuring, names)
     bob = await make_endpoint("bob")
@@ -71,3 +72,7 @@ async def test_the_guide_to_exports_can_be_followed(
         await asyncio.to_thread(names["thread"].join)
     assert 'callmeter_calls_total{call_result="answered"' in text
     assert 'callmeter_packets_sent_total{codec="PCMU",direction="send",keying="none"' in text
+
+    names["calls"] = [SimpleNamespace(report=lambda: names["reports"][0])]
+    exec(summing_up, names)
+    assert names["summary"].asr == 1
