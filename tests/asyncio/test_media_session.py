@@ -160,6 +160,44 @@ async def test_a_key_that_is_broken_is_refused_and_the_next_offer_is_heard(make,
     assert session.secure
 
 
+@pytest.mark.parametrize("config", [OFFERED, REQUIRED])
+@pytest.mark.parametrize(
+    ("rest", "reason"),
+    [
+        (" UNENCRYPTED_SRTP", "UNENCRYPTED_SRTP is not allowed"),
+        (" UNENCRYPTED_SRTCP", "UNENCRYPTED_SRTCP is not allowed"),
+        (" UNAUTHENTICATED_SRTP", "UNAUTHENTICATED_SRTP is not allowed"),
+        (" KDR=3", "KDR"),
+        (" FEC_KEY=inline:x", "FEC_KEY"),
+        (" WSH=1", "WSH"),
+        (" NEW_THING", "unknown mandatory session parameter"),
+    ],
+)
+async def test_an_offer_whose_parameters_cannot_be_honoured_is_refused_by_name(
+    make, config, rest, reason
+):
+    session = make(config)
+    with pytest.raises(NoCommonSuite, match=reason) as caught:
+        session.accept_offer(sdp("RTP/SAVP", CRYPTO.replace("\r\n", f"{rest}\r\n")))
+    assert KEY.removeprefix("inline:") not in f"{caught.value!r} {caught.value}"
+    assert session.stream is None
+
+
+@pytest.mark.parametrize("rest", [" WSH=256", " FEC_ORDER=FEC_SRTP", " -OPTIONAL=1"])
+async def test_an_offer_whose_parameters_can_be_honoured_is_taken(make, rest):
+    session = make(REQUIRED)
+    answer = session.accept_offer(sdp("RTP/SAVP", CRYPTO.replace("\r\n", f"{rest}\r\n")))
+    assert session.secure
+    assert rest.strip().encode() not in answer
+
+
+async def test_srtcp_in_clear_is_repeated_where_the_settings_ask_for_it(make):
+    session = make(replace(REQUIRED, srtp=replace(REQUIRED.srtp, unencrypted_srtcp=True)))
+    answer = session.accept_offer(sdp("RTP/SAVP", CRYPTO.replace("\r\n", " UNENCRYPTED_SRTCP\r\n")))
+    assert session.secure
+    assert b" UNENCRYPTED_SRTCP\r\n" in answer
+
+
 @pytest.mark.parametrize(
     ("offer", "error"),
     [
