@@ -74,6 +74,12 @@ def record(phone, tmp_path):
     return call_and_trace
 
 
+def assert_whole(messages):
+    """All messages of the call are there; the answers to INVITE and PRACK may cross."""
+    assert [word for word in messages if word.isalpha()] == ["INVITE", "PRACK", "ACK", "BYE"]
+    assert [word for word in messages if word.isdigit()] == ["180", "200", "200", "200"]
+
+
 def counted(call):
     """Packets of the call by direction."""
     statistics = call.media.statistics()
@@ -95,7 +101,7 @@ def streams(decoded):
 async def test_the_media_of_a_call_is_readable_whatever_its_keys(record, keys, rtcp_mux):
     call, decoded = await record(keys, CaptureConfig(), rtcp_mux=rtcp_mux)
     assert decoded.malformed() == []
-    assert decoded.methods() == ["INVITE", "180", "200", "ACK", "BYE", "200"]
+    assert_whole(decoded.methods())
     assert decoded.count("srtp.enc_payload") == 0
     sent, received = counted(call)
     by_ssrc = streams(decoded)
@@ -115,16 +121,16 @@ async def test_the_media_of_a_call_is_readable_whatever_its_keys(record, keys, r
 async def test_messages_of_a_connection_are_read_as_a_stream(record):
     _, decoded = await record("plain", CaptureConfig(), transport="tcp")
     assert decoded.malformed() == []
-    assert decoded.methods() == ["INVITE", "180", "200", "ACK", "BYE", "200"]
-    assert decoded.count("sip && tcp") == 6
+    assert_whole(decoded.methods())
+    assert decoded.count("sip && tcp") == 8
     assert decoded.count("tcp.analysis.flags") == 0
 
 
 async def test_messages_inside_tls_are_read_too(record):
     call, decoded = await record("sdes", CaptureConfig(), transport="tls")
     assert decoded.malformed() == []
-    assert decoded.methods() == ["INVITE", "180", "200", "ACK", "BYE", "200"]
-    assert decoded.count("sip && exported_pdu") == 6
+    assert_whole(decoded.methods())
+    assert decoded.count("sip && exported_pdu") == 8
     assert {row[0] for row in decoded.fields("sip.CSeq", "exported_pdu.port_type")} == {"2"}
     assert len(streams(decoded)) == 2
     assert call.report().signaling.transport == "TLS"
