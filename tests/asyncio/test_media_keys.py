@@ -173,3 +173,18 @@ async def test_a_later_offer_of_holdconn_is_refused_and_the_keys_stay(keyed):
     assert (callee.keys.send, callee.keys.receive) == before
     agree(caller, callee)
     assert (caller.rehandshakes, callee.rehandshakes) == (0, 0)
+
+
+async def test_a_first_offer_of_holdconn_is_refused_and_nothing_begins(make):
+    caller, callee = make(REQUIRED, DTLS), make(REQUIRED, DTLS)
+    with pytest.raises(NegotiationError, match="holdconn"):
+        callee.accept_offer(with_setup(caller.create_offer(), b"holdconn"))
+    assert callee.codec is None
+
+
+async def test_an_answer_of_holdconn_is_refused_and_nothing_begins(make):
+    caller, callee = make(REQUIRED, DTLS), make(REQUIRED, DTLS)
+    answer = callee.accept_offer(caller.create_offer())
+    with pytest.raises(NegotiationError, match="holdconn"):
+        caller.accept_answer(with_setup(answer, b"holdconn"))
+    assert not caller.secure
