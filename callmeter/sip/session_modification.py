@@ -6,6 +6,7 @@ state of the offer/answer exchange with the INVITEs of `InviteSession`.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -509,13 +510,13 @@ class SessionModification(DialogUsage):
 
     # -- What the session's INVITEs say ------------------------------------------------------
 
+    @abstractmethod
     def _offering(self) -> bool:
         """Whether an INVITE of ours waits for the peer's offer, or its answer."""
-        return False
 
+    @abstractmethod
     def _modifying(self) -> bool:
         """Whether an INVITE is under way in either direction."""
-        return False
 
     def _dialogs(self) -> dict[str, Dialog]:
         """The dialogs of this session by the peer's tag."""
