@@ -248,9 +248,11 @@ class MediaEngine:
 
     def tap(self, bound: socket.socket, capture: MediaCapture) -> None:
         """Copy what a socket sends and receives, until `untap`."""
-        if not isinstance(self.backend, TappedBackend):
-            self._use(TappedBackend(self.backend, self.wall))
-        self.backend.tap(bound, capture)  # type: ignore[attr-defined]
+        backend = self.backend
+        if not isinstance(backend, TappedBackend):
+            backend = TappedBackend(backend, self.wall)
+            self._use(backend)
+        backend.tap(bound, capture)
 
     def untap(self, bound: socket.socket) -> None:
         """Copy no more; without any capture the plain back-end does the work again."""
