@@ -24,7 +24,6 @@ from callmeter.errors import (
     CallCancelled,
     CallmeterError,
     CallTimedOut,
-    ConfigurationError,
     DtlsHandshakeFailed,
     DtlsTimeout,
     LocalProtocolError,
@@ -32,7 +31,6 @@ from callmeter.errors import (
     NegotiationError,
 )
 from callmeter.metrics.phases import Outcome, Phase
-from callmeter.rtp.telephone_event import DIGITS
 from callmeter.sip.offer_exchange import describes_session
 from callmeter.sip.session_events import (
     Answered,
@@ -53,9 +51,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from callmeter.config import MediaConfig
     from callmeter.endpoint import Endpoint
-    from callmeter.media_keys import RekeyRoc
     from callmeter.media_session import MediaSession
     from callmeter.metrics.report import CallReport, Finding
     from callmeter.sip.client_session import ClientInviteSession
@@ -264,98 +260,6 @@ class Call(CallRequests):
             return session.bye(now)
         client: ClientInviteSession = session  # type: ignore[assignment]
         return client.cancel(now)
-
-    async def hold(self) -> None:
-        """Put the peer on hold: a re-INVITE with a=sendonly (RFC 3264 section 8.4).
-
-        Raises:
-            CallRejected: The peer refused the re-INVITE; the call goes on unchanged.
-        """
-        await self._changes.hold(self.session)
-
-    async def resume(self) -> None:
-        """Take the peer off hold: a re-INVITE with a=sendrecv.
-
-        Raises:
-            CallRejected: The peer refused the re-INVITE; the call goes on unchanged.
-        """
-        await self._changes.resume(self.session)
-
-    async def rekey(self, *, roc: RekeyRoc = "reset") -> None:
-        """Agree on new media keys by a re-INVITE; media goes on meanwhile.
-
-        Under SDES the offer has a new inline key of the suite in use, and both directions switch
-        when the answer is accepted. The old key of the peer stays good until its first packet
-        under the new one, for 2 s at most. Under DTLS it asks for a new association, with a new
-        certificate unless one is configured, and media switches when its handshake is verified.
-
-        Args:
-            roc: What becomes of the own rollover counter under a new inline key: `"reset"` starts
-                it at 0 as most of what is deployed does, `"keep"` carries it on (RFC 3711 section
-                3.3.1). Whichever the peer does with its own is followed.
-
-        Raises:
-            LocalProtocolError: The call is not answered, another re-INVITE is under way, or the
-                media is not encrypted.
-            CallRejected: The peer refused the re-INVITE; the old keys go on.
-            NegotiationError: The answer has no key that can be used.
-            MediaSecurityError: The DTLS handshake failed; the old keys go on.
-        """
-        await self._changes.rekey(self.session, roc)
-
-    async def update(
-        self,
-        media: MediaConfig | None = None,
-        *,
-        method: str | None = None,
-        offer: bool = True,
-    ) -> None:
-        """Agree on the media anew while it runs: other codecs, another packet time.
-
-        Args:
-            media: Settings to offer from now on; None offers what is in use.
-            method: `"UPDATE"` (RFC 3311) or `"INVITE"`; None takes UPDATE where the peer serves
-                it, which asks nobody's leave.
-            offer: Whether this end makes the offer; otherwise a re-INVITE asks the peer for one.
-
-        Raises:
-            ConfigurationError: What `media` changes cannot change in a call.
-            LocalProtocolError: The call is not answered, another change is under way, or the peer
-                serves no UPDATE.
-            CallRejected: The peer refused; the call goes on unchanged.
-            NegotiationError: The answer has nothing in common with the offer.
-        """
-        await self._changes.update(self.session, media, method=method, offer=offer)
-
-    async def send_dtmf(self, digits: str, *, method: str = "rtp", duration_ms: int = 160) -> None:
-        """Send DTMF digits and wait until they are sent.
-
-        Args:
-            digits: 0 to 9, *, #, A to D.
-            method: `"rtp"` (RFC 4733) or `"info"` (RFC 2976).
-            duration_ms: Length of each digit, at least 100 ms.
-
-        Raises:
-            LocalProtocolError: The call is not answered, is held, or the peer has no
-                telephone-event.
-            ConfigurationError: A character that is no digit.
-        """
-        if not self._answered.is_set() or self.over:
-            raise LocalProtocolError("DTMF needs an answered call")
-        if self.media.on_hold:
-            raise LocalProtocolError("DTMF is not sent while the call is held")
-        if method == "rtp":
-            await self.media.send_digits(digits, duration_ms=duration_ms)
-        elif method == "info":
-            if set(digits.upper()) - set(DIGITS):
-                raise ConfigurationError(f"{digits!r} are no DTMF digits: 0 to 9, *, #, A to D")
-            for digit in digits.upper():
-                body = f"Signal={digit}\r\nDuration={duration_ms}\r\n".encode("ascii")
-                now = self._endpoint.stack.now
-                self._run(self.session.info("application/dtmf-relay", body, now)[1])
-                self._record.digit("sent")
-        else:
-            raise LocalProtocolError(f"unknown DTMF method {method!r}: 'rtp' or 'info'")
 
     # what the core tells
 
