@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
     from types import TracebackType
 
+    from callmeter.dispatch_parties import StackUser
     from callmeter.metrics.report import TlsReport
-    from callmeter.request_dispatch import StackUser
     from callmeter.sip.transaction.key import Key
 
 __all__ = ["Stack"]
