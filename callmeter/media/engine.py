@@ -80,7 +80,7 @@ class MediaEngine:
         self.lanes = LaneTable(FIRST_ROWS, max_streams)
         self.reception = StreamTable(FIRST_ROWS, max_streams)
         self.send_table = SendTable(FIRST_ROWS, max_streams)
-        self.samples = SampleTable(self.reception, self.send_table)
+        self.samples = SampleTable(self.reception, self.send_table, self.lanes)
         self.tick_lateness = LatenessHistogram()
         self.send_lateness = LatenessHistogram()
         self.skipped_phases = 0

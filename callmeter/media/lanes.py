@@ -40,6 +40,7 @@ class LaneTable(ColumnTable):
         audio_type: Payload type the steady stream arrives with.
         listening: Some sink wants the payload.
         failing: Packets in a row that failed authentication.
+        srtp_failures, srtp_replays: Packets that SRTP refused, as in `StreamStatistics`.
         receiving: Media is expected.
         silent: A gap has been reported and not ended.
         awaited_since: Loop time from which media was to be expected.
@@ -73,6 +74,8 @@ class LaneTable(ColumnTable):
     audio_type: Integers
     listening: Flags
     failing: Integers
+    srtp_failures: Integers
+    srtp_replays: Integers
     receiving: Flags
     silent: Flags
     awaited_since: npt.NDArray[np.float64]
@@ -101,6 +104,8 @@ class LaneTable(ColumnTable):
         "audio_type": ("i8", NO_TYPE),
         "listening": ("?", 0),
         "failing": ("i8", 0),
+        "srtp_failures": ("i8", 0),
+        "srtp_replays": ("i8", 0),
         "receiving": ("?", 0),
         "silent": ("?", 0),
         "awaited_since": ("f8", float("nan")),

@@ -322,9 +322,11 @@ class StreamReceiver:
         """Count a packet that SRTP refused; a long run of them becomes one event."""
         if status in {Status.REPLAY_FAIL, Status.REPLAY_OLD}:
             self.drop(REPLAY)
+            self._lanes.srtp_replays[self._row] += 1
             return
         self.drop(AUTHENTICATION if status == Status.AUTH_FAIL else OTHER_SRTP)
         lanes, row = self._lanes, self._row
+        lanes.srtp_failures[row] += 1
         lanes.failing[row] += 1
         if not datagram:
             return

@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from callmeter.media.levels import SILENCE_DBOV
+from callmeter.metrics.quality import mos_of, r_factor_of
 from callmeter.metrics.series import StreamSeries
 from callmeter.rtp.reception import reception_totals
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from callmeter.media.lanes import LaneTable
+    from callmeter.metrics.quality import Speech
+    from callmeter.rtp.rtcp import ReportBlock
     from callmeter.rtp.send_table import SendTable
     from callmeter.rtp.stream_table import StreamTable
 
@@ -30,12 +35,27 @@ MAX_SAMPLES: Final = 300
 _STAGGER: Final = 64
 """Calls that began together fill their rows at so many different times: merging takes time."""
 
-_SECONDS, _SENT, _SENT_OCTETS, _RECEIVED, _OCTETS, _LOST, _EXPECTED = range(7)
-_SUMS: Final = 7
-"""What adds up; behind it the two that do not."""
-_JITTER: Final = 7
-_SPACING: Final = 8
-_FIELDS: Final = 9
+(
+    _SECONDS,
+    _SENT,
+    _SENT_OCTETS,
+    _RECEIVED,
+    _OCTETS,
+    _LOST,
+    _EXPECTED,
+    _FAILED,
+    _REPLAYED,
+    _LEVEL_POWER,
+    _LEVEL_PACKETS,
+) = range(11)
+_SUMS: Final = 11
+"""What adds up."""
+_JITTER, _RTT, _REPORTED_JITTER, _REPORTED_LOSS = range(_SUMS, 15)
+_LATEST: Final = slice(_JITTER, 15)
+"""Of what the later sample counts."""
+_SPACING: Final = 15
+"""Of what the greater one counts."""
+_FIELDS: Final = 16
 _SHORTEST_S: Final = 0.05
 """Less than this, after a pause of the loop or at the end of a call, is no sample."""
 
@@ -46,11 +66,13 @@ class SampleTable:
     Args:
         reception: Received streams.
         sending: Sent streams.
+        lanes: What SRTP refused and how loud it was.
     """
 
-    def __init__(self, reception: StreamTable, sending: SendTable) -> None:
+    def __init__(self, reception: StreamTable, sending: SendTable, lanes: LaneTable) -> None:
         self._reception = reception
         self._sending = sending
+        self._lanes = lanes
         rows = reception.capacity
         self._samples = np.zeros((rows, MAX_SAMPLES, _FIELDS), np.float32)
         self._before = np.zeros((rows, _SUMS))
@@ -58,19 +80,42 @@ class SampleTable:
         self._count = np.zeros(rows, np.int64)
         self._stride = np.ones(rows, np.int64)
         self._waited = np.zeros(rows, np.int64)
+        self._reported = np.full((rows, 3), np.nan)
         self._active = np.zeros(rows, np.bool_)
+        self._speech: dict[int, Speech] = {}
 
-    def begin(self, row: int, now: float) -> None:
-        """Sample a row from now on; one that is sampled already goes on."""
+    def begin(self, row: int, now: float, speech: Speech | None = None) -> None:
+        """Sample a row from now on; one that is sampled already goes on.
+
+        Args:
+            row: The stream.
+            now: Loop time.
+            speech: What it carries, for the E-model; None has no MOS.
+        """
         if len(self._active) < self._reception.capacity:
             self._grow(self._reception.capacity)
+        if speech is None:
+            self._speech.pop(row, None)
+        else:
+            self._speech[row] = speech
         if self._is_active(row):
             return
+        self._reported[row] = np.nan
         self._count[row], self._stride[row], self._waited[row] = 0, 1, 0
         self._peak[row] = -np.inf
         self._active[row] = True
         rows = np.array([row])
         self._before[rows] = self._totals(rows, now)
+
+    def note_report(self, row: int, rtt_s: float | None, block: ReportBlock | None) -> None:
+        """What the peer's latest report says of the packets sent; None leaves it as it was."""
+        if not self._is_active(row):
+            return
+        if rtt_s is not None:
+            self._reported[row, 0] = rtt_s * 1e3
+        if block is not None:
+            clock_rate = self._sending.clock_rate[row]
+            self._reported[row, 1:] = block.jitter / clock_rate * 1e3, block.fraction_lost / 2.56
 
     def end(self, row: int, now: float) -> StreamSeries:
         """Sample a row no more; returns its course."""
@@ -93,14 +138,15 @@ class SampleTable:
         """The course of a row so far; nothing when it is not sampled."""
         if not self._is_active(row):
             return StreamSeries()
-        return _series(self._samples[row, : self._count[row]].astype(np.float64))
+        samples = self._samples[row, : self._count[row]].astype(np.float64)
+        return _series(samples, self._speech.get(row))
 
     def _is_active(self, row: int) -> bool:
         return row < len(self._active) and bool(self._active[row])
 
     def _totals(self, rows: Integers, now: float) -> Floats:
         totals = np.empty((len(rows), _SUMS))
-        sending, reception = self._sending, self._reception
+        sending, reception, lanes = self._sending, self._reception, self._lanes
         received, lost, expected = reception_totals(reception, rows)
         totals[:, _SECONDS] = now
         totals[:, _SENT] = sending.packets[rows]
@@ -109,6 +155,10 @@ class SampleTable:
         totals[:, _OCTETS] = reception.octets[rows]
         totals[:, _LOST] = lost
         totals[:, _EXPECTED] = expected
+        totals[:, _FAILED] = lanes.srtp_failures[rows]
+        totals[:, _REPLAYED] = lanes.srtp_replays[rows]
+        totals[:, _LEVEL_POWER] = lanes.level_power[rows]
+        totals[:, _LEVEL_PACKETS] = lanes.level_packets[rows]
         return totals
 
     def _note_spacing(self, rows: Integers) -> None:
@@ -126,6 +176,7 @@ class SampleTable:
         heard = totals[:, _RECEIVED] > 0
         jitter = table.jitter[rows] / table.clock_rate[rows] * 1e3
         self._samples[rows, places, _JITTER] = np.where(heard, jitter, np.nan)
+        self._samples[rows, places, _RTT : _REPORTED_LOSS + 1] = self._reported[rows]
         self._samples[rows, places, _SPACING] = self._peak[rows] * 1e3
         self._before[rows] = totals
         self._peak[rows] = -np.inf
@@ -142,9 +193,9 @@ class SampleTable:
         first, second = samples[0 : 2 * half : 2], samples[1 : 2 * half : 2]
         sums = first[:, :_SUMS] + second[:, :_SUMS]
         peaks = np.maximum(first[:, _SPACING], second[:, _SPACING])
-        jitter = second[:, _JITTER].copy()
+        latest = second[:, _LATEST].copy()
         samples[:half, :_SUMS] = sums
-        samples[:half, _JITTER] = jitter
+        samples[:half, _LATEST] = latest
         samples[:half, _SPACING] = peaks
         self._count[row] = half
         self._stride[row] *= 2
@@ -156,6 +207,7 @@ class SampleTable:
         samples[:before, :used] = self._samples[:, :used]
         self._samples = samples
         self._before = np.concatenate([self._before, np.zeros((rows - before, _SUMS))])
+        self._reported = np.concatenate([self._reported, np.full((rows - before, 3), np.nan)])
         self._peak = np.concatenate([self._peak, np.full(rows - before, -np.inf)])
         for name, fresh in (("_count", 0), ("_stride", 1), ("_waited", 0), ("_active", 0)):
             column = getattr(self, name)
@@ -163,15 +215,21 @@ class SampleTable:
             setattr(self, name, np.concatenate([column, more]))
 
 
-def _series(samples: Floats) -> StreamSeries:
+def _series(samples: Floats, speech: Speech | None) -> StreamSeries:
     seconds = samples[:, _SECONDS]
     lost, expected = np.maximum(samples[:, _LOST], 0), samples[:, _EXPECTED]
     share = np.where(expected > 0, lost / np.maximum(expected, 1) * 100, np.nan)
+    rtt = samples[:, _RTT]
+    reported = samples[:, _REPORTED_LOSS], samples[:, _REPORTED_JITTER]
     return StreamSeries(
         at_ms=_values(np.cumsum(seconds) * 1e3),
         send={
             "packets_sent_rate_ps": _values(samples[:, _SENT] / seconds),
             "bytes_sent_rate_bps": _values(samples[:, _SENT_OCTETS] * 8 / seconds),
+            "fraction_lost": _values(reported[0]),
+            "jitter_ms": _values(reported[1]),
+            "rtt_ms": _values(rtt),
+            **_quality(speech, *reported, rtt),
         },
         receive={
             "packets_recv_rate_ps": _values(samples[:, _RECEIVED] / seconds),
@@ -179,8 +237,40 @@ def _series(samples: Floats) -> StreamSeries:
             "fraction_lost": _values(share),
             "jitter_ms": _values(samples[:, _JITTER]),
             "max_packet_spacing": _values(samples[:, _SPACING]),
+            "rtt_ms": _values(rtt),
+            **_quality(speech, share, samples[:, _JITTER], rtt),
+            "srtp_decrypt_failures": _values(samples[:, _FAILED]),
+            "srtp_replayed": _values(samples[:, _REPLAYED]),
+            "audio_level_rms": _values(_levels(samples)),
         },
     )
+
+
+def _quality(
+    speech: Speech | None, loss: Floats, jitter: Floats, rtt: Floats
+) -> dict[str, tuple[float | None, ...]]:
+    """The E-model over the samples; None where there was neither loss nor jitter to measure."""
+    if speech is None:
+        return {}
+    measured = zip(_values(loss), _values(jitter), _values(rtt), strict=True)
+    ratings = [
+        None
+        if loss_percent is None or jitter_ms is None
+        else r_factor_of(speech, loss_percent=loss_percent, jitter_ms=jitter_ms, rtt_ms=rtt_ms)
+        for loss_percent, jitter_ms, rtt_ms in measured
+    ]
+    return {
+        "mos": tuple(None if rating is None else mos_of(rating) for rating in ratings),
+        "r_factor": tuple(ratings),
+    }
+
+
+def _levels(samples: Floats) -> Floats:
+    """Mean level of each sample in dBov, NaN where nothing was measured."""
+    packets = samples[:, _LEVEL_PACKETS]
+    power = samples[:, _LEVEL_POWER] / np.maximum(packets, 1)
+    silence = 10 ** (SILENCE_DBOV / 10)
+    return np.where(packets > 0, 10 * np.log10(np.maximum(power, silence)), np.nan)
 
 
 def _values(column: Floats) -> tuple[float | None, ...]:

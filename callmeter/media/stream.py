@@ -14,6 +14,7 @@ from callmeter.media.receiver import StreamReceiver
 from callmeter.media.sender import StreamSender
 from callmeter.media.statistics import StreamStatistics
 from callmeter.media.stream_rtcp import StreamRtcp
+from callmeter.metrics.quality import Speech
 from callmeter.rtp.demux import PacketKind, classify
 from callmeter.rtp.feedback import FeedbackCounts
 from callmeter.rtp.reception import reception_statistics, sender_statistics
@@ -119,7 +120,7 @@ class MediaStream:
         self._sender.start(parameters, engine.first_phase(row), now)
         self._reports.start(parameters, rtcp_remote, engine.backend.outlet(self._rtcp or self._rtp))
         self._listen()
-        engine.samples.begin(row, now)
+        engine.samples.begin(row, now, Speech.of(parameters.codec, parameters.ptime_ms))
         engine.on_started(self, metered=self._is_metered())
         self._watch()
 

@@ -199,6 +199,8 @@ class StreamRtcp:
         if events is None:
             receiver.drop("rtcp_malformed")
             return
+        schedule = reporter.schedule
+        self._engine.samples.note_report(self._row, schedule.rtt, schedule.remote_block)
         if parameters.symmetric:
             self.destination = source
         for event in events:

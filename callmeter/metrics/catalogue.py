@@ -36,6 +36,7 @@ def _stream(
     description: str,
     limits: tuple[float, float] | None = None,
     *,
+    inverted: bool = False,
     verified: bool = True,
 ) -> Metric:
     return Metric(
@@ -47,6 +48,7 @@ def _stream(
         rfc=rfc,
         description=description,
         thresholds=None if limits is None else Thresholds(*limits),
+        inverted=inverted,
         verified=verified,
     )
 
@@ -81,6 +83,26 @@ _RTP = "RFC 3550"
 _REPORTS = "RFC 3550 section 6.4.1"
 
 _QUALITY = (
+    _stream(
+        "mos",
+        "1-5",
+        _GAUGE,
+        _BOTH,
+        "ITU-T G.107 annex B",
+        "Mean opinion score, 1 to 4.5, by the E-model from loss, jitter and round trip.",
+        (3.5, 2.5),
+        inverted=True,
+    ),
+    _stream(
+        "r_factor",
+        "0-100",
+        _GAUGE,
+        _BOTH,
+        "ITU-T G.107",
+        "Transmission rating, 0 to 100, of which the score is made.",
+        (70, 60),
+        inverted=True,
+    ),
     _stream(
         "jitter_ms",
         "ms",

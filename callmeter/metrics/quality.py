@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 __all__ = [
     "IMPAIRMENTS",
     "CodecImpairment",
+    "Speech",
     "absolute_delay_impairment",
     "delay_impairment",
     "loss_impairment",
     "mos_of",
     "mouth_to_ear_ms",
     "r_factor",
+    "r_factor_of",
 ]
 
 NOISE_SUM: Final = -61.179
@@ -170,3 +172,57 @@ def mouth_to_ear_ms(*, rtt_ms: float, ptime_ms: float, jitter_ms: float) -> floa
     packet at least. G.107 does not say how; this is a convention of callmeter.
     """
     return rtt_ms / 2 + ptime_ms + max(2 * jitter_ms, ptime_ms)
+
+
+_ENCODINGS: Final[Mapping[str, CodecImpairment]] = MappingProxyType(
+    {
+        "PCMU": IMPAIRMENTS["G.711 PLC"],
+        "PCMA": IMPAIRMENTS["G.711 PLC"],
+        "G722": IMPAIRMENTS["G.711 PLC"],
+        "OPUS": IMPAIRMENTS["G.711 PLC"],
+    }
+)
+"""By encoding name. A receiver is taken to conceal losses, as all do that people listen to. Neither
+G.722 nor Opus has a narrow-band value in G.113: a convention of callmeter takes that of G.711."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """What a stream of speech is made of, as the E-model needs it.
+
+    Attributes:
+        impairment: What its codec does to it.
+        ptime_ms: Packet time.
+    """
+
+    impairment: CodecImpairment
+    ptime_ms: float
+
+    @classmethod
+    def of(cls, codec: str, ptime_ms: float) -> Speech | None:
+        """That of an encoding name, None where there is no value for it."""
+        impairment = _ENCODINGS.get(codec.upper())
+        return None if impairment is None else cls(impairment, ptime_ms)
+
+
+def r_factor_of(
+    speech: Speech,
+    *,
+    loss_percent: float,
+    jitter_ms: float,
+    rtt_ms: float | None = None,
+    burst_ratio: float = 1.0,
+) -> float:
+    """R of a stream from what was measured of it.
+
+    Args:
+        speech: What it carries.
+        loss_percent: Packets lost or come too late.
+        jitter_ms: Interarrival jitter.
+        rtt_ms: Round trip; None is taken for none, so that a call without RTCP has a value too.
+        burst_ratio: See `loss_impairment`.
+    """
+    delay = mouth_to_ear_ms(rtt_ms=rtt_ms or 0.0, ptime_ms=speech.ptime_ms, jitter_ms=jitter_ms)
+    return r_factor(
+        speech.impairment, delay_ms=delay, loss_percent=loss_percent, burst_ratio=burst_ratio
+    )

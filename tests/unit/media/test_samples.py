@@ -6,35 +6,42 @@ import numpy as np
 import pytest
 
 from callmeter.media import samples as module
+from callmeter.media.lanes import LaneTable
 from callmeter.media.samples import MAX_SAMPLES, SampleTable
 from callmeter.media.sources import Tone
+from callmeter.metrics.quality import Speech, mos_of, r_factor_of
 from callmeter.metrics.series import StreamSeries
 from callmeter.rtp import SendTable, StreamTable
+from callmeter.rtp.rtcp import ReportBlock
 
 PACKET = 0.02
 
 
 @pytest.fixture
 def tables():
-    reception, sending = StreamTable(rows=2), SendTable(rows=2)
-    return reception, sending, SampleTable(reception, sending)
+    return make_tables()
 
 
-def take_row(reception, sending):
+def make_tables():
+    reception, sending, lanes = StreamTable(rows=2), SendTable(rows=2), LaneTable(2, 64)
+    return reception, sending, SampleTable(reception, sending, lanes), lanes
+
+
+def take_row(reception, sending, _samples, lanes):
     row = reception.allocate(7, probation=0)
-    assert sending.allocate(8, 0, 0) == row
+    assert sending.allocate(8, 0, 0) == row == lanes.allocate()
     return row
 
 
 class Course:
     """One stream of 50 packets a second each way."""
 
-    def __init__(self, tables, row, start=100.0):
-        self.reception, self.sending, self.samples = tables
+    def __init__(self, tables, row, start=100.0, speech=None):
+        self.reception, self.sending, self.samples, self.lanes = tables
         self.row = row
         self.number = 0
         self.now = start
-        self.samples.begin(row, start)
+        self.samples.begin(row, start, speech)
 
     def seconds(self, count=1, *, missing=(), sending=True, packets=50, octets=160):
         for _ in range(count):
@@ -53,7 +60,7 @@ class Course:
 
 
 def test_each_second_has_its_rates_loss_and_jitter(tables):
-    course = Course(tables, take_row(*tables[:2]))
+    course = Course(tables, take_row(*tables))
     course.seconds()
     course.seconds(missing=range(10, 15), sending=False)
     found = course.samples.series(course.row)
@@ -67,17 +74,81 @@ def test_each_second_has_its_rates_loss_and_jitter(tables):
     assert found.receive["max_packet_spacing"] == pytest.approx((20.0, 120.0))
 
 
+SPEECH = Speech.of("PCMU", 20)
+
+
+def test_each_second_has_its_score_refused_packets_and_level(tables):
+    course = Course(tables, take_row(*tables), speech=SPEECH)
+    course.lanes.srtp_failures[course.row] = 9
+    course.lanes.srtp_replays[course.row] = 1
+    course.seconds()
+    course.lanes.srtp_failures[course.row] = 12
+    course.lanes.level_power[course.row] = 2e-3
+    course.lanes.level_packets[course.row] = 2
+    course.seconds(missing=range(10, 15))
+    found = course.samples.series(course.row).receive
+    good, poor = (
+        r_factor_of(SPEECH, loss_percent=loss, jitter_ms=0, rtt_ms=None) for loss in (0, 10)
+    )
+    assert found["r_factor"] == pytest.approx((good, poor), abs=0.01)
+    assert found["mos"] == pytest.approx((mos_of(good), mos_of(poor)), abs=0.01)
+    assert found["srtp_decrypt_failures"] == (9.0, 3.0)
+    assert found["srtp_replayed"] == (1.0, 0.0)
+    assert found["audio_level_rms"] == (None, pytest.approx(-30.0, abs=0.01))
+
+
+def test_digital_silence_has_the_least_level(tables):
+    course = Course(tables, take_row(*tables))
+    course.lanes.level_packets[course.row] = 2
+    course.seconds()
+    assert course.samples.series(course.row).receive["audio_level_rms"] == (-127.0,)
+
+
+def test_what_the_peer_reports_is_the_course_of_the_sent_stream(tables):
+    course = Course(tables, take_row(*tables), speech=SPEECH)
+    course.seconds()
+    block = ReportBlock(8, 64, 12, 49, 80, 0, 0)
+    course.samples.note_report(course.row, None, block)
+    course.seconds()
+    course.samples.note_report(course.row, 0.25, None)
+    course.seconds()
+    found = course.samples.series(course.row).send
+    assert found["fraction_lost"] == (None, 25.0, 25.0)
+    assert found["jitter_ms"] == (None, 10.0, 10.0)
+    assert found["rtt_ms"] == (None, None, 250.0)
+    scores = [
+        mos_of(r_factor_of(SPEECH, loss_percent=25, jitter_ms=10, rtt_ms=rtt)) for rtt in (0, 250)
+    ]
+    assert found["mos"] == (None, pytest.approx(scores[0]), pytest.approx(scores[1]))
+
+
+def test_a_report_about_a_stream_that_is_not_sampled_is_left_alone(tables):
+    row = take_row(*tables)
+    tables[2].note_report(row, 0.1, None)
+    course = Course(tables, row)
+    course.seconds()
+    assert course.samples.series(row).send["rtt_ms"] == (None,)
+
+
+def test_a_stream_that_is_no_speech_any_more_has_no_score(tables):
+    course = Course(tables, take_row(*tables), speech=SPEECH)
+    course.seconds()
+    assert "mos" in course.samples.series(course.row).receive
+    course.samples.begin(course.row, course.now)
+    assert "mos" not in course.samples.series(course.row).receive
+
+
 def test_a_second_without_packets_has_nothing_to_measure(tables):
-    course = Course(tables, take_row(*tables[:2]))
+    course = Course(tables, take_row(*tables))
     course.seconds(packets=0)
     found = course.samples.series(course.row)
     assert found.receive["packets_recv_rate_ps"] == (0.0,)
-    for key in ("fraction_lost", "jitter_ms", "max_packet_spacing"):
+    for key in ("fraction_lost", "jitter_ms", "max_packet_spacing", "audio_level_rms"):
         assert found.receive[key] == (None,)
 
 
 def test_packets_that_come_after_all_give_no_negative_loss(tables):
-    course = Course(tables, take_row(*tables[:2]))
+    course = Course(tables, take_row(*tables))
     course.seconds(missing=[48])
     course.reception.update_one(course.row, 48, 48 * 160, course.now, 160)
     course.seconds()
@@ -85,7 +156,7 @@ def test_packets_that_come_after_all_give_no_negative_loss(tables):
 
 
 def test_the_rest_of_the_last_second_is_a_sample_and_then_no_more_come(tables):
-    course = Course(tables, take_row(*tables[:2]))
+    course = Course(tables, take_row(*tables))
     course.seconds()
     course.sending.advance_one(course.row, 160, 160, course.now)
     found = course.samples.end(course.row, course.now + 0.5)
@@ -97,14 +168,15 @@ def test_the_rest_of_the_last_second_is_a_sample_and_then_no_more_come(tables):
 
 
 def test_an_instant_at_the_end_is_no_sample(tables):
-    course = Course(tables, take_row(*tables[:2]))
+    course = Course(tables, take_row(*tables))
     course.seconds()
     assert course.samples.end(course.row, course.now + 0.01).at_ms == (1000.0,)
 
 
-def test_a_long_call_is_sampled_less_often_in_the_same_space(tables, monkeypatch):
+def test_a_long_call_is_sampled_less_often_in_the_same_space(monkeypatch):
     monkeypatch.setattr(module, "MAX_SAMPLES", 8)
-    course = Course((*tables[:2], SampleTable(*tables[:2])), take_row(*tables[:2]))
+    tables = make_tables()
+    course = Course(tables, take_row(*tables))
     course.seconds(3, packets=10)
     course.seconds(1, packets=10, missing=range(3, 8))
     course.seconds(36, packets=10)
@@ -119,10 +191,10 @@ def test_a_long_call_is_sampled_less_often_in_the_same_space(tables, monkeypatch
 
 def test_calls_that_began_together_are_not_merged_at_the_same_time(monkeypatch):
     monkeypatch.setattr(module, "MAX_SAMPLES", 8)
-    reception, sending = StreamTable(rows=2), SendTable(rows=2)
-    samples = SampleTable(reception, sending)
+    tables = make_tables()
+    samples = tables[2]
     for _ in range(2):
-        samples.begin(take_row(reception, sending), 0.0)
+        samples.begin(take_row(*tables), 0.0)
     for second in range(1, 7):
         samples.on_second(float(second))
     assert len(samples.series(0).at_ms) == 6
@@ -134,17 +206,17 @@ def test_calls_that_began_together_are_not_merged_at_the_same_time(monkeypatch):
 
 
 def test_rows_of_a_table_that_grew_keep_their_samples(tables):
-    first = Course(tables, take_row(*tables[:2]))
+    first = Course(tables, take_row(*tables))
     first.seconds(packets=10)
-    take_row(*tables[:2])
-    late = Course(tables, take_row(*tables[:2]), first.now)
+    take_row(*tables)
+    late = Course(tables, take_row(*tables), first.now)
     late.seconds(packets=20)
     assert first.samples.series(first.row).receive["packets_recv_rate_ps"] == (10.0, 0.0)
     assert late.samples.series(late.row).receive["packets_recv_rate_ps"] == (20.0,)
 
 
 def test_seconds_that_come_at_once_after_a_pause_are_one_sample(tables):
-    course = Course(tables, take_row(*tables[:2]))
+    course = Course(tables, take_row(*tables))
     course.seconds()
     course.samples.on_second(course.now)
     course.samples.on_second(course.now + 0.02)
@@ -160,20 +232,21 @@ def test_a_row_that_was_never_begun_has_no_samples(tables):
 
 
 def test_a_row_that_is_given_to_another_stream_begins_anew(tables):
-    reception, sending, samples = tables
-    course = Course(tables, take_row(reception, sending))
+    reception, sending, samples, lanes = tables
+    course = Course(tables, take_row(*tables))
     course.seconds(2)
     samples.end(course.row, course.now)
     reception.release(course.row)
     sending.release(course.row)
-    other = Course(tables, take_row(reception, sending), course.now)
+    lanes.release(course.row)
+    other = Course(tables, take_row(*tables), course.now)
     assert other.row == course.row
     other.seconds(packets=25)
     assert samples.series(other.row).receive["packets_recv_rate_ps"] == (25.0,)
 
 
 def test_a_stream_that_is_started_again_goes_on(tables):
-    course = Course(tables, take_row(*tables[:2]))
+    course = Course(tables, take_row(*tables))
     course.seconds()
     course.samples.begin(course.row, course.now)
     course.seconds()
@@ -193,3 +266,5 @@ def test_the_engine_samples_its_streams_until_they_stop(lab):
     assert sent.send["packets_sent_rate_ps"] == pytest.approx((50, 50, 50), abs=2)
     assert heard.receive["packets_recv_rate_ps"] == pytest.approx((50, 50, 50), abs=2)
     assert heard.receive["fraction_lost"] == (0, 0, 0)
+    assert heard.receive["mos"] == pytest.approx((4.4, 4.4, 4.4), abs=0.05)
+    assert sent.send["fraction_lost"][-1] == 0

@@ -17,6 +17,8 @@ from callmeter.metrics.signaling import CallTiming
 from callmeter.rtp.reception import ReceptionStatistics, SenderStatistics
 
 PUBLISHED = [
+    "mos",
+    "r_factor",
     "jitter_ms",
     "rtt_ms",
     "packets_lost",
@@ -82,7 +84,8 @@ def test_each_metric_is_described_and_its_limits_are_in_order(metric):
     assert metric.description.endswith(".")
     assert metric.unit or metric.kind in {Kind.PER_CALL, Kind.ONE_SHOT}
     if metric.thresholds:
-        assert metric.thresholds.warning <= metric.thresholds.critical
+        limits = (metric.thresholds.warning, metric.thresholds.critical)
+        assert limits == tuple(sorted(limits, reverse=metric.inverted))
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,14 @@ from callmeter.errors import ConfigurationError
 from callmeter.metrics.quality import (
     IMPAIRMENTS,
     CodecImpairment,
+    Speech,
     absolute_delay_impairment,
     delay_impairment,
     loss_impairment,
     mos_of,
     mouth_to_ear_ms,
     r_factor,
+    r_factor_of,
 )
 
 G711, G711_PLC = IMPAIRMENTS["G.711"], IMPAIRMENTS["G.711 PLC"]
@@ -125,3 +127,17 @@ def test_an_impairment_outside_its_range_is_refused(ie, bpl):
 def test_the_delay_to_the_ear_has_the_network_the_packet_and_the_jitter_buffer():
     assert mouth_to_ear_ms(rtt_ms=80, ptime_ms=20, jitter_ms=15) == 90
     assert mouth_to_ear_ms(rtt_ms=80, ptime_ms=20, jitter_ms=1) == 80
+
+
+def test_a_stream_is_rated_by_what_was_measured_of_it():
+    speech = Speech.of("pcma", 30)
+    assert speech == Speech(IMPAIRMENTS["G.711 PLC"], 30)
+    rated = r_factor_of(speech, loss_percent=2, jitter_ms=20, rtt_ms=100, burst_ratio=1.5)
+    whole = r_factor(IMPAIRMENTS["G.711 PLC"], delay_ms=120, loss_percent=2, burst_ratio=1.5)
+    assert rated == whole
+    without = r_factor_of(speech, loss_percent=2, jitter_ms=20)
+    assert without == r_factor(IMPAIRMENTS["G.711 PLC"], delay_ms=70, loss_percent=2)
+
+
+def test_a_codec_without_a_value_has_no_rating():
+    assert Speech.of("VP8", 20) is None
