@@ -79,6 +79,7 @@ class EndpointRequests(ABC):
             headers: More header fields.
 
         Raises:
+            ConfigurationError: A text of no type.
             RequestRejected: It was refused.
             CallTimedOut: No final response.
             TransportError: The target cannot be reached.

@@ -235,6 +235,7 @@ class IncomingSubscription:
             headers: More header fields of the 200.
 
         Raises:
+            ConfigurationError: A body of no type.
             LocalProtocolError: It was answered already.
         """
         self._run(
@@ -260,6 +261,7 @@ class IncomingSubscription:
         """Tell the new state.
 
         Raises:
+            ConfigurationError: A body of no type.
             LocalProtocolError: It was not accepted, or is over.
         """
         self._run(self._usage.notify(body, content_type, self._endpoint.stack.now))
@@ -270,6 +272,7 @@ class IncomingSubscription:
         """End it by a last NOTIFY.
 
         Raises:
+            ConfigurationError: A body of no type.
             LocalProtocolError: It was not accepted, or is over.
         """
         self._run(

@@ -9,7 +9,7 @@ from callmeter.sip.dialog import Dialog
 from callmeter.sip.extension_headers import SubscriptionState
 from callmeter.sip.session_events import Respond, SubscriptionEnded
 from callmeter.sip.subscriber import SubscriptionPhase
-from callmeter.sip.usage import Usage
+from callmeter.sip.usage import Usage, check_content
 
 if TYPE_CHECKING:
     from callmeter.sip.client_requests import ClientRequest
@@ -113,9 +113,11 @@ class Notifier(Usage):
             headers: Further lines of the 200.
 
         Raises:
+            ConfigurationError: A body of no type.
             LocalProtocolError: It was answered already.
         """
         self._check_unanswered()
+        check_content(body, content_type)
         granted = min(self.asked, self.asked if expires is None else expires)
         reply = self._reply(self._key, self.request, 200, [("Expires", str(granted)), *headers])
         self._body, self._content_type = body, content_type
@@ -153,9 +155,11 @@ class Notifier(Usage):
             headers: Further lines of this NOTIFY and of those that repeat it.
 
         Raises:
+            ConfigurationError: A body of no type.
             LocalProtocolError: It was not accepted, or is over.
         """
         self._check_running()
+        check_content(body, content_type, headers)
         self._body, self._content_type, self._lines = body, content_type, tuple(headers)
         self.phase = SubscriptionPhase.ACTIVE
         return self._notify(now)
@@ -172,10 +176,12 @@ class Notifier(Usage):
         """End the subscription by a last NOTIFY (section 4.2.2).
 
         Raises:
+            ConfigurationError: A body of no type.
             LocalProtocolError: It was not accepted, or is over.
         """
         del now
         self._check_running()
+        check_content(body, content_type)
         self._body, self._content_type = body, content_type
         return self._end(reason, "terminated", retry_after)
 

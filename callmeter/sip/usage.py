@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from callmeter.errors import ConfigurationError
 from callmeter.sip.client_requests import ClientRequests
 from callmeter.sip.dialog import MAX_FORWARDS, routed_request, tagged
 from callmeter.sip.headers import CSeq, NameAddr
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from callmeter.sip.transaction.key import Key
     from callmeter.sip.uri import SipUri
 
-__all__ = ["Agent", "HeaderLines", "TimerName", "Usage"]
+__all__ = ["Agent", "HeaderLines", "TimerName", "Usage", "check_content"]
 
 HeaderLines: TypeAlias = "Iterable[tuple[str, str]]"
 
@@ -140,7 +141,11 @@ class Agent:
         *,
         contact: bool = False,
     ) -> None:
-        """Add what does not depend on the dialog: own name, Contact, extra lines, body."""
+        """Add what does not depend on the dialog: own name, Contact, extra lines, body.
+
+        Raises:
+            ConfigurationError: A body of no type.
+        """
         name = self.identity.user_agent
         if name:
             message.headers.add("User-Agent" if message.is_request else "Server", name)
@@ -151,6 +156,7 @@ class Agent:
             message.headers.add(*line)
         if body:
             if "Content-Type" not in message.headers:
+                check_content(body, content_type)
                 message.headers.add("Content-Type", content_type)
             message.body = body
 
@@ -170,6 +176,16 @@ class Agent:
         response = request.create_response(status, reason, to_tag=tag or self.new_tag())
         self.complete(response, headers, body, content_type, contact=contact)
         return response
+
+
+def check_content(body: bytes, content_type: str, headers: HeaderLines = ()) -> None:
+    """Refuse a body that nobody could read (section 20.15: it must have a Content-Type).
+
+    Raises:
+        ConfigurationError: It has no type.
+    """
+    if body and not content_type and not any(name.lower() == "content-type" for name, _ in headers):
+        raise ConfigurationError(f"a body of {len(body)} octets has no content type")
 
 
 class Usage(ABC):

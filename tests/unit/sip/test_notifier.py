@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from callmeter.errors import LocalProtocolError
+from callmeter.errors import ConfigurationError, LocalProtocolError
 from callmeter.sip.capabilities import Capabilities
 from callmeter.sip.notifier import DEFAULT_EXPIRES
 from callmeter.sip.session_events import (
@@ -71,6 +71,22 @@ def test_a_refusal_is_the_end(served):
     for command in (lambda: usage.notify(b"", "", 0.0), lambda: usage.terminate(0.0)):
         with pytest.raises(LocalProtocolError, match="does not run"):
             command()
+
+
+def test_a_state_of_no_type_is_refused_and_changes_nothing(served):
+    usage = subscribed(served)
+    with pytest.raises(ConfigurationError):
+        usage.accept(0.0, body=b"<x/>")
+    assert usage.phase is SubscriptionPhase.SUBSCRIBING
+    usage.accept(0.0)
+    for refused in (
+        lambda: usage.notify(b"<x/>", "", 0.0),
+        lambda: usage.terminate(0.0, body=b"<x/>"),
+    ):
+        with pytest.raises(ConfigurationError):
+            refused()
+    assert usage.phase is SubscriptionPhase.ACTIVE
+    usage.notify(b"<x/>", "", 0.0, headers=[("Content-Type", "text/xml")])
 
 
 def test_while_a_notify_is_under_way_the_newest_state_waits(served):

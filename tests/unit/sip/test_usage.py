@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from callmeter.errors import ConfigurationError
 from callmeter.sip.headers import CSeq, NameAddr
 from callmeter.sip.uri import SipUri
 from callmeter.sip.usage import TimerName, Usage
@@ -73,6 +74,11 @@ def test_a_content_type_among_the_extra_lines_wins(rig):
     request = create(rig)
     rig.agent.complete(request, [("Content-Type", "text/x")], b"x", "text/plain")
     assert request.headers.get_all("Content-Type") == ["text/x"]
+
+
+def test_a_body_of_no_type_is_refused(rig):
+    with pytest.raises(ConfigurationError, match="3 octets has no content type"):
+        rig.agent.complete(create(rig), body=b"a=b")
 
 
 def test_a_response_gets_a_new_tag_unless_it_belongs_to_a_dialog(rig):
