@@ -6,14 +6,14 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from callmeter.call_transfer import CallTransfers, replacing
-from callmeter.errors import ConfigurationError, LocalProtocolError
-from callmeter.rtp.telephone_event import DIGITS
+from callmeter.errors import CallFailed, LocalProtocolError
+from callmeter.metrics.phases import Phase
+from callmeter.rtp.telephone_event import check_digits
 from callmeter.sip.headers import NameAddr
 from callmeter.standalone_requests import header_lines, take_success
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterable
 
     from callmeter.call_changes import CallChanges
     from callmeter.call_record import CallRecord
@@ -46,10 +46,6 @@ class CallRequests(ABC):
     @abstractmethod
     def over(self) -> bool:
         """Whether it has ended."""
-
-    @abstractmethod
-    def _run(self, effects: Iterable[object]) -> None:
-        """Carry out what the session wants."""
 
     async def hold(self) -> None:
         """Put the peer on hold: a re-INVITE with a=sendonly (RFC 3264 section 8.4).
@@ -118,13 +114,17 @@ class CallRequests(ABC):
 
         Args:
             digits: 0 to 9, *, #, A to D.
-            method: `"rtp"` (RFC 4733) or `"info"` (RFC 2976).
+            method: `"rtp"` (RFC 4733) or `"info"` (RFC 2976): one request for each digit, the
+                next when the peer has taken the one before.
             duration_ms: Length of each digit, at least 100 ms.
 
         Raises:
             LocalProtocolError: The call is not answered, is held, or the peer has no
                 telephone-event.
-            ConfigurationError: A character that is no digit.
+            ConfigurationError: A character that is no digit, or a length that is too short.
+            RequestRejected: The peer refused an INFO; the digits before were taken.
+            CallTimedOut: An INFO got no final response.
+            CallFailed: The call ended before the last one was sent.
         """
         if not self._answered.is_set() or self.over:
             raise LocalProtocolError("DTMF needs an answered call")
@@ -133,15 +133,20 @@ class CallRequests(ABC):
         if method == "rtp":
             await self.media.send_digits(digits, duration_ms=duration_ms)
         elif method == "info":
-            if set(digits.upper()) - set(DIGITS):
-                raise ConfigurationError(f"{digits!r} are no DTMF digits: 0 to 9, *, #, A to D")
-            for digit in digits.upper():
-                body = f"Signal={digit}\r\nDuration={duration_ms}\r\n".encode("ascii")
-                now = self._endpoint.stack.now
-                self._run(self.session.info("application/dtmf-relay", body, now)[1])
-                self._record.digit("sent")
+            await self._send_digits_by_info(digits.upper(), duration_ms)
         else:
             raise LocalProtocolError(f"unknown DTMF method {method!r}: 'rtp' or 'info'")
+
+    async def _send_digits_by_info(self, digits: str, duration_ms: int) -> None:
+        check_digits(digits, duration_ms)
+        for digit in digits:
+            if self._record.life.phase is not Phase.INCALL:
+                raise CallFailed("the call ended before its digits were sent")
+            if self.media.on_hold:
+                raise LocalProtocolError("the call was put on hold before its digits were sent")
+            body = f"Signal={digit}\r\nDuration={duration_ms}\r\n".encode("ascii")
+            await self.send_info("application/dtmf-relay", body)
+            self._record.digit("sent")
 
     async def transfer(self, target: str, *, headers: dict[str, str] | None = None) -> int:
         """Have the peer call somebody else: a blind transfer by REFER (RFC 3515).
@@ -191,6 +196,7 @@ class CallRequests(ABC):
             headers: More header fields, such as Info-Package.
 
         Raises:
+            ConfigurationError: A body of no type.
             RequestRejected: The peer refused it.
             CallTimedOut: No final response.
         """

@@ -191,6 +191,9 @@ class StandaloneRequests:
         """The endpoint is left: who waits is told, and nothing is served any more."""
         for inbox in (self._messages, self._requests, self._subscriptions):
             inbox.close()
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(LocalProtocolError("the endpoint was left"))
         core = self._endpoint.core
         core.capabilities = replace(core.capabilities, message=False, further=(), events=())
 

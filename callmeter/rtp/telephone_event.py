@@ -20,6 +20,7 @@ __all__ = [
     "EventPacket",
     "EventReceiver",
     "EventSender",
+    "check_digits",
 ]
 
 DIGITS: Final = "0123456789*#ABCD"
@@ -35,6 +36,19 @@ _LONGEST: Final = 0xFFFF
 _SILENCE_AFTER: Final = 0.2
 """Seconds without a packet after which a digit whose end was lost counts as ended."""
 _REMEMBERED: Final = 8
+
+
+def check_digits(digits: str, duration_ms: int) -> None:
+    """Refuse what is no digit, or too short to be heard, by whichever way it is to go.
+
+    Raises:
+        ConfigurationError: A character that is no digit, or a length under 100 ms.
+    """
+    wrong = set(digits.upper()) - set(DIGITS)
+    if wrong:
+        raise ConfigurationError(f"not a DTMF digit: {sorted(wrong)}")
+    if duration_ms < MINIMUM_DURATION_MS:
+        raise ConfigurationError(f"a digit lasts {MINIMUM_DURATION_MS} ms or more")
 
 
 class EventPacket(NamedTuple):
@@ -90,11 +104,7 @@ class EventSender:
         gap_ms: int = 100,
         volume: int = 10,
     ) -> None:
-        wrong = set(digits.upper()) - set(DIGITS)
-        if wrong:
-            raise ConfigurationError(f"not a DTMF digit: {sorted(wrong)}")
-        if duration_ms < MINIMUM_DURATION_MS:
-            raise ConfigurationError(f"a digit lasts {MINIMUM_DURATION_MS} ms or more")
+        check_digits(digits, duration_ms)
         if not 0 <= volume <= _VOLUME:
             raise ConfigurationError("the volume of a digit is 0 to 63 (-dBm0)")
         self._digits = deque(map(DIGITS.index, digits.upper()))
