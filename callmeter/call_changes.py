@@ -273,6 +273,7 @@ class CallChanges:
 
     def _on_received(self, session: InviteSession, request: Request, now: float) -> None:
         media, was_held, rekeys = self._media, self._media.on_hold, self._media.rekeys_received
+        terms = media.terms
         # One of ours that met another (491) waits to be sent again; it goes on from what is agreed
         # on now.
         waits = session.waiting_offer is not None
@@ -296,6 +297,7 @@ class CallChanges:
             self._answers_by_ack = not request.body
             self._run(session.accept_reinvite(answer, now))
             if request.body:
+                self._note_update(terms, now)
                 self._note_hold(was_held, now)
             if media.rekeys_received > rekeys:
                 self._journal.tell(call_events.Rekeyed(self._journal.at(now), by_peer=True))
@@ -313,15 +315,21 @@ class CallChanges:
             return
         # Our 2xx held the offer, so the ACK has the answer (RFC 3261 section 14.2).
         self._answers_by_ack = False
-        was_held = self._media.on_hold
+        was_held, terms = self._media.on_hold, self._media.terms
         try:
             self._media.accept_answer(b"" if ack is None else session_description(ack))
         except BAD_DESCRIPTION as error:
             self._media.rollback()
             self._fail(error)
             return
+        self._note_update(terms, now)
         self._note_hold(was_held, now)
         self._renew_waiting(session)
+
+    def _note_update(self, before: tuple[object, ...], now: float) -> None:
+        """A re-INVITE of the peer may be a refresh, or a hold which is told as such."""
+        if self._media.terms != before:
+            self._journal.tell(call_events.Updated(self._journal.at(now), by_peer=True))
 
     def _note_hold(self, was_held: bool, now: float) -> None:  # noqa: FBT001
         held, journal = self._media.on_hold, self._journal

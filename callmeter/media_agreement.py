@@ -75,6 +75,14 @@ class MediaAgreement:
         return self.keys.warnings
 
     @property
+    def terms(self) -> tuple[object, ...]:
+        """What was agreed on last, but for direction, address and keys; empty before."""
+        if self._agreed is None:
+            return ()
+        track, formats, _ = self._agreed
+        return track.protocol, track.ptime, *(item.encoding.upper() for item in formats)
+
+    @property
     def direction(self) -> str:
         """`"sendrecv"`, `"sendonly"`, `"recvonly"` or `"inactive"`, as seen from here."""
         return str(self._direction.value)

@@ -68,7 +68,7 @@ class ScenarioEvent(StrEnum):
     REKEY_RECEIVED = "rekey-received"
     """The peer changed the media keys."""
     UPDATE_RECEIVED = "update-received"
-    """The peer changed the media by UPDATE (RFC 3311)."""
+    """The peer changed the media, by UPDATE (RFC 3311) or re-INVITE."""
     SESSION_REFRESHED = "session-refreshed"
     """Either end refreshed the session (RFC 4028)."""
     INFO_RECEIVED = "info-received"

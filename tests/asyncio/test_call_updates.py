@@ -211,6 +211,35 @@ async def test_an_update_of_the_peer_holds_and_resumes(phone, begun):
     assert sum(isinstance(e, events.Updated) and e.by_peer for e in await told(call)) == 2
 
 
+@pytest.mark.parametrize("offer", ["in the INVITE", "asked for"])
+async def test_a_re_invite_of_the_peer_that_changes_the_codec_is_told(phone, begun, offer):
+    call = await begun()
+    body = pcma(phone, version=2)
+    number = phone.request("INVITE", body if offer == "in the INVITE" else b"")
+    assert (await phone.response("INVITE")).status == 200
+    phone.request("ACK", b"" if offer == "in the INVITE" else body, cseq=number)
+    async with asyncio.timeout(PATIENCE):
+        async for event in call.events():
+            if isinstance(event, events.Updated):
+                break
+    assert event.by_peer
+    assert call.media.codec == "PCMA"
+    await phone.hang_up(call)
+
+
+async def test_a_re_invite_of_the_peer_that_changes_nothing_is_no_update(phone, begun):
+    call = await begun()
+    for lines in ((), ("a=sendonly",)):
+        body = phone.sdp("a=rtpmap:8 PCMA/8000", *lines, version=phone._cseq)
+        number = phone.request("INVITE", body.replace(b"AVP 0 101", b"AVP 0 8 101"))
+        assert (await phone.response("INVITE")).status == 200
+        phone.request("ACK", cseq=number)
+    await phone.hang_up(call)
+    happened = await told(call)
+    assert not any(isinstance(e, events.Updated) for e in happened)
+    assert sum(isinstance(e, events.Held) for e in happened) == 1
+
+
 async def test_an_update_that_cannot_be_taken_is_refused_with_the_reason(phone, begun):
     call = await begun()
     body = phone.sdp(version=2).replace(b"AVP 0 101", b"AVP 18")
