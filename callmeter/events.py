@@ -1,6 +1,7 @@
 """What happens in a call, as frozen values: `async for event in call.events()`.
 
-Times are seconds since the INVITE was sent or received, on the monotonic clock.
+Times are seconds since the INVITE was sent or received, on the monotonic clock. `str(event)` says
+what happened in a few words.
 """
 
 from __future__ import annotations
@@ -56,12 +57,18 @@ class Ringing(CallEvent):
     status: int
     reason: str
 
+    def __str__(self) -> str:
+        return f"ringing: {self.status} {self.reason}".rstrip()
+
 
 @dataclass(frozen=True, slots=True)
 class EarlyMedia(CallEvent):
     """Media runs before the call is answered: a provisional response said where (RFC 3960)."""
 
     status: int
+
+    def __str__(self) -> str:
+        return f"early media with the {self.status}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,9 @@ class Redirected(CallEvent):
 
     target: str
 
+    def __str__(self) -> str:
+        return f"sent on to {self.target}"
+
 
 @dataclass(frozen=True, slots=True)
 class Answered(CallEvent):
@@ -77,12 +87,18 @@ class Answered(CallEvent):
 
     status: int
 
+    def __str__(self) -> str:
+        return f"answered: {self.status}"
+
 
 @dataclass(frozen=True, slots=True)
 class MediaStarted(CallEvent):
     """The first media packet that could be read; `source` is `"host:port"`."""
 
     source: str
+
+    def __str__(self) -> str:
+        return f"media from {self.source}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +108,20 @@ class MediaSourceChanged(CallEvent):
     source: str = ""
     ssrc: int | None = None
 
+    def __str__(self) -> str:
+        if self.ssrc is not None:
+            return f"media now with SSRC {self.ssrc:#010x}"
+        return f"media now from {self.source}"
+
 
 @dataclass(frozen=True, slots=True)
 class MediaSilent(CallEvent):
     """No media packet came for `seconds`."""
 
     seconds: float
+
+    def __str__(self) -> str:
+        return f"no media for {self.seconds:g} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +131,9 @@ class ConsentExpired(CallEvent):
     peer: str
     seconds: float
 
+    def __str__(self) -> str:
+        return f"{self.peer} has not checked its way here for {self.seconds:g} s"
+
 
 @dataclass(frozen=True, slots=True)
 class MediaUnreadable(CallEvent):
@@ -114,6 +141,10 @@ class MediaUnreadable(CallEvent):
 
     packets: int
     looks_like_plain_rtp: bool
+
+    def __str__(self) -> str:
+        hint = "they look like plain RTP" if self.looks_like_plain_rtp else "the keys differ"
+        return f"{self.packets} packets cannot be decrypted: {hint}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +155,9 @@ class DtmfReceived(CallEvent):
     duration_ms: int
     method: str
 
+    def __str__(self) -> str:
+        return f"digit {self.digit} ({self.duration_ms} ms, by {self.method})"
+
 
 @dataclass(frozen=True, slots=True)
 class InfoReceived(CallEvent):
@@ -132,12 +166,18 @@ class InfoReceived(CallEvent):
     content_type: str
     body: bytes
 
+    def __str__(self) -> str:
+        return f"INFO: {self.content_type or 'no type'}, {len(self.body)} octets"
+
 
 @dataclass(frozen=True, slots=True)
 class Held(CallEvent):
     """A re-INVITE put the call on hold; `by_peer` tells who asked."""
 
     by_peer: bool
+
+    def __str__(self) -> str:
+        return _done("held", by_peer=self.by_peer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +186,18 @@ class Rekeyed(CallEvent):
 
     by_peer: bool
 
+    def __str__(self) -> str:
+        return _done("new media keys", by_peer=self.by_peer)
+
 
 @dataclass(frozen=True, slots=True)
 class Updated(CallEvent):
     """The media was agreed on anew; `by_peer` tells who asked."""
 
     by_peer: bool
+
+    def __str__(self) -> str:
+        return _done("media agreed on anew", by_peer=self.by_peer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +206,16 @@ class SessionRefreshed(CallEvent):
 
     by_peer: bool
 
+    def __str__(self) -> str:
+        return _done("session refreshed", by_peer=self.by_peer)
+
 
 @dataclass(frozen=True, slots=True)
 class SessionExpired(CallEvent):
     """Nobody refreshed the session in time; unless expiry is soft, the call ends."""
+
+    def __str__(self) -> str:
+        return "the session expired: nobody refreshed it in time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +223,9 @@ class Resumed(CallEvent):
     """A re-INVITE took the call off hold; `by_peer` tells who asked."""
 
     by_peer: bool
+
+    def __str__(self) -> str:
+        return _done("resumed", by_peer=self.by_peer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +242,10 @@ class TransferRequested(CallEvent):
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.at, self.target, self.attended, None)
 
+    def __str__(self) -> str:
+        how = "in the place of another call, " if self.attended else ""
+        return f"the peer asks for a transfer: {how}to {self.target}"
+
 
 @dataclass(frozen=True, slots=True)
 class TransferProgress(CallEvent):
@@ -194,6 +253,9 @@ class TransferProgress(CallEvent):
 
     status: int
     reason: str
+
+    def __str__(self) -> str:
+        return f"the transfer: {self.status} {self.reason}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +271,19 @@ class Transferred(CallEvent):
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.at, self.remote, None)
 
+    def __str__(self) -> str:
+        return f"transferred: {self.remote} is in the call now"
+
 
 @dataclass(frozen=True, slots=True)
 class Ended(CallEvent):
     """The call is over; `cause` is one word such as `"bye-received"` or `"rejected"`."""
 
     cause: str
+
+    def __str__(self) -> str:
+        return f"ended: {self.cause}"
+
+
+def _done(what: str, *, by_peer: bool) -> str:
+    return f"{what} by the peer" if by_peer else what

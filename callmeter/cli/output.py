@@ -11,7 +11,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from callmeter import events
 from callmeter.errors import CallmeterError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -113,37 +112,7 @@ async def follow(call: Call, options: CommonOptions) -> None:
     """Print what happens in a call while it happens."""
     async for event in call.events():
         if not options.json:
-            progress(f"{event.at:8.3f} s  {_words(event)}")
-
-
-def _words(event: events.CallEvent) -> str:
-    match event:
-        case events.Ringing(_, status, reason):
-            return f"ringing: {status} {reason}".rstrip()
-        case events.EarlyMedia(_, status):
-            return f"early media with the {status}"
-        case events.Answered(_, status):
-            return f"answered: {status}"
-        case events.MediaStarted(_, source):
-            return f"media from {source}"
-        case events.MediaSourceChanged(_, source, ssrc):
-            return f"media now from {source}" if source else f"media now with SSRC {ssrc:#010x}"
-        case events.MediaSilent(_, seconds):
-            return f"no media for {seconds:g} s"
-        case events.MediaUnreadable(_, packets, plain):
-            hint = "they look like plain RTP" if plain else "the keys differ"
-            return f"{packets} packets cannot be decrypted: {hint}"
-        case events.DtmfReceived(_, digit, duration_ms, method):
-            return f"digit {digit} ({duration_ms} ms, by {method})"
-        case events.InfoReceived(_, content_type, body):
-            return f"INFO: {content_type or 'no type'}, {len(body)} octets"
-        case events.Held(_, by_peer):
-            return "held by the peer" if by_peer else "held"
-        case events.Resumed(_, by_peer):
-            return "resumed by the peer" if by_peer else "resumed"
-        case events.Ended(_, cause):
-            return f"ended: {cause}"
-    return type(event).__name__
+            progress(f"{event.at:8.3f} s  {event}")
 
 
 def write_trace(endpoint: Endpoint, options: CommonOptions, calls: Iterable[Call] = ()) -> None:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from callmeter import events
 from callmeter.cli.app import app
 from callmeter.cli.call import source_of
-from callmeter.cli.output import _words, run
+from callmeter.cli.output import run
 from callmeter.config import EndpointConfig, MediaConfig, SrtpConfig, SrtpPolicy
 from callmeter.errors import ConfigurationError
 from callmeter.media.analysis import recorded_frequency
@@ -577,34 +577,6 @@ def test_every_source_has_a_name(tmp_path):
     broken.write_bytes(b"RIFF")
     with pytest.raises(ConfigurationError):
         source_of(str(broken))
-
-
-@pytest.mark.parametrize(
-    ("event", "words"),
-    [
-        (events.Ringing(0.0, 180, "Ringing"), "ringing: 180 Ringing"),
-        (events.EarlyMedia(0.0, 183), "early media with the 183"),
-        (events.MediaSourceChanged(0.0, "192.0.2.1:4"), "media now from 192.0.2.1:4"),
-        (events.MediaSourceChanged(0.0, ssrc=7), "media now with SSRC 0x00000007"),
-        (events.MediaSilent(0.0, 2.0), "no media for 2 s"),
-        (
-            events.MediaUnreadable(0.0, 100, looks_like_plain_rtp=True),
-            "100 packets cannot be decrypted: they look like plain RTP",
-        ),
-        (
-            events.MediaUnreadable(0.0, 100, looks_like_plain_rtp=False),
-            "100 packets cannot be decrypted: the keys differ",
-        ),
-        (events.InfoReceived(0.0, "", b"x"), "INFO: no type, 1 octets"),
-        (events.Held(0.0, by_peer=True), "held by the peer"),
-        (events.Held(0.0, by_peer=False), "held"),
-        (events.Resumed(0.0, by_peer=True), "resumed by the peer"),
-        (events.Resumed(0.0, by_peer=False), "resumed"),
-        (events.CallEvent(0.0), "CallEvent"),
-    ],
-)
-def test_events_are_told_in_words(event, words):
-    assert _words(event) == words
 
 
 def test_an_interrupt_exits_1(capsys):
