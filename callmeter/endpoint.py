@@ -144,7 +144,7 @@ class Endpoint(EndpointRequests):
             self.standalone = StandaloneRequests(self)
             if self.transport in SECURE or config_has_tls(self.config):
                 self.tls = stack.transport.tls_number(self.config.tls)
-            self.face(stack.transport.listening_anywhere(), "UDP")
+            self.face(stack.transport.reachable_at(self._aor_uri.host), "UDP")
             self._home = self._face
             entered.push_async_callback(self._hang_up_all)
             self._exit = entered.pop_all()

@@ -6,7 +6,7 @@ replaces it, and among equals the first stays.
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 
 __all__ = ["LifeCycle", "Outcome", "Phase"]
 
@@ -28,7 +28,7 @@ class Phase(IntEnum):
         return max(self, to)
 
 
-class Outcome(Enum):
+class Outcome(StrEnum):
     """How it ended."""
 
     SUCCESS = "SUCCESS"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import secrets
 from dataclasses import dataclass
@@ -36,7 +37,10 @@ SAME_PORT_ATTEMPTS: Final = 32
 ROUTE_S: Final = 5.0
 """How long the routing table's word is taken for granted."""
 ROUTES: Final = 1_024
-UNSPECIFIED: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  compared, nothing is bound to it
+SOMEWHERE: Final = {"0.0.0.0": ("192.0.2.1", "127.0.0.1"), "::": ("2001:db8::1", "::1")}  # noqa: S104
+"""By the address that means all of them: one outside, and the loopback address."""
+UNSPECIFIED: Final = SOMEWHERE.keys()
+DISCARD: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +262,23 @@ class TransportLayer:
             if transport.local[1]:
                 return transport.local
         return self._config.bind, 0
+
+    def reachable_at(self, host: str) -> tuple[str, int]:
+        """What to name before anything was sent, for those who ask where to call.
+
+        A socket bound to all addresses is found under the one that leads to `host` when that is
+        an address, else under that of the default route, else under the loopback address.
+        """
+        local, port = self.listening_anywhere()
+        if local not in UNSPECIFIED:
+            return local, port
+        outside, loopback = SOMEWHERE[local]
+        for towards in (host.strip("[]"), outside):
+            # A name raises ValueError: it is not looked up for this.
+            with contextlib.suppress(ConnectionFailed, ValueError):
+                hop = Hop("UDP", str(ipaddress.ip_address(towards)), DISCARD)
+                return self._own_address(hop), port
+        return loopback, port
 
     def listening(self, name: str = "UDP") -> tuple[str, int]:
         """Address and port a transport is bound to."""

@@ -164,9 +164,16 @@ async def the_tutorial(reader, printed):
     assert "SECURE: SDES" in printed()
 
 
+@scene("tutorial/examples.md")
+async def an_example(reader, printed):
+    await reader.run()
+    assert printed().strip() == "lost 0 unreadable 0"
+
+
 @scene("how-to/register.md")
 async def register(reader, printed):
     del printed
+    reader.left = [reader.left[0].replace("    transport=Transport.TCP,\n", "")]
     await reader.run()
     assert not reader.world.registrar.contacts("alice")
 

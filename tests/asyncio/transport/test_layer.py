@@ -228,6 +228,36 @@ async def test_bound_to_every_address_the_routing_table_names_one_and_is_asked_o
     assert layer.address_towards(hop) == LOOPBACK
 
 
+async def test_before_anything_was_sent_an_address_is_named_that_can_be_called(
+    make_layer, monkeypatch
+):
+    layer, _ = make_layer(bind="0.0.0.0")
+    port = layer.listening()[1]
+    assert layer.reachable_at("127.0.0.9") == (LOOPBACK, port)
+
+    def only_outside(host, _port):
+        if host != "192.0.2.1":
+            raise ConnectionFailed("no route")
+        return "203.0.113.5"
+
+    monkeypatch.setattr("callmeter.transport.layer.local_address_towards", only_outside)
+    assert layer.reachable_at("example.com") == ("203.0.113.5", port)
+    assert layer.reachable_at("[::1]") == ("203.0.113.5", port)
+    monkeypatch.setattr("callmeter.transport.layer.ROUTE_S", 0)
+
+    def nowhere(host, _port):
+        raise ConnectionFailed(f"no route to {host}")
+
+    layer, _ = make_layer(bind="0.0.0.0")
+    monkeypatch.setattr("callmeter.transport.layer.local_address_towards", nowhere)
+    assert layer.reachable_at("example.com") == (LOOPBACK, layer.listening()[1])
+
+
+async def test_who_is_bound_to_one_address_is_reached_there(make_layer):
+    layer, _ = make_layer()
+    assert layer.reachable_at("203.0.113.1") == layer.listening()
+
+
 async def test_the_routing_table_is_asked_again_when_its_word_is_old(make_layer, monkeypatch):
     layer, _ = make_layer(bind="0.0.0.0")
     hop = Hop("UDP", "192.0.2.1", 5060)

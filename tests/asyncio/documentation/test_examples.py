@@ -1,0 +1,65 @@
+"""The programs in examples/ run as they are, in an empty folder."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+PATIENCE = 60
+PRINTED = {
+    "secure_call.py": ("SUCCESS", "SECURE: SDES"),
+    "silent_call.py": ("tag_length", "-> Enable both"),
+    "voice_menu.py": ("menu heard 1\nmenu heard 2\nmenu heard #", "heard.wav"),
+    "capture.py": ("call.pcapng: SUCCESS",),
+    "transfer.py": ("transfer: 200", "alice spoke to 127.0.0.1:"),
+    "rekey.py": ("lost 0 unreadable 0",),
+    "many_calls.py": ("answered 100%", "SUCCESS"),
+}
+
+
+async def run(folder, name, *words):
+    """What the program printed on stdout and stderr, and its exit status."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(EXAMPLES / name), *words, cwd=folder, stdout=pipe, stderr=pipe
+    )
+    try:
+        async with asyncio.timeout(PATIENCE):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return out.decode(), err.decode(), process.returncode
+
+
+@pytest.mark.parametrize("name", PRINTED)
+async def test_the_example_prints_what_it_promises(name, tmp_path):
+    out, err, status = await run(tmp_path, name)
+    assert (err, status) == ("", 0)
+    for text in PRINTED[name]:
+        assert text in out
+
+
+@pytest.mark.parametrize("method", ["dtls", "dual"])
+async def test_the_secure_call_takes_the_keying_as_an_argument(method, tmp_path):
+    out, err, status = await run(tmp_path, "secure_call.py", method)
+    assert (err, status) == ("", 0)
+    assert "SECURE: DTLS" in out
+
+
+async def test_the_call_through_a_server_says_in_a_line_what_is_wrong(tmp_path):
+    words = ("sip:alice@nowhere.invalid", "s3cret", "sip:600@nowhere.invalid")
+    out, err, status = await run(tmp_path, "register_and_call.py", *words)
+    assert (out, status) == ("", 1)
+    assert err.startswith("ResolutionFailed: ")
+    assert err.count("\n") == 1
+
+
+def test_every_example_is_run_here():
+    there = {path.name for path in EXAMPLES.glob("*.py")}
+    assert there == {*PRINTED, "register_and_call.py"}
