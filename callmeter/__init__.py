@@ -1,75 +1,83 @@
-"""callmeter: place, answer and meter real SIP calls from asyncio."""
+"""callmeter: place, answer and meter real SIP calls from asyncio.
+
+A name is imported when it is first asked for: a command line that prints its help, and a pytest
+that has the plugin installed, do not pay for the whole stack.
+"""
 
 from __future__ import annotations
 
-from callmeter.call import Call
-from callmeter.call_transfer import TransferRequest
-from callmeter.config import (
-    CaptureConfig,
-    ClientCertificates,
-    Codec,
-    Credentials,
-    DtlsConfig,
-    EndpointConfig,
-    Extension,
-    HepConfig,
-    LimitConfig,
-    MediaConfig,
-    SessionTimerConfig,
-    SrtpConfig,
-    SrtpMethod,
-    SrtpPolicy,
-    SrtpSuite,
-    StackConfig,
-    TimerConfig,
-    TlsConfig,
-    TlsVerify,
-    TransferPolicy,
-    Transport,
-)
-from callmeter.endpoint import Endpoint
-from callmeter.errors import (
-    AuthenticationFailed,
-    CallCancelled,
-    CallFailed,
-    CallmeterError,
-    CallRejected,
-    CallTimedOut,
-    ConfigurationError,
-    ConnectionFailed,
-    DtlsHandshakeFailed,
-    DtlsTimeout,
-    FingerprintMismatch,
-    FlowLost,
-    LocalProtocolError,
-    MediaSecurityError,
-    MessageTooLarge,
-    NegotiationError,
-    NoCommonCodec,
-    NoCommonSuite,
-    ProfileMismatch,
-    RegistrationFailed,
-    RemoteProtocolError,
-    RequestRejected,
-    ResolutionFailed,
-    RtcpSyntaxError,
-    SdesKeyError,
-    SdpSyntaxError,
-    SipSyntaxError,
-    SrtpRequired,
-    TlsError,
-    TransportError,
-)
-from callmeter.incoming_call import IncomingCall
-from callmeter.media.sinks import Discard, Echo, WavRecorder
-from callmeter.media.sources import Silence, Tone, WavFile
-from callmeter.media_session import MediaSession
-from callmeter.metrics.phases import Outcome, Phase
-from callmeter.metrics.report import CallReport, StreamReport
-from callmeter.registration import Registration
-from callmeter.stack import Stack
-from callmeter.standalone_requests import IncomingMessage, IncomingRequest
-from callmeter.subscription import IncomingSubscription, Notification, Subscription
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from callmeter.call import Call
+    from callmeter.call_transfer import TransferRequest
+    from callmeter.config import (
+        CaptureConfig,
+        ClientCertificates,
+        Codec,
+        Credentials,
+        DtlsConfig,
+        EndpointConfig,
+        Extension,
+        HepConfig,
+        LimitConfig,
+        MediaConfig,
+        SessionTimerConfig,
+        SrtpConfig,
+        SrtpMethod,
+        SrtpPolicy,
+        SrtpSuite,
+        StackConfig,
+        TimerConfig,
+        TlsConfig,
+        TlsVerify,
+        TransferPolicy,
+        Transport,
+    )
+    from callmeter.endpoint import Endpoint
+    from callmeter.errors import (
+        AuthenticationFailed,
+        CallCancelled,
+        CallFailed,
+        CallmeterError,
+        CallRejected,
+        CallTimedOut,
+        ConfigurationError,
+        ConnectionFailed,
+        DtlsHandshakeFailed,
+        DtlsTimeout,
+        FingerprintMismatch,
+        FlowLost,
+        LocalProtocolError,
+        MediaSecurityError,
+        MessageTooLarge,
+        NegotiationError,
+        NoCommonCodec,
+        NoCommonSuite,
+        ProfileMismatch,
+        RegistrationFailed,
+        RemoteProtocolError,
+        RequestRejected,
+        ResolutionFailed,
+        RtcpSyntaxError,
+        SdesKeyError,
+        SdpSyntaxError,
+        SipSyntaxError,
+        SrtpRequired,
+        TlsError,
+        TransportError,
+    )
+    from callmeter.incoming_call import IncomingCall
+    from callmeter.media.sinks import Discard, Echo, WavRecorder
+    from callmeter.media.sources import Silence, Tone, WavFile
+    from callmeter.media_session import MediaSession
+    from callmeter.metrics.phases import Outcome, Phase
+    from callmeter.metrics.report import CallReport, StreamReport
+    from callmeter.registration import Registration
+    from callmeter.stack import Stack
+    from callmeter.standalone_requests import IncomingMessage, IncomingRequest
+    from callmeter.subscription import IncomingSubscription, Notification, Subscription
 
 __all__ = [
     "AuthenticationFailed",
@@ -146,3 +154,43 @@ __all__ = [
     "WavFile",
     "WavRecorder",
 ]
+
+_HOMES: Final = {
+    "call": "Call",
+    "call_transfer": "TransferRequest",
+    "endpoint": "Endpoint",
+    "incoming_call": "IncomingCall",
+    "media.sinks": "Discard Echo WavRecorder",
+    "media.sources": "Silence Tone WavFile",
+    "media_session": "MediaSession",
+    "metrics.phases": "Outcome Phase",
+    "metrics.report": "CallReport StreamReport",
+    "registration": "Registration",
+    "stack": "Stack",
+    "standalone_requests": "IncomingMessage IncomingRequest",
+    "subscription": "IncomingSubscription Notification Subscription",
+}
+"""In which modules the public names are that are neither settings nor errors."""
+
+_MODULE_OF: Final = {name: module for module, names in _HOMES.items() for name in names.split()}
+_SUBPACKAGES: Final = (
+    "cli config diagnosis errors events load media metrics rtp sdp sip srtp stun testing trace "
+    "transport"
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name or a subpackage when it is asked for (PEP 562)."""
+    if name in _SUBPACKAGES.split():
+        return import_module(f"callmeter.{name}")
+    if name not in __all__:
+        raise AttributeError(f"module 'callmeter' has no attribute {name!r}")
+    home = import_module(f"callmeter.{_MODULE_OF.get(name, 'errors')}")
+    if not hasattr(home, name):
+        home = import_module("callmeter.config")
+    value = globals()[name] = getattr(home, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
