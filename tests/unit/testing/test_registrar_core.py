@@ -12,7 +12,7 @@ from callmeter.sip.headers import parse_challenges
 from callmeter.sip.message import Request, Response
 from callmeter.sip.parser import parse_message
 from callmeter.sip.transaction.effects import Hop
-from callmeter.testing.registrar import MAX_BINDINGS, REMEMBERED, RegistrarCore
+from callmeter.testing.registrar_core import MAX_BINDINGS, REMEMBERED, RegistrarCore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
