@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import TYPE_CHECKING, Self
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Final, Self
 
+from callmeter.config import StackConfig, TlsConfig, Transport
 from callmeter.errors import CallmeterError, LocalProtocolError, SipSyntaxError
 from callmeter.sip.message import Request, Response
 from callmeter.sip.parser import is_keepalive, parse_message
 from callmeter.sip.uri import SipUri
 from callmeter.testing.registrar_core import RegistrarCore
-from callmeter.transport.udp import UdpTransport
+from callmeter.transport.layer import TransportLayer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,9 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Registrar"]
 
+NOT_RUNNING: Final = "enter the registrar first: async with Registrar(...)"
+
 
 class Registrar:
-    """The registrar on a UDP socket: `async with Registrar({"alice": "secret"}) as registrar`.
+    """The registrar on sockets: `async with Registrar({"alice": "secret"}) as registrar`.
 
     Args:
         accounts: Passwords by user name.
@@ -37,6 +41,8 @@ class Registrar:
         algorithms: Digest algorithms offered, the preferred first.
         min_expires: A shorter registration is refused with 423.
         authenticate_calls: Ask for credentials of an INVITE too, with 407.
+        transports: Transports that listen; calls go from any to any.
+        tls: Certificate of TLS and WSS.
     """
 
     def __init__(
@@ -49,29 +55,46 @@ class Registrar:
         algorithms: tuple[str, ...] = ("SHA-256", "MD5"),
         min_expires: int = 10,
         authenticate_calls: bool = False,
+        transports: tuple[Transport, ...] = (Transport.UDP,),
+        tls: TlsConfig | None = None,
     ) -> None:
         self._accounts = dict(accounts)
-        self._host, self._port = host, port
         self._realm = realm or host
         self._algorithms = algorithms
         self._min_expires = min_expires
         self._authenticate_calls = authenticate_calls
-        self._transport: UdpTransport | None = None
+        self._config = StackConfig(
+            bind=host, port=port, transports=transports, tls=tls or TlsConfig()
+        )
+        self._transport: TransportLayer | None = None
+        self._exit = AsyncExitStack()
         self.dropped = 0
 
     async def __aenter__(self) -> Self:
         if self._transport is not None:
             raise LocalProtocolError("this registrar is already running")
         self._loop = asyncio.get_running_loop()
-        self._transport = UdpTransport(self._loop, self, self._host, self._port)
+        entered = AsyncExitStack()
+        try:
+            tasks = await entered.enter_async_context(asyncio.TaskGroup())
+            transport = TransportLayer(self._loop, self, self._config, tasks)
+            entered.callback(transport.close)
+            transport.start()
+        except BaseException:
+            # Told to the task group, the error would come out in an exception group.
+            await entered.aclose()
+            raise
+        self._exit, self._transport = entered, transport
+        listening = {each.name: transport.listening(each.name) for each in self._config.transports}
         self.core = RegistrarCore(
             self._accounts,
-            self._transport.local,
+            next(iter(listening.values())),
             self._realm,
             secrets.token_bytes,
             algorithms=self._algorithms,
             min_expires=self._min_expires,
             authenticate_calls=self._authenticate_calls,
+            listening=listening,
         )
         return self
 
@@ -81,20 +104,37 @@ class Registrar:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
+        self._transport = None
+        await self._exit.aclose()
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port that listen.
+        """Host and port that listen, of the first transport.
 
         Raises:
             LocalProtocolError: The registrar does not run.
         """
         if self._transport is None:
-            raise LocalProtocolError("enter the registrar first: async with Registrar(...)")
-        return self._transport.local
+            raise LocalProtocolError(NOT_RUNNING)
+        return self.core.address
+
+    def uri(self, transport: Transport = Transport.UDP) -> str:
+        """Where it listens by this transport: `"sip:127.0.0.1:5071;transport=tls"`.
+
+        Raises:
+            LocalProtocolError: It does not run, or not by this transport.
+        """
+        if self._transport is None:
+            raise LocalProtocolError(NOT_RUNNING)
+        if transport not in self._config.transports:
+            raise LocalProtocolError(f"the registrar does not listen by {transport.name}")
+        host, port = self._transport.listening(transport.name)
+        word = "ws" if transport is Transport.WSS else transport.value
+        return str(SipUri("sip", host, port, params=(("transport", word),)))
+
+    def add_account(self, user: str, password: str) -> None:
+        """Serve another account from now on, or give one another password."""
+        self._accounts[user] = password
 
     def aor(self, user: str) -> str:
         """The address of record of an account: `"sip:alice@127.0.0.1:5070"`."""
@@ -108,7 +148,7 @@ class Registrar:
             LocalProtocolError: The registrar does not run.
         """
         if self._transport is None:
-            raise LocalProtocolError("enter the registrar first: async with Registrar(...)")
+            raise LocalProtocolError(NOT_RUNNING)
         return [str(item.contact) for item in self.core.bound(user, self._loop.time())]
 
     def on_datagram(self, data: bytes, source: Hop) -> None:
@@ -117,15 +157,31 @@ class Registrar:
             return
         try:
             message = parse_message(data)
+        except SipSyntaxError as error:
+            self.on_syntax_error(error, source)
+        else:
+            self.on_message(message, data, source)
+
+    def on_message(self, message: Request | Response, data: bytes, source: Hop) -> None:
+        """One message, from a datagram or a connection."""
+        del data
+        try:
             outgoing = self.core.on_message(message, source, self._loop.time())
         except SipSyntaxError as error:
-            self.dropped += 1
-            request = error.partial
-            if isinstance(request, Request) and request.method != "ACK":
-                self._send(request.create_response(error.status), source)
+            self.on_syntax_error(error, source)
             return
         for answer, hop in outgoing:
             self._send(answer, hop)
+
+    def on_syntax_error(self, error: SipSyntaxError, source: Hop) -> None:
+        """A message that cannot be understood is refused where that is possible."""
+        self.dropped += 1
+        request = error.partial
+        if isinstance(request, Request) and request.method != "ACK":
+            self._send(request.create_response(error.status), source)
+
+    def on_flow_lost(self, flow: Hop, error: str) -> None:
+        """A connection has ended; the bindings behind it lead nowhere until they are refreshed."""
 
     def on_unreachable(self, destination: Hop, error: str) -> None:
         """An ICMP error: a stateless proxy leaves it to the retransmissions of the ends."""

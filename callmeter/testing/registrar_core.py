@@ -33,6 +33,9 @@ MAX_BINDINGS = 10
 REMEMBERED = 1_000
 """Requests whose retransmissions are known again."""
 DEFAULT_PORT = 5060
+DEFAULT_TLS_PORT = 5061
+FLOW = "callmeter-flow"
+"""Parameter of the own Via: the connection that a request came on."""
 OWN_TAG = "callmeter-registrar-"
 
 
@@ -62,6 +65,7 @@ class RegistrarCore:
     Attributes:
         accounts: Passwords by user name.
         address: Own host and port.
+        listening: Own host and port of those transports for which they differ from `address`.
         realm: Digest realm.
         entropy: `entropy(n)` gives n octets nobody can guess.
         algorithms: Digest algorithms offered, the preferred first.
@@ -77,6 +81,7 @@ class RegistrarCore:
     algorithms: tuple[str, ...] = ("SHA-256", "MD5")
     min_expires: int = 10
     authenticate_calls: bool = False
+    listening: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     bindings: dict[str, list[Binding]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -107,9 +112,13 @@ class RegistrarCore:
             # The ACK of a refusal of ours ends here (RFC 3261 section 8.2.7).
             return []
         routes = request.routes
-        if routes and self._is_own(routes[0].uri):
-            routes = routes[1:]
-            _put_routes(request, routes)
+        left = routes
+        while left and self._is_own(left[0].uri):
+            # Both of them, where the transport changes here (RFC 5658 section 5).
+            left = left[1:]
+        if left != routes:
+            _put_routes(request, left)
+        routes = left
         if request.method == "REGISTER":
             # A retransmission is no second request: its nonce count is spent (section 17.2.2).
             key = _identity_of(request)
@@ -200,8 +209,8 @@ class RegistrarCore:
             if request.to.tag is None:
                 # No open relay: out of a dialog only own accounts are reached.
                 return self._answer(request, source, 481 if request.method == "CANCEL" else 404)
-            hop = _hop_of(routes[0].uri if routes else target)
-            return self._forward(request, source, hop)
+            uri = routes[0].uri if routes else target
+            return self._forward(request, source, self._flow_of(uri, now) or self._hop_of(uri))
         if self._must_authenticate(request):
             verdict = self._proxy_digest.check(request, now)
             if verdict.user is None:
@@ -242,13 +251,17 @@ class RegistrarCore:
         # its retransmissions, its CANCEL and the ACK of its refusal.
         seed = (request.via.branch or "") + request.call_id + str(request.cseq.number)
         branch = hashlib.blake2s(seed.encode("utf-8", "replace"), key=self._key, digest_size=12)
-        own = Via(hop.transport, *self.address, (("branch", f"z9hG4bK{branch.hexdigest()}"),))
+        params: list[tuple[str, str | None]] = [("branch", f"z9hG4bK{branch.hexdigest()}")]
+        if source.connection is not None and source.reliable:
+            # RFC 3261 section 18.2.2: responses go back on the connection of the request.
+            params.append((FLOW, str(source.connection)))
+        own = Via(hop.transport, *self._address_on(hop.transport), tuple(params))
         _put_via(request, [own, *request.vias])
         hops = 70 if request.max_forwards is None else request.max_forwards
         request.headers.set("Max-Forwards", str(hops - 1))
         if request.method == "INVITE":
-            uri = SipUri("sip", *self.address, params=(("lr", None),))
-            request.headers.insert("Record-Route", str(NameAddr(uri)))
+            for transport in dict.fromkeys((source.transport, hop.transport)):
+                request.headers.insert("Record-Route", str(NameAddr(self._route(transport))))
         request.headers.remove("Proxy-Authorization")
         return [(request, hop)]
 
@@ -269,28 +282,63 @@ class RegistrarCore:
         )
         return [(response, response_hops(request.via, source)[0])]
 
+    def _address_on(self, transport: str) -> tuple[str, int]:
+        return self.listening.get(transport, self.address)
+
+    def _route(self, transport: str) -> SipUri:
+        """The own URI of a Record-Route."""
+        params: tuple[tuple[str, str | None], ...] = (("lr", None),)
+        if transport != "UDP":
+            # RFC 7118 section 5.5: `ws` stands for WebSocket, secure or not.
+            word = "ws" if transport == "WSS" else transport.lower()
+            params = (("transport", word), *params)
+        return SipUri("sip", *self._address_on(transport), params=params)
+
     def _is_own(self, uri: object) -> bool:
         if not isinstance(uri, SipUri):
             return False
-        host, port = self.address
+        own = {self.address, *self.listening.values()}
         name = uri.host.lower()
-        return (name == host and (uri.port or DEFAULT_PORT) == port) or (
-            name == self.realm.lower() and uri.port in {None, port}
+        return (name, uri.port or DEFAULT_PORT) in own or (
+            name == self.realm.lower() and uri.port in {None, *(port for _, port in own)}
         )
+
+    def _flow_of(self, uri: Uri, now: float) -> Hop | None:
+        """The connection to a contact that is bound by one: nobody connects to a client."""
+        if not isinstance(uri, SipUri):
+            return None
+        bound = (item for user in list(self.bindings) for item in self.bound(user, now))
+        flows = (item for item in bound if item.hop.reliable)
+        return next((item.hop for item in flows if item.contact.equivalent(uri)), None)
+
+    def _hop_of(self, uri: Uri) -> Hop | None:
+        """Where a URI leads without asking anybody, or None."""
+        if not isinstance(uri, SipUri) or not _is_address(uri.host):
+            return None
+        transport = (uri.transport or "udp").upper()
+        if transport != "UDP" and transport not in self.listening:
+            return None
+        port = uri.port or (DEFAULT_TLS_PORT if transport == "TLS" else DEFAULT_PORT)
+        return Hop(transport, uri.host, port)
 
     # responses
 
     def _forward_response(self, response: Response) -> list[tuple[Request | Response, Hop]]:
         vias = response.vias
-        if len(vias) < 2 or (vias[0].host, vias[0].port) != self.address:  # noqa: PLR2004
+        if len(vias) < 2:  # noqa: PLR2004  ours and the next
+            return []
+        own, following = vias[:2]
+        if (own.host, own.port) != self._address_on(own.transport):
             return []
         _put_via(response, vias[1:])
-        following = vias[1]
         rport = following.rport
         port = rport if isinstance(rport, int) else (following.port or DEFAULT_PORT)
         host = following.received or following.host
+        flow = own.param(FLOW)
+        connection = int(flow) if flow is not None and flow.isdecimal() else None
         # A response with a name there answers nothing of ours: stamped Vias have an address.
-        return [(response, Hop("UDP", host, port))] if _is_address(host) else []
+        hop = Hop(following.transport, host, port, connection)
+        return [(response, hop)] if _is_address(host) else []
 
 
 def _put_via(message: Request | Response, vias: list[Via]) -> None:
@@ -335,10 +383,3 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _hop_of(uri: Uri) -> Hop | None:
-    """Where a URI leads over UDP without asking anybody, or None."""
-    if not isinstance(uri, SipUri) or uri.transport not in {None, "udp"}:
-        return None
-    return Hop("UDP", uri.host, uri.port or DEFAULT_PORT) if _is_address(uri.host) else None

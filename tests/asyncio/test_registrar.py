@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import AsyncExitStack
 
 import pytest
 
-from callmeter.errors import LocalProtocolError
+from callmeter.config import (
+    Credentials,
+    EndpointConfig,
+    StackConfig,
+    TlsConfig,
+    TlsVerify,
+    Transport,
+)
+from callmeter.endpoint import Endpoint
+from callmeter.errors import ConnectionFailed, LocalProtocolError
+from callmeter.metrics.phases import Outcome
+from callmeter.stack import Stack
+from callmeter.testing.certificates import Authority
 from callmeter.testing.registrar import Registrar
 
 LOOPBACK = "127.0.0.1"
@@ -114,3 +127,91 @@ async def test_it_listens_on_ipv6():
             target = f"[::1]:{registrar.address[1]}"
             client.sendto(OPTIONS.format(target=target).encode(), registrar.address)
             assert (await answer(client)).startswith("SIP/2.0 200 OK\r\n")
+
+
+# transports
+
+TRANSPORTS = (Transport.UDP, Transport.TCP, Transport.TLS, Transport.WSS)
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return Authority()
+
+
+@pytest.fixture
+async def everywhere(authority):
+    issued = authority.issue(LOOPBACK)
+    tls = TlsConfig(certificate=issued.certificate, private_key=issued.private_key)
+    accounts = {"alice": "wonderland", "bob": "builder"}
+    async with Registrar(
+        accounts, transports=TRANSPORTS, tls=tls, authenticate_calls=True
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+async def phones(everywhere, authority):
+    """Registered phones, each on a stack of its own; clients that accept no connection."""
+    async with AsyncExitStack() as entered:
+
+        async def phone(user: str, password: str, transport: Transport) -> Endpoint:
+            stack = await entered.enter_async_context(Stack(StackConfig(bind=LOOPBACK)))
+            config = EndpointConfig(
+                everywhere.aor(user),
+                Credentials(user, password),
+                transport,
+                outbound_proxy=everywhere.uri(transport),
+                tls=TlsConfig(verify=TlsVerify.CUSTOM, ca=authority.pem),
+            )
+            endpoint = await entered.enter_async_context(Endpoint(config, stack))
+            await entered.enter_async_context(endpoint.registered())
+            return endpoint
+
+        yield phone
+
+
+@pytest.mark.parametrize("callee", TRANSPORTS)
+@pytest.mark.parametrize("caller", TRANSPORTS)
+async def test_calls_go_from_any_transport_to_any_and_so_do_later_requests(phones, caller, callee):
+    alice = await phones("alice", "wonderland", caller)
+    bob = await phones("bob", "builder", callee)
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        answered = tasks.create_task(bob.next_call())
+        call = await alice.invite(bob.aor)
+        incoming = await answered
+        await incoming.answer()
+        await call.answered()
+        await call.hold()
+        await incoming.bye()
+        await call.ended()
+    assert call.report().outcome is Outcome.SUCCESS
+    assert bob.messages.requests("INVITE").received()
+
+
+async def test_it_tells_where_it_listens_and_where_not(everywhere, registrar):
+    assert everywhere.uri(Transport.WSS).endswith(";transport=ws")
+    assert everywhere.uri(Transport.TLS).endswith(";transport=tls")
+    with pytest.raises(LocalProtocolError, match="does not listen by TLS"):
+        registrar.uri(Transport.TLS)
+    with pytest.raises(LocalProtocolError, match="enter the registrar"):
+        Registrar({}).uri()
+
+
+async def test_an_account_that_is_added_can_register(phones, everywhere):
+    everywhere.add_account("carol", "christmas")
+    carol = await phones("carol", "christmas", Transport.TLS)
+    assert everywhere.contacts("carol") == [str(carol.contact)]
+
+
+async def test_a_connection_that_ends_takes_nothing_else_along(phones, everywhere):
+    alice = await phones("alice", "wonderland", Transport.TCP)
+    alice.stack.transport.close()
+    bob = await phones("bob", "builder", Transport.TCP)
+    assert everywhere.contacts("bob") == [str(bob.contact)]
+
+
+async def test_a_port_that_is_taken_is_told_without_a_group(registrar):
+    with pytest.raises(ConnectionFailed):
+        async with Registrar({}, port=registrar.address[1]):
+            pass

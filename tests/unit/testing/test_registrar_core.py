@@ -524,3 +524,79 @@ def test_only_the_first_invite_of_a_call_is_challenged(method, tag):
     rig.register(("Contact", "<sip:bob@10.0.0.2:5060>"), user="bob", source=BOB)
     to = f"<sip:bob@192.0.2.10:5070>{tag}"
     assert rig.forwarded(rig.request(method, "sip:bob@192.0.2.10:5070", to=to))[1] == BOB
+
+
+# transports
+
+LISTENING = {
+    "UDP": ADDRESS,
+    "TLS": ("192.0.2.10", 5071),
+    "WSS": ("192.0.2.10", 5443),
+}
+ALICE_TLS = Hop("TLS", "192.0.2.1", 41_000, connection=7)
+ALICE_TLS_VIA = "SIP/2.0/TLS 192.0.2.1:41000;branch=z9hG4bKtls"
+BOB_WSS = Hop("WSS", "192.0.2.2", 42_000, connection=9)
+BOB_CONTACT = "sip:bob@df7jal23ls0d.invalid;transport=ws"
+
+
+@pytest.fixture
+def bob_by_wss():
+    rig = Rig(listening=LISTENING)
+    rig.register(("Contact", f"<{BOB_CONTACT}>"), user="bob", source=BOB_WSS)
+    return rig
+
+
+def test_where_the_transport_changes_both_sides_are_in_the_route(bob_by_wss):
+    invite = bob_by_wss.request("INVITE", "sip:bob@192.0.2.10:5070", via=ALICE_TLS_VIA)
+    sent, hop = bob_by_wss.forwarded(invite, ALICE_TLS)
+    assert hop == BOB_WSS
+    assert (sent.via.transport, sent.via.host, sent.via.port) == ("WSS", "192.0.2.10", 5443)
+    assert sent.headers.get_all("Record-Route") == [
+        "<sip:192.0.2.10:5443;transport=ws;lr>",
+        "<sip:192.0.2.10:5071;transport=tls;lr>",
+    ]
+
+
+def test_the_response_finds_the_connection_of_its_request(bob_by_wss):
+    invite = bob_by_wss.request("INVITE", "sip:bob@192.0.2.10:5070", via=ALICE_TLS_VIA)
+    sent, _ = bob_by_wss.forwarded(invite, ALICE_TLS)
+    ((response, hop),) = bob_by_wss.core.on_message(as_answered(sent), BOB_WSS, bob_by_wss.now)
+    assert hop == ALICE_TLS
+    assert len(response.vias) == 1
+
+
+def test_a_request_in_the_dialog_takes_the_connection_behind_the_contact(bob_by_wss):
+    routes = "<sip:192.0.2.10:5071;transport=tls;lr>, <sip:192.0.2.10:5443;transport=ws;lr>"
+    bye = bob_by_wss.request(
+        "BYE",
+        BOB_CONTACT,
+        ("Route", routes),
+        to="<sip:bob@192.0.2.10:5070>;tag=bobs",
+        via=ALICE_TLS_VIA,
+    )
+    sent, hop = bob_by_wss.forwarded(bye, ALICE_TLS)
+    assert hop == BOB_WSS
+    assert "Route" not in sent.headers
+
+
+@pytest.mark.parametrize(
+    ("contact", "hop"),
+    [
+        ("sip:carol@192.0.2.3;transport=tls", Hop("TLS", "192.0.2.3", 5061)),
+        ("sip:carol@192.0.2.3:5072;transport=tls", Hop("TLS", "192.0.2.3", 5072)),
+        ("sip:carol@192.0.2.3", Hop("UDP", "192.0.2.3", 5060)),
+    ],
+)
+def test_a_contact_that_is_not_bound_is_called_where_it_says(bob_by_wss, contact, hop):
+    bye = bob_by_wss.request("BYE", contact, to="<sip:carol@192.0.2.10:5070>;tag=carols")
+    assert bob_by_wss.forwarded(bye)[1] == hop
+
+
+def test_a_uri_of_another_scheme_in_a_dialog_is_a_bad_gateway(bob_by_wss):
+    bye = bob_by_wss.request(
+        "BYE",
+        "sip:bob@192.0.2.2",
+        ("Route", "<tel:+15551234>"),
+        to="<sip:bob@192.0.2.10:5070>;tag=bobs",
+    )
+    assert bob_by_wss.answer(bye).status == 502
