@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from callmeter.call import Call
+    from callmeter.call_report import CallReport
     from callmeter.call_transfer import TransferRequest
     from callmeter.config import (
         CaptureConfig,
@@ -73,7 +74,7 @@ if TYPE_CHECKING:
     from callmeter.media.sources import Silence, Tone, WavFile
     from callmeter.media_session import MediaSession
     from callmeter.metrics.phases import Outcome, Phase
-    from callmeter.metrics.report import CallReport, StreamReport
+    from callmeter.metrics.report import StreamReport
     from callmeter.registration import Registration
     from callmeter.stack import Stack
     from callmeter.standalone_requests import IncomingMessage, IncomingRequest
@@ -157,6 +158,7 @@ __all__ = [
 
 _HOMES: Final = {
     "call": "Call",
+    "call_report": "CallReport",
     "call_transfer": "TransferRequest",
     "endpoint": "Endpoint",
     "incoming_call": "IncomingCall",
@@ -164,7 +166,7 @@ _HOMES: Final = {
     "media.sources": "Silence Tone WavFile",
     "media_session": "MediaSession",
     "metrics.phases": "Outcome Phase",
-    "metrics.report": "CallReport StreamReport",
+    "metrics.report": "StreamReport",
     "registration": "Registration",
     "stack": "Stack",
     "standalone_requests": "IncomingMessage IncomingRequest",

@@ -51,9 +51,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from callmeter.call_report import CallReport
     from callmeter.endpoint import Endpoint
     from callmeter.media_session import MediaSession
-    from callmeter.metrics.report import CallReport, Finding
+    from callmeter.metrics.report import Finding
     from callmeter.sip.client_session import ClientInviteSession
     from callmeter.sip.invite_session import InviteSession
     from callmeter.sip.message import Request, Response

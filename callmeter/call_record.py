@@ -6,10 +6,10 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from callmeter.call_evidence import media_facts, signaling_facts
+from callmeter.call_report import CallReport
 from callmeter.diagnosis import CallEvidence, diagnose
 from callmeter.metrics.phases import LifeCycle, Outcome, Phase
 from callmeter.metrics.report import (
-    CallReport,
     ErrorReport,
     Keying,
     SignalingReport,
@@ -137,6 +137,7 @@ class CallRecord:
             counters=self._counters(now, statistics),
             diagnosis=self.diagnosis(now, media, messages),
             party=self._remote,
+            messages=tuple(messages),
         )
 
     def _signaling(self, messages: Sequence[LoggedMessage]) -> SignalingReport:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from callmeter.metrics.report import CallReport, Finding, SignalingReport, StreamReport, Value
 
-__all__ = ["report_text"]
+__all__ = ["amount", "report_text"]
 
 _LABEL: Final = 13
 _COLUMN: Final = 16
@@ -78,14 +78,14 @@ def _lines(report: CallReport) -> Iterator[str]:
     yield _line("signalling", _signaling(report.signaling))
     timing = report.timing.metrics()
     known = [
-        f"{label} {_amount(key, timing[key])}" for label, key in _TIMINGS if timing[key] is not None
+        f"{label} {amount(key, timing[key])}" for label, key in _TIMINGS if timing[key] is not None
     ]
     if known:
         yield _line("timing", ", ".join(known))
     for stream in report.media:
         yield from _stream(stream)
     counters = [
-        f"{key.removesuffix('_ms').replace('_', ' ')} {_amount(key, value)}"
+        f"{key.removesuffix('_ms').replace('_', ' ')} {amount(key, value)}"
         for key, value in report.counters.items()
         if value
     ]
@@ -148,7 +148,7 @@ def _stream(stream: StreamReport) -> Iterator[str]:
 
 def _row(label: str, sent: str, received: str, values: tuple[Value, Value]) -> str:
     cells = "".join(
-        f"{_amount(key, value):>{_COLUMN - 2}}{_mark(key, value):<2}"
+        f"{amount(key, value):>{_COLUMN - 2}}{_mark(key, value):<2}"
         for key, value in zip((sent, received), values, strict=True)
     )
     return _line(label, cells).rstrip()
@@ -160,7 +160,7 @@ def _mark(key: str, value: Value) -> str:
     return _MARKS.get(CATALOGUE[key].grade(value), "")
 
 
-def _amount(key: str, value: Value) -> str:
+def amount(key: str, value: Value) -> str:
     """A value with its unit, in the length a column has room for."""
     if value is None:
         return "-" if key else ""

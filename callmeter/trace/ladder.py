@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from callmeter.sip.message import Message
     from callmeter.trace.message_log import LoggedMessage
 
-__all__ = ["ladder"]
+__all__ = ["description_of", "ladder", "sdp_note"]
 
 WIDTH: Final = 96
 _TIME: Final = 9
@@ -137,7 +137,7 @@ def _captions(entry: LoggedMessage, *, again: bool) -> list[str]:
         long = short if method == "INVITE" else f"{short} ({method})"
     else:
         return [f"unreadable, {len(entry.raw)} octets{mark}", f"unreadable{mark}"]
-    note = _sdp_note(message)
+    note = sdp_note(message)
     if note is None:
         return [f"{long}{mark}", f"{short}{mark}"]
     return [
@@ -148,9 +148,9 @@ def _captions(entry: LoggedMessage, *, again: bool) -> list[str]:
     ]
 
 
-def _sdp_note(message: Message) -> str | None:
+def sdp_note(message: Message) -> str | None:
     """`SDP: RTP/SAVP crypto` of a message with a session description, None of one without."""
-    body = _session_description(message)
+    body = description_of(message)
     if body is None:
         return None
     try:
@@ -173,7 +173,8 @@ def _stream_note(description: SessionDescription, media: MediaDescription) -> st
     return " ".join(words)
 
 
-def _session_description(message: Message) -> bytes | None:
+def description_of(message: Message) -> bytes | None:
+    """The session description in a message, in a multipart body too; None without one."""
     try:
         content_type = message.content_type
         if content_type is None or not message.body:
