@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from callmeter.cli.call import act, source_of, talk
-from callmeter.cli.output import follow, print_report, progress, run, write_trace
+from callmeter.cli.output import follow, print_report, progress, run, write_report, write_trace
 from callmeter.cli.settings import CallOptions, with_options
 from callmeter.endpoint import Endpoint
 from callmeter.errors import CallmeterError
@@ -73,6 +73,7 @@ async def serve(options: CallOptions, calls: int, *, register: bool) -> int:
             recent.append(incoming)
             write_trace(endpoint, options, recent)
             done += 1
+            write_report(incoming, options, done)
             if done == calls:
                 break
     return worst

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from callmeter.cli.output import follow, print_report, run, write_trace
+from callmeter.cli.output import follow, print_report, run, write_report, write_trace
 from callmeter.cli.settings import CallOptions, target_of, with_options
 from callmeter.endpoint import Endpoint
 from callmeter.errors import CallmeterError, ConfigurationError
@@ -40,7 +40,7 @@ def call(
 
     CALLMETER_PASSWORD=... callmeter call sip:600@pbx.example.com --aor sip:100@pbx.example.com
 
-    callmeter call sip:600@pbx.example.com --scenario hold.json
+    callmeter call sip:600@pbx.example.com --scenario hold.json --report call.html
     """
     run(place(uri, options), as_json=options.json)
 
@@ -67,6 +67,7 @@ async def place(uri: str, options: CallOptions) -> int:
                 except CallmeterError as failure:
                     error = failure
         write_trace(endpoint, options, [placed])
+        write_report(placed, options)
         return print_report(placed, options, error, acting)
 
 

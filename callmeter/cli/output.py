@@ -17,11 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
 
     from callmeter.call import Call
-    from callmeter.cli.settings import CommonOptions
+    from callmeter.cli.settings import CallOptions, CommonOptions
     from callmeter.endpoint import Endpoint
     from callmeter.load import ScenarioResult
 
-__all__ = ["fail", "follow", "print_json", "print_report", "progress", "run", "write_trace"]
+__all__ = [
+    "fail",
+    "follow",
+    "print_json",
+    "print_report",
+    "progress",
+    "run",
+    "write_report",
+    "write_trace",
+]
 
 USAGE = 2
 
@@ -119,3 +128,19 @@ def write_trace(endpoint: Endpoint, options: CommonOptions, calls: Iterable[Call
     """Write what `--trace` asks for: ladder and messages, or packets."""
     if options.trace is not None:
         endpoint.trace(options.trace, *calls)
+
+
+def write_report(call: Call, options: CallOptions, number: int = 1) -> None:
+    """Write the page that `--report` asks for; each call but the first has its number in its name.
+
+    Args:
+        call: It has ended.
+        options: What was asked for.
+        number: Which call it is, from 1.
+    """
+    path = options.report
+    if path is None:
+        return
+    if number > 1:
+        path = path.with_stem(f"{path.stem}-{number}")
+    path.write_text(call.report().to_html(), encoding="utf-8")

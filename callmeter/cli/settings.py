@@ -266,6 +266,14 @@ class CallOptions(CommonOptions):
             rich_help_panel=MEDIA,
         ),
     ] = None
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Write the report as a page; of further calls answered, to FILE-2.html ...",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None
     trace_secrets: Annotated[
         bool,
         typer.Option(
@@ -278,6 +286,7 @@ class CallOptions(CommonOptions):
     def media_config(self) -> MediaConfig:
         """What the options say about media."""
         check_folder("--record", self.record)
+        check_folder("--report", self.report)
         method = {
             Srtp.OFF: SrtpMethod.SDES,
             Srtp.SDES: SrtpMethod.SDES,

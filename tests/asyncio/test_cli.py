@@ -124,12 +124,13 @@ def test_the_demo_as_a_program_prints_one_object_and_nothing_else():
 
 
 async def test_a_call_is_reported_recorded_and_traced(bob, serve, tmp_path):
-    heard, trace = tmp_path / "heard.wav", tmp_path / "trace.txt"
+    heard, trace, page = (tmp_path / name for name in ("heard.wav", "trace.txt", "page.html"))
     async with asyncio.TaskGroup() as tasks:
         answering = tasks.create_task(serve(bob))
         result = await command_beside(
             *("call", bob.contact, "--srtp", "sdes", "--play", "tone:700", "--duration", "1"),
             *("--record", heard, "--trace", trace, "--dtmf", "5", "--bind", "127.0.0.1"),
+            *("--report", page),
         )
         incoming = await answering
     assert result.exit_code == 0, result.stderr
@@ -139,12 +140,12 @@ async def test_a_call_is_reported_recorded_and_traced(bob, serve, tmp_path):
     assert recorded_frequency(heard) == pytest.approx(700, abs=5)
     digits = [e.digit async for e in incoming.events() if isinstance(e, events.DtmfReceived)]
     assert digits == ["5"]
-    text = trace.read_text()
-    assert "- INVITE" in text
-    assert "a=crypto" in text
     key = incoming.media.keys.sdes.remote.to_attribute().key_params.partition(":")[2]
-    assert key not in text
-    assert key[:20] not in text
+    for text in (trace.read_text(), page.read_text()):
+        assert "INVITE" in text
+        assert "a=crypto" in text
+        assert key not in text
+        assert key[:20] not in text
 
 
 @pytest.mark.parametrize("secrets", [False, True])
@@ -164,6 +165,25 @@ async def test_a_trace_of_packets_has_the_media_of_the_call(bob, serve, tmp_path
     assert (octets.count(b"rtp\0") > 20) is not secrets
     key = incoming.media.keys.sdes.remote.to_attribute().key_params.encode()
     assert (key in octets) is secrets
+
+
+async def test_each_call_that_is_answered_has_a_page(make_endpoint, tmp_path):
+    page = tmp_path / "page.html"
+    alice = await make_endpoint("alice", media=SECURE)
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM,
+        *("answer", "--bind", "127.0.0.1:0", "--srtp", "sdes", "--calls", "2", "--report", page),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    port = await read_port(process)
+    async with asyncio.timeout(PATIENCE):
+        for _ in range(2):
+            async with alice.call(f"sip:bob@127.0.0.1:{port}") as call:
+                await call.media.play(Tone(440), seconds=0.2)
+        _, complaints = await process.communicate()
+    assert process.returncode == 0, complaints
+    assert all("INVITE" in (tmp_path / name).read_text() for name in ("page.html", "page-2.html"))
 
 
 async def test_a_call_as_json_is_one_object_with_the_stable_keys(bob, serve):
@@ -341,6 +361,7 @@ async def test_a_call_that_ends_badly_without_an_error_exits_1_with_the_outcome(
         (["call", "sip:x@127.0.0.1", "--trace-secrets"], "--trace-secrets"),
         (["call", "sip:x@127.0.0.1", "--trace", "/tmp/x.txt", "--trace-secrets"], "pcapng"),
         (["call", "sip:x@127.0.0.1", "--record", "/"], "--record"),
+        (["call", "sip:x@127.0.0.1", "--report", "/nowhere/x.html"], "--report"),
         (["call", "sip:x@127.0.0.1", "--aor", "alice"], "address of record"),
         (["options", "tel:1"], "not a SIP URI"),
         (["register"], "--aor"),
