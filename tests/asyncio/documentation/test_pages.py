@@ -231,6 +231,16 @@ async def change_media(reader, printed):
         await call.media.play(Tone(440), seconds=0.4)
 
 
+@scene("how-to/report-page.md")
+async def the_report_page(reader, printed):
+    del printed
+    await reader.world.answers("bob")
+    await reader.run()
+    page = (reader.folder / "call.html").read_text(encoding="utf-8")
+    assert "The call worked" in page
+    assert "SIP/2.0 200 OK" in page
+
+
 @scene("how-to/capture.md")
 async def capture(reader, printed):
     del printed
