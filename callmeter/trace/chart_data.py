@@ -24,7 +24,8 @@ MAX_POINTS: Final = 600
 """Of a series in a chart, a few for each pixel of a screen."""
 _DIGITS: Final = 4
 """Significant ones of a drawn value."""
-_UNITS: Final = {"pps": "packets/s", "bit/s": "kbit/s", "count": "", "packets": "packets"}
+_UNITS: Final = {"pps": "packets/s", "bit/s": "kbit/s", "count": "", "1-5": "", "0-100": ""}
+_BOUNDS: Final = {"1-5": (1.0, 5.0), "0-100": (0.0, 100.0)}
 _SCALES: Final = {"bit/s": 1e-3}
 _GROUPS: Final = (
     ("Jitter", r"jitter_ms"),
@@ -77,6 +78,7 @@ class Chart:
         title: What they are about.
         unit: Of their values; may be empty.
         scale: What values of the catalogue's unit were multiplied by.
+        bounds: The values there can be; None when they have no end.
         times: Seconds since the stream was started.
         lines: Its series.
     """
@@ -84,6 +86,7 @@ class Chart:
     title: str
     unit: str
     scale: float
+    bounds: tuple[float, float] | None
     times: tuple[float, ...]
     lines: tuple[Line, ...]
 
@@ -187,7 +190,7 @@ def _chart(title: str, found: list[tuple[str, str, Values]], seconds: tuple[floa
         )
         for key, side, values in found
     )
-    return Chart(title, _UNITS.get(unit, unit), scale, seconds, lines)
+    return Chart(title, _UNITS.get(unit, unit), scale, _BOUNDS.get(unit), seconds, lines)
 
 
 def _short(value: float | None) -> Any:

@@ -33,12 +33,17 @@ class HtmlCharts:
     def __init__(self, streams: Sequence[StreamReport]) -> None:
         self._streams = [charts_of(stream.to_dict()["series"]) for stream in streams]
 
-    def markup(self, number: int) -> Markup:
-        """The figures of one stream."""
+    def markup(self, number: int, name: str = "") -> Markup:
+        """The figures of one stream.
+
+        Args:
+            number: Which one.
+            name: What it is called on the page.
+        """
         charts = self._streams[number]
         if not charts:
             return element("p", "The course of this stream was not sampled.", class_="quiet")
-        figures = [_figure(chart, f"{number}-{place}") for place, chart in enumerate(charts)]
+        figures = [_figure(chart, f"{number}-{place}", name) for place, chart in enumerate(charts)]
         return joined([_sampling(charts[0]), element("div", *figures, class_="charts")])
 
     def json(self) -> Markup:
@@ -59,9 +64,10 @@ class HtmlCharts:
 
 def _sampling(chart: Chart) -> Markup:
     count = len(chart.times)
-    spacing = chart.times[-1] / count if count else 0.0
+    spacing = max(1, round(chart.times[-1] / count))
     each = samples_per_interval(count)
-    words = f"{count:,} samples, one every {_plain(max(spacing, 0.001))} s on average."
+    rate = "one a second" if spacing == 1 else f"one every {spacing} seconds"
+    words = f"{count:,} samples, {rate}."
     if each > 1:
         words += (
             f" Drawn by the least and the greatest of every {each} samples, so that no peak is"
@@ -75,6 +81,7 @@ def _points(chart: Chart) -> dict[str, Any]:
     return {
         "unit": chart.unit,
         "limits": None if limits is None else list(limits),
+        "bounds": None if chart.bounds is None else list(chart.bounds),
         "lines": [
             {"label": line.label, "side": line.side, "y": drawn(line.values)}
             for line in chart.lines
@@ -82,7 +89,7 @@ def _points(chart: Chart) -> dict[str, Any]:
     }
 
 
-def _figure(chart: Chart, name: str) -> Markup:
+def _figure(chart: Chart, identifier: str, name: str) -> Markup:
     unit = f" ({chart.unit})" if chart.unit else ""
     words = [_words(chart, line) for line in chart.lines]
     limits = chart.limits
@@ -93,9 +100,9 @@ def _figure(chart: Chart, name: str) -> Markup:
     return element(
         "figure",
         element("figcaption", element("h4", chart.title, element("span", unit, class_="unit"))),
-        element("div", class_="plot", data_chart=name, aria_hidden="true"),
+        element("div", class_="plot", data_chart=identifier, aria_hidden="true"),
         element("ul", *(element("li", each) for each in words), class_="words"),
-        _table(chart),
+        _table(chart, name),
         class_="chart",
     )
 
@@ -127,7 +134,7 @@ def _beyond(chart: Chart, line: Line, known: int) -> str:
     return f"; {bad} of {known} samples beyond {_plain(limits[0])}" if bad else ""
 
 
-def _table(chart: Chart) -> Markup:
+def _table(chart: Chart, name: str) -> Markup:
     """All samples, or the mean and the extremes of so many that the table stays readable."""
     each = ceil(len(chart.times) / TABLE_ROWS)
     head = element(
@@ -160,7 +167,7 @@ def _table(chart: Chart) -> Markup:
             class_="scroll",
             tabindex="0",
             role="region",
-            aria_label=f"Values of {chart.title}",
+            aria_label=f"{chart.title}: values of {name}",
         ),
     )
 

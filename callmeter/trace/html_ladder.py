@@ -27,6 +27,9 @@ _URI_MAX: Final = 60
 _CLASSES: Final = ("info", "ok", "moved", "bad", "bad", "bad")
 """By the first digit of a status code."""
 
+_CHALLENGES: Final = {401, 407}
+"""Questions, and no refusals."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Row:
@@ -58,7 +61,8 @@ class HtmlLadder:
     def styles(self) -> str:
         """Where the columns of these parties are."""
         width = len(self._parties)
-        rules = [f".lanes{{grid-template-columns:repeat({2 * width},minmax(0,1fr))}}"]
+        between = f"repeat({2 * width - 2},minmax(0,1fr)) " if width > 1 else ""
+        rules = [f".lanes{{grid-template-columns:var(--edge) {between}var(--edge)}}"]
         for index in range(width):
             rules.append(f".l{index}{{grid-column:{2 * index + 2}}}")
             rules.append(f".h{index}{{grid-column:{2 * index + 1}/span 2}}")
@@ -99,11 +103,17 @@ class HtmlLadder:
                 element("b", "This side" if party in own else "Peer"),
                 element("span", programs.get(party), class_="program") if party in programs else "",
                 element("span", party, class_="mono"),
-                class_=f"party h{index}",
+                class_=f"party h{index}{self._edge(index)}",
             )
             for index, party in enumerate(self._parties)
         ]
         return element("div", element("span", *heads, class_="lanes"), class_="parties")
+
+    def _edge(self, index: int) -> str:
+        """The outer columns are narrower than the inner ones: a name there keeps to its line."""
+        if index == 0:
+            return " first"
+        return " last" if index == len(self._parties) - 1 else ""
 
     # rows
 
@@ -216,7 +226,8 @@ def _caption(entry: LoggedMessage) -> tuple[Markup, str]:
         return joined([element("b", message.method), element("span", uri, class_="uri")]), "request"
     if isinstance(message, Response):
         words = f"{message.status} {message.reason}".rstrip()
-        kind = _CLASSES[min(message.status // 100, 6) - 1]
+        asked = message.status in _CHALLENGES
+        kind = "moved" if asked else _CLASSES[min(message.status // 100, 6) - 1]
         return joined([element("b", _cut(words)), _answered(message)]), kind
     return element("b", f"Unreadable, {len(entry.raw)} octets"), "bad"
 

@@ -14,7 +14,6 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
-from callmeter.metrics.report_text import amount
 from callmeter.trace.html_charts import HtmlCharts
 from callmeter.trace.html_ladder import HtmlLadder
 from callmeter.trace.html_sections import (
@@ -29,7 +28,7 @@ from callmeter.trace.html_sections import (
     timing_markup,
 )
 from callmeter.trace.markup import Markup, element, joined
-from callmeter.trace.outcome_words import outcome_words, security_words
+from callmeter.trace.outcome_words import figure, outcome_words, security_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -184,7 +183,7 @@ def _outcome(report: CallReport, messages: Sequence[LoggedMessage]) -> Markup:
                 ("With", report.party),
                 ("Began", None if began is None else _clock(began)),
                 ("Signalling", report.signaling.transport),
-                ("Final response", _status(report)),
+                ("Response", _status(report)),
             )
         ),
         element("p", secure, class_="verdicts") if secure else None,
@@ -220,7 +219,7 @@ def _tiles(report: CallReport) -> Markup | None:
             element(
                 "li",
                 element("span", label, class_="quiet"),
-                element("b", amount(key, values[key]), class_="figure"),
+                element("b", figure(key, values[key]), class_="figure"),
                 grade_mark(key, values[key]),
             )
         )
@@ -250,7 +249,12 @@ def _quality(report: CallReport, charts: HtmlCharts) -> Markup:
     if not report.media:
         return element("p", "There was no media.", class_="quiet")
     return joined(
-        joined([element("h3", _stream_title(report, number)), charts.markup(number)])
+        joined(
+            [
+                element("h3", _stream_title(report, number)),
+                charts.markup(number, _stream_title(report, number)),
+            ]
+        )
         for number in range(len(report.media))
     )
 
@@ -258,7 +262,10 @@ def _quality(report: CallReport, charts: HtmlCharts) -> Markup:
 def _metrics(report: CallReport) -> Markup:
     parts = []
     for number, stream in enumerate(report.media):
-        parts += [element("h3", _stream_title(report, number)), metrics_markup(stream)]
+        parts += [
+            element("h3", _stream_title(report, number)),
+            metrics_markup(stream, _stream_title(report, number)),
+        ]
     parts += [element("h3", "Call"), counters_markup(report)]
     return joined(parts)
 

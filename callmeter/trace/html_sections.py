@@ -9,7 +9,7 @@ from callmeter.metrics.report import FindingStatus
 from callmeter.metrics.report_text import amount
 from callmeter.trace.chart_data import label_of
 from callmeter.trace.markup import Markup, element, joined
-from callmeter.trace.outcome_words import ORDER, by_status, security_words
+from callmeter.trace.outcome_words import ORDER, by_status, figure, security_words, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,7 +32,6 @@ __all__ = [
 Value = int | float | str | None
 
 _GRADES: Final = {Grade.GOOD: "good", Grade.WARNING: "warn", Grade.CRITICAL: "bad"}
-_GRADE_WORDS: Final = {"good": "good", "warn": "look", "bad": "bad"}
 _STATUS: Final = {
     FindingStatus.FAIL: ("bad", "Failed"),
     FindingStatus.WARN: ("warn", "Warning"),
@@ -56,7 +55,7 @@ def grade_mark(key: str, value: Value) -> Markup:
     grade = _GRADES.get(metric.grade(value))
     if grade is None:
         return Markup()
-    return element("span", _GRADE_WORDS[grade], class_=f"mark {grade}")
+    return element("span", grade, class_=f"mark {grade}")
 
 
 def facts(rows: Iterable[tuple[str, str | None]]) -> Markup:
@@ -84,15 +83,21 @@ def diagnosis_markup(report: CallReport) -> Markup:
         found = by_status(report.diagnosis, status)
         if not found:
             continue
-        rows = element("ul", *(map(_finding, found)), class_="findings")
         if status in {FindingStatus.FAIL, FindingStatus.WARN}:
-            parts.append(rows)
+            parts.append(element("ul", *map(_finding, found), class_="findings"))
             continue
-        _, word = _STATUS[status]
-        label = f"{word}: {len(found)}"
+        grade, word = _STATUS[status]
+        label = f"{len(found)} {'check' if len(found) == 1 else 'checks'} {word.lower()}"
+        rows = element("ul", *map(_brief, found), class_=f"briefs {grade}")
         is_open = status is FindingStatus.PASS
         parts.append(element("details", element("summary", label), rows, open=is_open))
     return joined(parts)
+
+
+def _brief(finding: Finding) -> Markup:
+    """A finding about which nothing is to be done."""
+    detail = element("span", finding.detail, class_="quiet") if finding.detail else None
+    return element("li", element("b", label_of(finding.check)), " ", detail)
 
 
 def _finding(finding: Finding) -> Markup:
@@ -106,7 +111,7 @@ def _finding(finding: Finding) -> Markup:
         element(
             "div",
             element("h3", label_of(finding.check)),
-            element("p", finding.detail) if finding.detail else None,
+            element("p", sentence(finding.detail)) if finding.detail else None,
             remedy,
         ),
         class_=f"finding {grade}",
@@ -208,7 +213,7 @@ def timing_markup(report: CallReport) -> Markup:
         element(
             "li",
             element("span", label, class_="step"),
-            element("b", amount(key, values[key]), class_="figure"),
+            element("b", figure(key, values[key]), class_="figure"),
             element("span", since, class_="quiet"),
             grade_mark(key, values[key]),
         )
@@ -220,23 +225,45 @@ def timing_markup(report: CallReport) -> Markup:
     return element("ol", *steps, class_="timeline")
 
 
-def metrics_markup(stream: StreamReport) -> Markup:
-    """Every metric of a stream that has a value, both ways, with its limits."""
+def metrics_markup(stream: StreamReport, name: str = "the stream") -> Markup:
+    """Every metric of a stream that has a value, both ways, with its limits.
+
+    Args:
+        stream: As it was measured.
+        name: What it is called on the page.
+    """
     measured = stream.to_dict()
     send, receive = measured["send"], measured["receive"]
-    keys = dict.fromkeys([*send, *receive])
-    rows = [
-        _metric_row(key, (send.get(key), receive.get(key)))
-        for key in (*(key for key in CATALOGUE if key in keys), *(keys.keys() - CATALOGUE.keys()))
+    found = dict.fromkeys([*send, *receive])
+    keys = [key for key in CATALOGUE if key in found]
+    keys += [key for key in found if key not in CATALOGUE]
+    values = {
+        key: (send.get(key), receive.get(key))
+        for key in keys
         if send.get(key) is not None or receive.get(key) is not None
-    ]
+    }
+    telling = {key: pair for key, pair in values.items() if any(pair) or _is_judged(key)}
+    zero = {key: pair for key, pair in values.items() if key not in telling}
+    parts = [_metrics_table(f"Metrics of {name}", telling)]
+    if zero:
+        label = f"{len(zero)} more that are zero"
+        table = _metrics_table(f"Metrics of {name} that are zero", zero)
+        parts.append(element("details", element("summary", label), table))
+    return joined(parts)
+
+
+def _is_judged(key: str) -> bool:
+    return key in CATALOGUE and CATALOGUE[key].thresholds is not None
+
+
+def _metrics_table(label: str, values: Mapping[str, tuple[Value, Value]]) -> Markup:
     heads = (element("th", name, scope="col") for name in ("Metric", "Sent", "Received", "Limits"))
     return _scrolled(
-        f"Metrics of {stream.kind}",
+        label,
         element(
             "table",
             element("thead", element("tr", *heads)),
-            element("tbody", *rows),
+            element("tbody", *(_metric_row(key, pair) for key, pair in values.items())),
             class_="metrics",
         ),
     )
@@ -246,7 +273,7 @@ def _metric_row(key: str, values: tuple[Value, Value]) -> Markup:
     metric = CATALOGUE.get(key)
     about = None if metric is None else element("span", metric.description, class_="about")
     cells = [
-        element("td", "" if value is None else joined([amount(key, value), grade_mark(key, value)]))
+        element("td", "" if value is None else joined([figure(key, value), grade_mark(key, value)]))
         for value in values
     ]
     return element(

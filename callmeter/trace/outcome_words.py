@@ -5,14 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from callmeter.metrics.catalogue import CATALOGUE, Grade, Kind
 from callmeter.metrics.phases import Outcome
 from callmeter.metrics.report import FindingStatus
 from callmeter.metrics.report_text import amount
+from callmeter.metrics.thresholds import evaluate_report
+from callmeter.trace.chart_data import label_of
 
 if TYPE_CHECKING:
     from callmeter.metrics.report import CallReport, Finding, StreamReport
+    from callmeter.metrics.thresholds import Breach
 
-__all__ = ["ORDER", "OutcomeWords", "by_status", "outcome_words", "security_words"]
+__all__ = [
+    "ORDER",
+    "OutcomeWords",
+    "by_status",
+    "figure",
+    "outcome_words",
+    "security_words",
+    "sentence",
+]
+
+Value = int | float | str | None
 
 ORDER: Final = (FindingStatus.FAIL, FindingStatus.WARN, FindingStatus.PASS, FindingStatus.SKIP)
 """Findings as they are read: what is wrong first."""
@@ -25,7 +39,31 @@ _FAILED: Final = {
     Outcome.OSERROR: "The network refused the call",
     Outcome.TEARDOWN_ERROR: "The call took place, its end was never confirmed",
 }
+_BY_ERROR: Final = {
+    **dict.fromkeys(
+        (
+            "DtlsHandshakeFailed",
+            "DtlsTimeout",
+            "FingerprintMismatch",
+            "MediaSecurityError",
+            "SdesKeyError",
+        ),
+        "The media could not be secured",
+    ),
+    "NoCommonCodec": "Both ends have no codec in common",
+    "NoCommonSuite": "Both ends have no SRTP suite in common",
+    "ProfileMismatch": "Both ends speak different RTP profiles",
+    "SrtpRequired": "The other end would not encrypt the media",
+    "TlsError": "The signalling could not be secured",
+}
+"""What the error says better than the outcome."""
+_BREACHES: Final = 3
+"""Limits that are named at the top, the worst ones."""
+_SCALES: Final = {"1-5", "0-100"}
+"""Units that say which values there are."""
 _SUCCESSES: Final = range(200, 300)
+_SECOND_MS: Final = 1000
+_MINUTE_S: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +103,31 @@ def outcome_words(report: CallReport) -> OutcomeWords:
         return OutcomeWords(
             "bad", "Checks failed", f"The call was answered, but {checks} failed", lead
         )
-    if warned or outcome is Outcome.COMPLETED_WITH_WARNINGS:
+    breaches = evaluate_report(report).breaches
+    lead += tuple(map(_breach, breaches[:_BREACHES]))
+    if any(breach.grade is Grade.CRITICAL for breach in breaches):
+        return OutcomeWords("bad", "Bad quality", "The call worked, its quality was bad", lead)
+    if warned or breaches or outcome is Outcome.COMPLETED_WITH_WARNINGS:
         return OutcomeWords("warn", "Warnings", "The call worked, with something to look at", lead)
     return OutcomeWords("good", "Success", "The call worked", lead)
+
+
+def figure(key: str, value: Value) -> str:
+    """A value as people say it: times of a call in seconds and minutes, all else with its unit."""
+    metric = CATALOGUE.get(key)
+    if metric is None or value is None or isinstance(value, str):
+        return amount(key, value)
+    if metric.kind is Kind.ONE_SHOT and metric.unit == "ms" and value >= _SECOND_MS:
+        return _duration(value)
+    if metric.unit in _SCALES:
+        return f"{value:.2f}".rstrip("0").rstrip(".")
+    return amount(key, value)
+
+
+def sentence(words: str) -> str:
+    """Words with a capital and a full stop."""
+    words = words.strip()
+    return words[:1].upper() + words[1:] + ("" if words.endswith((".", "!", "?")) else ".")
 
 
 def security_words(stream: StreamReport) -> tuple[str, str]:
@@ -82,6 +142,9 @@ def security_words(stream: StreamReport) -> tuple[str, str]:
 
 def _failure(report: CallReport, outcome: Outcome) -> str:
     status, result = report.final_status_code, report.call_result
+    known = None if report.error is None else _BY_ERROR.get(report.error.type)
+    if known is not None:
+        return known
     if outcome is Outcome.CALL_FAILED and status is not None:
         if status in _SUCCESSES:
             return "The call was answered and then failed"
@@ -89,16 +152,23 @@ def _failure(report: CallReport, outcome: Outcome) -> str:
     return _FAILED.get(outcome, outcome.value)
 
 
+def _breach(breach: Breach) -> str:
+    side = breach.place.rpartition(".")[2]
+    of = {"send": " of what was sent", "receive": " of what was received"}.get(side, "")
+    limit = figure(breach.key, breach.limit)
+    return f"{label_of(breach.key)}{of}: {figure(breach.key, breach.value)}, beyond {limit}."
+
+
 def _lead(report: CallReport, findings: list[Finding]) -> list[str]:
     sentences = []
     if report.error is not None:
-        sentences.append(_sentence(report.error.message or report.error.type))
+        sentences.append(sentence(report.error.message or report.error.type))
     talked = _talked(report)
     if talked:
         sentences.append(talked)
     first = next((finding for finding in findings if finding.detail), None)
-    if first is not None and _sentence(first.detail) not in sentences:
-        sentences.append(_sentence(first.detail))
+    if first is not None and sentence(first.detail) not in sentences:
+        sentences.append(sentence(first.detail))
     return sentences
 
 
@@ -106,16 +176,17 @@ def _talked(report: CallReport) -> str:
     timing = report.timing
     words = []
     if timing.call_setup_time_ms is not None:
-        words.append(f"answered after {amount('call_setup_time_ms', timing.call_setup_time_ms)}")
+        words.append(f"answered after {figure('call_setup_time_ms', timing.call_setup_time_ms)}")
     if timing.call_duration_ms is not None:
-        words.append(f"lasted {_duration(timing.call_duration_ms)}")
-    return _sentence(", ".join(words)) if words else ""
+        words.append(f"lasted {figure('call_duration_ms', timing.call_duration_ms)}")
+    return sentence(", ".join(words)) if words else ""
 
 
 def _duration(milliseconds: float) -> str:
-    minutes, seconds = divmod(round(milliseconds / 1000), 60)
-    if not minutes:
-        return f"{milliseconds / 1000:.1f} s"
+    seconds = milliseconds / _SECOND_MS
+    if seconds < _MINUTE_S:
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"  # noqa: PLR2004  digits
+    minutes, seconds = divmod(round(seconds), _MINUTE_S)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
 
@@ -127,8 +198,3 @@ def _phase(report: CallReport) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def _sentence(words: str) -> str:
-    words = words.strip()
-    return words[:1].upper() + words[1:] + ("" if words.endswith((".", "!", "?")) else ".")

@@ -50,13 +50,13 @@
     if (!chart.limits) return;
     const { ctx, bbox } = plot;
     ctx.save();
-    ctx.setLineDash([2 * devicePixelRatio, 4 * devicePixelRatio]);
-    ctx.lineWidth = devicePixelRatio;
+    ctx.lineWidth = 1.5 * devicePixelRatio;
     chart.limits.forEach((limit, index) => {
       const { min, max } = plot.scales.y;
       if (limit < min || limit > max) return;
       const y = Math.round(plot.valToPos(limit, "y", true)) + 0.5;
-      ctx.strokeStyle = colour(index ? "--bad" : "--warn");
+      ctx.strokeStyle = colour(index ? "--limit-bad" : "--limit-warn");
+      ctx.setLineDash((index ? [8, 4] : [2, 4]).map((length) => length * devicePixelRatio));
       ctx.beginPath();
       ctx.moveTo(bbox.left, y);
       ctx.lineTo(bbox.left + bbox.width, y);
@@ -65,7 +65,8 @@
     ctx.restore();
   };
 
-  const range = (_, low, high) => {
+  const range = (bounds) => (_, low, high) => {
+    if (bounds) return bounds;
     if (low === null || high === null) return [0, 1];
     const bottom = low < 0 ? low - 0.05 * (high - low || 10) : 0;
     const top = high <= 0 && low < 0 ? 0 : high * 1.12;
@@ -105,7 +106,7 @@
       width,
       height: HEIGHT,
       padding: [8, 8, 0, 0],
-      scales: { x: { time: false }, y: { range } },
+      scales: { x: { time: false }, y: { range: range(chart.bounds) } },
       cursor: { sync: { key: name.split("-")[0] }, drag: { x: false, y: false }, y: false },
       legend: { live: true },
       axes: [

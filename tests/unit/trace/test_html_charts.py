@@ -63,6 +63,7 @@ def test_the_points_are_json_that_ends_no_script():
     assert points["charts"]["1-0"] == {
         "unit": "%",
         "limits": [1, 5],
+        "bounds": None,
         "lines": [{"label": "Received", "side": "received", "y": [0, 50]}],
     }
     hostile = HtmlCharts([stream(**{"</script><b>&": (1.0, 2.0)})])

@@ -168,7 +168,7 @@ def test_every_party_has_a_column_of_its_own(wire):
     for name in ("right a0-1", "left a0-2", "self a0-0"):
         assert f'class="arrow {name}"' in html
         assert f".{name.split()[1]}{{" in styles
-    assert "repeat(6" in styles
+    assert "repeat(4" in styles
 
 
 def test_two_parties_have_room_enough(wire):

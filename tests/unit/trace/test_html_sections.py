@@ -33,7 +33,7 @@ def test_what_is_wrong_comes_first_and_what_was_skipped_is_folded(page):
         Finding("media_both_ways", FindingStatus.FAIL, "nothing came", "open the port"),
     )
     found = page(diagnosis_markup(CallReport(phase=Phase.CLOSED, diagnosis=findings)))
-    order = [found.text.index(word) for word in ("nothing came", "nobody", "SDES", "no TLS")]
+    order = [found.text.index(word) for word in ("Nothing came", "Nobody", "SDES", "no TLS")]
     assert order == sorted(order)
     assert "What to do: open the port" in found.text
     passed, skipped = found.of("details")
@@ -118,7 +118,7 @@ def test_every_metric_with_a_value_has_a_row_with_its_limits(page):
     ("key", "value", "word"),
     [
         ("jitter_ms", 3.0, "good"),
-        ("jitter_ms", 30.0, "look"),
+        ("jitter_ms", 30.0, "warn"),
         ("jitter_ms", 50.0, "bad"),
         ("jitter_ms", None, ""),
         ("packets_sent", 3, ""),

@@ -12,7 +12,7 @@ from callmeter.metrics.report import (
     StreamReport,
 )
 from callmeter.metrics.signaling import CallTiming
-from callmeter.trace.outcome_words import outcome_words, security_words
+from callmeter.trace.outcome_words import figure, outcome_words, security_words
 
 SILENT = Finding("media_both_ways", FindingStatus.FAIL, "nothing came", "open the port")
 LOOSE = Finding("tls_verified", FindingStatus.WARN, "nobody looked at the certificate")
@@ -28,12 +28,12 @@ def test_a_good_call_worked():
         timing=CallTiming(call_setup_time_ms=1200.0, call_duration_ms=65_000.0),
     )
     assert (found.grade, found.label, found.headline) == ("good", "Success", "The call worked")
-    assert found.lead == ("Answered after 1200.0 ms, lasted 1 min 5 s.",)
+    assert found.lead == ("Answered after 1.20 s, lasted 1 min 5 s.",)
 
 
 @pytest.mark.parametrize(
     ("milliseconds", "said"),
-    [(900.0, "0.9 s"), (59_400.0, "59.4 s"), (3_600_000.0, "1 h 0 min")],
+    [(900.0, "900.0 ms"), (6066.8, "6.07 s"), (59_400.0, "59.4 s"), (3.6e6, "1 h 0 min")],
 )
 def test_a_duration_is_said_as_people_do(milliseconds, said):
     found = words(Outcome.SUCCESS, timing=CallTiming(call_duration_ms=milliseconds))
@@ -74,6 +74,38 @@ def test_a_failure_is_said_in_words(outcome, status, headline):
     found = words(outcome, final_status_code=status, error=error)
     assert (found.grade, found.label, found.headline) == ("bad", "Failed", headline)
     assert found.lead == ("486 Busy Here.",)
+
+
+@pytest.mark.parametrize(
+    ("error", "headline"),
+    [
+        ("FingerprintMismatch", "The media could not be secured"),
+        ("NoCommonSuite", "Both ends have no SRTP suite in common"),
+        ("SrtpRequired", "The other end would not encrypt the media"),
+        ("TlsError", "The signalling could not be secured"),
+    ],
+)
+def test_an_error_can_say_better_than_the_outcome_what_happened(error, headline):
+    found = words(Outcome.CALL_FAILED, final_status_code=200, error=ErrorReport(error, "x"))
+    assert found.headline == headline
+
+
+def test_a_limit_that_is_breached_is_named(call):
+    found = outcome_words(call())
+    assert (found.grade, found.label) == ("bad", "Bad quality")
+    assert found.headline == "The call worked, its quality was bad"
+    assert found.lead == (
+        "Answered after 812.0 ms, lasted 30.0 s.",
+        "Jitter of what was received: 45.2 ms, beyond 40.0 ms.",
+        "Fraction lost of what was received: 3.33 %, beyond 1.00 %.",
+    )
+
+
+def test_values_on_a_scale_have_no_unit():
+    assert figure("mos", 4.38) == "4.38"
+    assert figure("r_factor", 92.0) == "92"
+    assert figure("dtmf_method", "rtp") == "rtp"
+    assert figure("of_my_own", 3) == "3"
 
 
 def test_a_finding_that_repeats_the_error_is_said_once():
