@@ -1,4 +1,4 @@
-"""Chromium with a phone in a page, JsSIP or SIP.js, led over the DevTools protocol.
+"""Chromium, led over the DevTools protocol: with a phone in a page, JsSIP or SIP.js, or any page.
 
 `scripts/install-peers` fetches both libraries and bundles them into `build/peers/browser`. The
 microphone is a WAV file that plays for ever; what the page hears it finds by its own analyser.
@@ -128,26 +128,28 @@ class Browser(Program):
         return Phone(self, {"library": library, "register": True, **options})
 
 
-class Phone:
-    """One page: calls of `phone.js` from here, until the `async with` is left."""
+class Tab:
+    """One page of a browser, until the `async with` is left.
 
-    def __init__(self, browser: Browser, options: dict[str, Any]) -> None:
+    Attributes:
+        events: What the browser said without being asked.
+    """
+
+    def __init__(self, browser: Browser, url: str) -> None:
         self._browser = browser
-        self._options = options
+        self._url = url
         self._numbers = itertools.count(1)
         self._socket: ClientConnection | None = None
         self._session = ""
+        self.events: list[dict[str, Any]] = []
 
     async def __aenter__(self) -> Self:
         self._socket = await connect(self._browser.devtools, max_size=None)
-        target = await self._command("Target.createTarget", url=self._browser.page)
-        attached = await self._command(
+        target = await self.command("Target.createTarget", url=self._url)
+        attached = await self.command(
             "Target.attachToTarget", targetId=target["targetId"], flatten=True
         )
         self._session = attached["sessionId"]
-        await self.until("document.readyState === 'complete' && typeof start === 'function'")
-        await self.run(f"start({json.dumps(self._options)})")
-        await self.noted("registered" if self._options["register"] else "connected")
         return self
 
     async def __aexit__(
@@ -157,16 +159,10 @@ class Phone:
         traceback: TracebackType | None,
     ) -> None:
         assert self._socket is not None
-        if error is not None:
-            try:
-                seen = await self.run("JSON.stringify(seen)")
-            except (PeerError, TimeoutError, OSError) as broken:
-                seen = str(broken)
-            with self._browser.log.open("a", encoding="utf-8") as log:
-                log.write(f"\nthe page saw {seen}\n")
         await self._socket.close()
 
-    async def _command(self, method: str, **parameters: Any) -> dict[str, Any]:
+    async def command(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Have the browser do something of the DevTools protocol; what it answers."""
         assert self._socket is not None
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": parameters}
@@ -178,13 +174,14 @@ class Phone:
                 answer = json.loads(await self._socket.recv())
                 if answer.get("id") == number:
                     break
+                self.events.append(answer)
         if "error" in answer:
             raise PeerError(f"{method}: {answer['error']}")
         return answer["result"]
 
     async def run(self, expression: str) -> Any:
         """The value of an expression, once its promise is kept."""
-        result = await self._command(
+        result = await self.command(
             "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
         )
         if "exceptionDetails" in result:
@@ -199,6 +196,36 @@ class Phone:
                     await asyncio.sleep(0.05)
         except TimeoutError:
             raise PeerError(f"not in {PATIENCE} s: {expression}") from None
+
+
+class Phone(Tab):
+    """A page with a phone: calls of `phone.js` from here."""
+
+    def __init__(self, browser: Browser, options: dict[str, Any]) -> None:
+        super().__init__(browser, browser.page)
+        self._options = options
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        await self.until("document.readyState === 'complete' && typeof start === 'function'")
+        await self.run(f"start({json.dumps(self._options)})")
+        await self.noted("registered" if self._options["register"] else "connected")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            try:
+                seen = await self.run("JSON.stringify(seen)")
+            except (PeerError, TimeoutError, OSError) as broken:
+                seen = str(broken)
+            with self._browser.log.open("a", encoding="utf-8") as log:
+                log.write(f"\nthe page saw {seen}\n")
+        await super().__aexit__(kind, error, traceback)
 
     async def noted(self, what: str, data: str | None = None) -> None:
         """Wait until the page has seen this."""
