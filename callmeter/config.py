@@ -216,6 +216,10 @@ class MediaConfig:
         telephone_event_payload_type: Its payload type in offers.
         address: Address to bind and to announce; None takes the one the SIP transport uses.
         ports: First and last media port to use; (0, 0) leaves the choice to the system.
+        shared_port: Use one media port for RTP and RTCP of all calls of a stack with this setting,
+            told apart by source address, SSRC and key: for load generation. A call that could not
+            be told apart gets ports of its own; so does one with ICE, a capture or a peer without
+            rtcp-mux.
         symmetric: Learn the peer's real source address (plain RTP: in the first five packets
             and then locked; SRTP: from authenticated packets only).
         dscp: DiffServ code point of media packets, 46 is EF.
@@ -234,6 +238,7 @@ class MediaConfig:
     telephone_event_payload_type: int = 101
     address: str | None = None
     ports: tuple[int, int] = (0, 0)
+    shared_port: bool = False
     symmetric: bool = True
     dscp: int = 46
     capture: CaptureConfig | None = None
@@ -251,6 +256,8 @@ class MediaConfig:
                 raise ConfigurationError(
                     f"{message!r} is no feedback message such as 'nack' or 'nack pli'"
                 )
+        if self.shared_port and self.rtcp_mux is False:
+            raise ConfigurationError("a shared port carries RTP and RTCP: it needs rtcp_mux")
         first, last = self.ports
         if (first, last) != (0, 0) and not 0 < first <= last <= MAX_PORT:
             raise ConfigurationError("ports is (first, last) within 1 to 65535, or (0, 0)")

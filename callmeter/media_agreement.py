@@ -175,7 +175,9 @@ class MediaAgreement:
     def _wants_mux(self) -> bool:
         # One DTLS association keys one port: without mux RTCP needs another.
         wanted = self.config.rtcp_mux
-        return self.keys.offers_dtls if wanted is None else wanted
+        if wanted is None:
+            return self.keys.offers_dtls or self.config.shared_port
+        return wanted
 
 
 def _host_port(host: str, port: int) -> str:

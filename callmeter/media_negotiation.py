@@ -95,6 +95,8 @@ class MediaNegotiation(MediaAgreement):
             on_keys=self._on_dtls_keys,
             key_log=self._note_secret if config.capture and config.capture.secrets else None,
         )
+        self._may_share = True
+        self._alone_with: Address | None = None
         self._wanted = Direction.INACTIVE if config.deferred else Direction.SENDRECV
         self._wanted_before = self._wanted
 
@@ -150,6 +152,11 @@ class MediaNegotiation(MediaAgreement):
             attributes=keys.attributes,
         )
         session: tuple[Attribute, ...] = ()
+        if stream.shared:
+            lines = (*keys.attributes, Attribute("rtcp-mux-only"))
+            track = replace(
+                track, rtcp_port=None, ssrc=stream.ssrc, cname=stream.cname, attributes=lines
+            )
         if self.config.ice:
             mid = (None if self._remote is None else self._remote.mid) or "0"
             # Candidates of both ports: the peer may decline mux.
@@ -222,6 +229,7 @@ class MediaNegotiation(MediaAgreement):
             raise NoCommonCodec(f"none of the codecs offered is known here: {offered}")
         self._check(chosen, formats)
         mux = self._muxes(chosen)
+        self._may_share, self._alone_with = mux, _not_told_apart(chosen)
         keys = self.keys.accept_offer(chosen, rtcp_mux=mux, moved=self._moves(chosen))
         stream = self._ports(rtcp_mux=mux)
         self._direction = answer_direction(chosen.direction, self._wanted)
@@ -238,6 +246,8 @@ class MediaNegotiation(MediaAgreement):
             setup=keys.setup,
             attributes=keys.attributes,
         )
+        if stream.shared:
+            answer = replace(answer, ssrc=stream.ssrc, cname=stream.cname)
         if chosen.profile is not None and chosen.profile.feedback:
             answer = replace(answer, feedback=self._own_feedback, reduced_size=True)
         session: tuple[Attribute, ...] = ()
@@ -309,6 +319,8 @@ class MediaNegotiation(MediaAgreement):
         rtcp: Address = (track.rtcp_address, track.rtcp_port)
         if self._ice is not None and self._ice.active:
             remote, rtcp = peer_of(RTP), peer_of(RTCP)
+        elif self._stream is not None:
+            self._stream.expect_peer(remote, track.ssrc)
         if self.keys.start(
             track, setup, remote=remote, rtcp_remote=None if self._muxes(track) else rtcp
         ):
@@ -360,11 +372,20 @@ class MediaNegotiation(MediaAgreement):
                 rtcp_mux=rtcp_mux,
                 ports=self.config.ports,
                 dscp=self.config.dscp,
+                shared=self._shares,
+                alone_with=self._alone_with,
             )
             if self.config.capture is not None:
                 self.captured = MediaCapture(self.config.capture)
                 self._stream.capture_to(self.captured)
         return self._stream
+
+    @property
+    def _shares(self) -> bool:
+        """Whether the stream goes to the port that calls share."""
+        config = self.config
+        alone = config.ice or config.capture is not None
+        return config.shared_port and self._may_share and not alone
 
     def _begin(self, track: RemoteTrack, formats: Formats, receivable: Formats) -> None:
         voice = next(item for item in formats if _is_voice(item))
@@ -419,6 +440,15 @@ class MediaNegotiation(MediaAgreement):
             chosen = self._ice.destination(RTCP) if keyed else None
             return chosen or (self._address, 0)
         return track.rtcp_address, track.rtcp_port if keyed else 0
+
+
+def _not_told_apart(track: RemoteTrack) -> Address | None:
+    """The peer of an offer by which its packets could not be told from another's there.
+
+    A handshake says nothing of the call it is for, and clear packets only their SSRC.
+    """
+    told = bool(track.crypto) or track.ssrc is not None
+    return None if told and not track.fingerprints else (track.address, track.port)
 
 
 def _is_voice(item: PayloadFormat) -> bool:

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Final, Self
 import numpy as np
 
 from callmeter.errors import LocalProtocolError, TransportError
-from callmeter.media.datagrams import new_backend
+from callmeter.media.datagrams import mmsg, new_backend
 from callmeter.media.datagrams.tap import TappedBackend
 from callmeter.media.handshake_queue import HandshakeQueue
 from callmeter.media.lanes import LaneTable
 from callmeter.media.pace import ClockOffset, LatenessHistogram
 from callmeter.media.parameters import PHASE_MS
-from callmeter.media.ports import PortAllocator
+from callmeter.media.ports import PortAllocator, widen
 from callmeter.media.receive import ReceiveLane
 from callmeter.media.samples import SampleTable
+from callmeter.media.shared_port import SharedPort
 from callmeter.media.stream import MediaStream
 from callmeter.media.transmit import SendLane
 from callmeter.rtp.send_table import SendTable
@@ -40,9 +41,10 @@ __all__ = ["MediaEngine"]
 
 PHASE_S: Final = PHASE_MS / 1000
 PHASES: Final = 4
-SPREAD_ABOVE: Final = 300
-GATHER_BELOW: Final = 200
-"""Streams from which four phases pay, and below which one does again."""
+SPREAD: Final = ((0, 4), (300, 2), (1500, 1))
+"""From so many streams on a tick has so many phases: small batches are dear, large ones late."""
+GATHER_AT: Final = 0.7
+"""There have to be so much fewer before they are gathered again."""
 MAX_BEHIND_S: Final = 0.2
 """A loop that was held up longer does not send the missed packets in a burst."""
 SILENCE_S: Final = 5.0
@@ -57,7 +59,7 @@ class MediaEngine:
         entropy: Gives random octets.
         wall_clock: Seconds since 1970, for RTCP and the kernel's arrival stamps.
         max_streams: Streams at most.
-        backend: `"mmsg"` or `"portable"`; None takes the best there is.
+        backend: `"mmsg"` or `"portable"`; None takes what is best for the first stream.
 
     Attributes:
         tick_lateness: How late ticks began.
@@ -85,7 +87,10 @@ class MediaEngine:
         self.send_lateness = LatenessHistogram()
         self.skipped_phases = 0
         self.handshakes = HandshakeQueue(self.call_soon)
+        self._choosing = backend is None
         self._ports = PortAllocator(entropy)
+        self._shared: dict[tuple[str, tuple[int, int], int], SharedPort] = {}
+        self._listening: set[int] = set()
         self._receive = ReceiveLane(self.lanes, self.reception, self.backend)
         self._transmit = SendLane(self.lanes, self.send_table, self.backend)
         self._watched: set[MediaStream] = set()
@@ -96,7 +101,7 @@ class MediaEngine:
         self._timer: asyncio.TimerHandle | None = None
         self._origin = 0.0
         self._phase = 0
-        self._spread = False
+        self._step = PHASES
         self._next_second = 0.0
 
     async def __aenter__(self) -> Self:
@@ -152,6 +157,10 @@ class MediaEngine:
     def dropped(self) -> dict[str, int]:
         """Datagrams not accepted by any stream so far, by reason."""
         total = dict(self._dropped)
+        for port in self._shared.values():
+            for reason, count in (("unknown", port.unknown), ("ambiguous", port.ambiguous)):
+                if count:
+                    _add(total, {reason: count})
         for stream in self.streams:
             _add(total, stream.statistics().dropped)
         return total
@@ -165,6 +174,8 @@ class MediaEngine:
         rtcp_mux: bool,
         ports: tuple[int, int] = (0, 0),
         dscp: int = EXPEDITED_FORWARDING,
+        shared: bool = False,
+        alone_with: tuple[str, int] | None = None,
         make: Callable[..., MediaStream] = MediaStream,
     ) -> MediaStream:
         """Bind the ports of a stream.
@@ -175,6 +186,10 @@ class MediaEngine:
                 next one, which is released when `start` says that mux was agreed on after all.
             ports: Lowest and highest port to take; (0, 0): the system's choice.
             dscp: Differentiated services code point; 46 is expedited forwarding.
+            shared: One port for RTP and RTCP of all streams that ask for that, told apart by
+                source address and SSRC.
+            alone_with: A peer that could not be told apart from another one at this address: if
+                there is one already, the stream gets a port of its own.
             make: `MediaStream` or what stands in for it.
 
         Raises:
@@ -183,10 +198,21 @@ class MediaEngine:
         """
         if self._loop is None:
             raise LocalProtocolError("the media engine is used inside its `async with`")
+        if shared and self._choosing and not len(self.lanes) and mmsg.available():
+            # What pays on a socket that many share, and does not on one for each.
+            self.backend.close()
+            self._use(new_backend("mmsg"))
         row = self._take_row()
         sockets: tuple[socket.socket, socket.socket | None]
+        port: SharedPort | None = None
         try:
-            if rtcp_mux:
+            if shared:
+                port = self._shared_port(address, ports, dscp, alone_with)
+            if port is not None:
+                sockets = port.bound, None
+                self.lanes.ports[row] = port
+                port.join(row)
+            elif rtcp_mux:
                 sockets = self._ports.open_one(address, ports, dscp), None
             else:
                 sockets = self._ports.open_pair(address, ports, dscp)
@@ -199,6 +225,48 @@ class MediaEngine:
         if self._timer is None:
             self._begin()
         return stream
+
+    def _shared_port(
+        self,
+        address: str,
+        ports: tuple[int, int],
+        dscp: int,
+        alone_with: tuple[str, int] | None,
+    ) -> SharedPort | None:
+        """The port for these settings; None when the peer must not share it."""
+        key = (address, ports, dscp)
+        port = self._shared.get(key)
+        if port is None:
+            bound = self._ports.open_one(address, ports, dscp)
+            widen(bound)
+            port = self._shared[key] = SharedPort(bound, self.lanes, self.reception)
+        elif alone_with is not None:
+            try:
+                peer = self.backend.to_native(port.bound, *alone_with)
+            except OSError:
+                return None
+            if port.has_peer(peer):
+                return None
+        return port
+
+    def close_socket(self, bound: socket.socket, row: int) -> None:
+        """A stream needs its socket no more; a shared one is closed with the last of them."""
+        port = self.lanes.ports.pop(row, None)
+        if port is None:
+            bound.close()
+            return
+        port.leave(row)
+        if len(port):
+            return
+        self._shared = {key: other for key, other in self._shared.items() if other is not port}
+        for reason, count in (("unknown", port.unknown), ("ambiguous", port.ambiguous)):
+            if count:
+                _add(self._dropped, {reason: count})
+        if bound.fileno() in self._listening:
+            self._listening.discard(bound.fileno())
+            self.backend.remove(bound)
+            self._receive.remove(bound.fileno())
+        bound.close()
 
     def _take_row(self) -> int:
         """Take the same row of all three tables: they are taken and given back in step."""
@@ -238,11 +306,20 @@ class MediaEngine:
 
     def listen(self, bound: socket.socket, row: int, *, rtcp_only: bool) -> None:
         """Receive from a socket of a stream."""
+        port = self.lanes.ports.get(row)
+        if port is not None:
+            if bound.fileno() not in self._listening:
+                self._listening.add(bound.fileno())
+                self._receive.share(port)
+                self.backend.add(bound)
+            return
         self._receive.add(bound.fileno(), row, rtcp_only=rtcp_only)
         self.backend.add(bound)
 
-    def unlisten(self, bound: socket.socket) -> None:
-        """The socket is about to be closed."""
+    def unlisten(self, bound: socket.socket, row: int) -> None:
+        """The stream is about to close its socket."""
+        if row in self.lanes.ports:
+            return
         self.backend.remove(bound)
         self._receive.remove(bound.fileno())
 
@@ -296,17 +373,22 @@ class MediaEngine:
     def first_phase(self, row: int) -> int:
         """The phase a stream's first packet is due in."""
         following = self._phase + PHASES - self._phase % PHASES
-        return following + row % PHASES if self._spread else following
+        return following + row * self._step % PHASES
 
     def _choose_phases(self) -> None:
-        """One phase of 20 ms or four of 5 ms."""
+        """A tick every 20, 10 or 5 ms."""
         streams = len(self.lanes)
-        many = streams > (GATHER_BELOW if self._spread else SPREAD_ABOVE)
-        fine = bool((self.lanes.period % PHASES).any())
-        if many and not self._spread:
+        step = next(step for least, step in reversed(SPREAD) if streams >= least)
+        if step > self._step:
+            # Not at once: the number goes up and down.
+            step = next(step for least, step in reversed(SPREAD) if streams >= least * GATHER_AT)
+        if (self.lanes.period % PHASES).any():
+            step = 1
+        if step < self._step:
             rows = np.flatnonzero(self.lanes.sending)
-            self.lanes.due[rows] += rows % PHASES
-        self._spread = many or fine
+            # Those that are together in one phase go to those that come between.
+            self.lanes.due[rows] += rows // (PHASES // self._step) * step % self._step
+        self._step = step
 
     def _begin(self) -> None:
         loop = self._running()
@@ -323,7 +405,7 @@ class MediaEngine:
         if now - scheduled > MAX_BEHIND_S:
             self._skip(now - scheduled)
         phase = self._phase
-        step = 1 if self._spread else PHASES - phase % PHASES
+        step = self._step - phase % self._step
         self._phase = phase + step
         self._timer = loop.call_at(self._origin + self._phase * PHASE_S, self._tick)
         due = self._transmit.run(phase, now)

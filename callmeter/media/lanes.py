@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from callmeter.media.datagrams.backend import head_number
 from callmeter.rtp.columns import ColumnTable
 from callmeter.rtp.jitter_buffer import JitterBufferTable
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from callmeter.media.shared_port import SharedPort
     from callmeter.media.stream import MediaStream
 
     Flags = npt.NDArray[np.bool_]
@@ -63,6 +65,8 @@ class LaneTable(ColumnTable):
         buffers: The jitter buffers of those streams that have one.
         receive_handles, send_handles: libsrtp sessions.
         expected: Source address packets are expected from, in the back-end's form.
+        expected_head: Its first octets, as `Received.heads` has them.
+        ports: The shared port of those rows that have no port of their own.
         destinations: Address packets go to.
         outlets: What the back-end sends with.
         payloads: Encoded frames that are playing.
@@ -97,6 +101,7 @@ class LaneTable(ColumnTable):
     level_power: npt.NDArray[np.float64]
     level_packets: Integers
     buffer_row: Integers
+    expected_head: npt.NDArray[np.uint64]
 
     COLUMNS: ClassVar[Mapping[str, tuple[str, int | float]]] = {
         "steady": ("?", 0),
@@ -127,6 +132,7 @@ class LaneTable(ColumnTable):
         "level_power": ("f8", 0.0),
         "level_packets": ("i8", 0),
         "buffer_row": ("i8", -1),
+        "expected_head": ("u8", 0),
     }
 
     def __init__(self, rows: int, limit: int) -> None:
@@ -137,6 +143,7 @@ class LaneTable(ColumnTable):
         self.outlets: list[Any] = []
         self.payloads: list[Sequence[bytes]] = []
         self.streams: list[MediaStream | None] = []
+        self.ports: dict[int, SharedPort] = {}
         self.buffers = JitterBufferTable(FIRST_BUFFERS, limit)
         super().__init__(rows, limit)
 
@@ -152,6 +159,14 @@ class LaneTable(ColumnTable):
         self.expected[row] = self.destinations[row] = self.outlets[row] = None
         self.payloads[row] = ()
         self.streams[row] = None
+
+    def expect(self, row: int, source: Hashable) -> None:
+        """Packets are expected from this source from now on."""
+        self.expected[row] = source
+        self.expected_head[row] = head_number(source)
+        port = self.ports.get(row)
+        if port is not None:
+            port.expect(row, source)
 
     def release_buffer(self, row: int) -> None:
         """Give the jitter buffer of a row back, if it has one."""

@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 
     from callmeter.media.datagrams import Backend
     from callmeter.media.lanes import LaneTable
+    from callmeter.media.shared_port import SharedPort
     from callmeter.rtp.stream_table import StreamTable
 
 __all__ = ["ReceiveLane"]
+
+_SHARED: Final = -(1 << 40)
+"""In place of a row: the port knows."""
 
 SLOTS: Final = 1024
 BATCH_PAYS: Final = 24
@@ -59,6 +63,7 @@ class ReceiveLane:
         self._arena = Arena(SLOTS)
         self._received = Received(SLOTS)
         self._row_of: dict[int, int] = {}
+        self._ports: dict[int, SharedPort] = {}
         self.datagrams = 0
         self.batch_from = BATCH_PAYS
 
@@ -67,9 +72,16 @@ class ReceiveLane:
         # A complement marks the sockets that carry nothing but RTCP.
         self._row_of[descriptor] = ~row if rtcp_only else row
 
+    def share(self, port: SharedPort) -> None:
+        """Packets of this socket belong to whom the port says."""
+        descriptor = port.bound.fileno()
+        self._ports[descriptor] = port
+        self._row_of[descriptor] = _SHARED
+
     def remove(self, descriptor: int) -> None:
         """The socket is gone."""
         self._row_of.pop(descriptor, None)
+        self._ports.pop(descriptor, None)
 
     def run(self, now: float, offset: float) -> None:
         """Take what has arrived.
@@ -79,6 +91,8 @@ class ReceiveLane:
             offset: What turns the kernel's wall-clock stamps into loop time.
         """
         taken = 0
+        for port in self._ports.values():
+            port.begin()
         while taken < MAX_DATAGRAMS:
             self.backend.receive(self._arena, self._received)
             count = self._received.count
@@ -102,21 +116,29 @@ class ReceiveLane:
             if row is None:
                 # Its stream stopped while this batch was worked on.
                 continue
+            datagram, source = arena.packet(slot), received.sources[slot]
+            port = None
+            if row == _SHARED:
+                port = self._ports[received.descriptors[slot]]
+                row = port.route(datagram, source)
+                if row is None:
+                    continue
             stream = streams[row if row >= 0 else ~row]
             if stream is not None:
                 stream.on_datagram(
-                    arena.packet(slot),
-                    received.sources[slot],
+                    datagram,
+                    source,
                     arrivals[slot],
                     rtcp_only=row < 0,
                     oversize=bool(arena.lengths[slot] > MAX_DATAGRAM),
                 )
+                if port is not None:
+                    port.note(row, datagram, source)
 
     def _batch(self, count: int, arrivals: npt.NDArray[np.float64]) -> None:
         arena, lanes = self._arena, self._lanes
-        rows_list = list(map(self._row_of.__getitem__, self._received.descriptors))
-        rows = np.array(rows_list, np.int64)
         headers, lengths = arena.headers, arena.lengths[:count]
+        rows = self._rows(count)
         first, second = headers.first[:count], headers.second[:count]
         rtp = (classify_batch(first, second, lengths) == PacketKind.RTP) & (rows >= 0)
         steady = (
@@ -128,8 +150,7 @@ class ReceiveLane:
             & ((second & 0x7F) == lanes.audio_type[rows])
             & (headers.ssrc[:count] == self._reception.ssrc[rows])
         )
-        expected = map(lanes.expected.__getitem__, rows_list)
-        steady &= np.frombuffer(bytes(map(eq, self._received.sources, expected)), np.bool_)
+        steady &= self._from_expected(rows)
         if not steady.all():
             # A stream with one odd packet is judged one by one, to keep its packets in order.
             odd = np.zeros(lanes.capacity, np.bool_)
@@ -140,6 +161,32 @@ class ReceiveLane:
             self._one_by_one(np.flatnonzero(~steady).tolist(), arrivals.tolist())
         else:
             self._steady(np.arange(count), rows, arrivals)
+
+    def _rows(self, count: int) -> npt.NDArray[np.int64]:
+        """The stream of each datagram, `NO_ROW` where only a closer look can tell."""
+        descriptors = self._received.descriptors
+        if not self._ports:
+            return np.array(list(map(self._row_of.__getitem__, descriptors)), np.int64)
+        ssrcs = self._arena.headers.ssrc[:count].astype(np.int64)
+        ports = self._received.ports()
+        only = self._ports.get(descriptors[0])
+        if only is not None and descriptors.count(descriptors[0]) == count:
+            return only.rows_of(ports, ssrcs)
+        rows = np.array(list(map(self._row_of.__getitem__, descriptors)), np.int64)
+        numbers = np.array(descriptors)
+        for descriptor, port in self._ports.items():
+            slots = np.flatnonzero(numbers == descriptor)
+            rows[slots] = port.rows_of(ports[slots], ssrcs[slots])
+        return rows
+
+    def _from_expected(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which datagrams come from the address their stream expects them from."""
+        heads, lanes = self._received.heads, self._lanes
+        if heads is not None:
+            same: npt.NDArray[np.bool_] = heads == lanes.expected_head[rows]
+            return same
+        expected = map(lanes.expected.__getitem__, rows.tolist())
+        return np.frombuffer(bytes(map(eq, self._received.sources, expected)), np.bool_)
 
     def _steady(
         self,

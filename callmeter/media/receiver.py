@@ -124,6 +124,16 @@ class StreamReceiver:
         """The key in use; None on a plain stream."""
         return self.keys.context
 
+    @property
+    def seeks_source(self) -> bool:
+        """Whether the peer was not heard yet and may be somewhere else than it said."""
+        return self.latch is not None and self.latch.symmetric and not self.latch.locked
+
+    def opens(self, datagram: bytes) -> bool:
+        """Whether the key in use would open an RTP packet; changes nothing."""
+        context = self.context
+        return context is not None and context.authentic_under(datagram, 0)
+
     def drop(self, reason: str) -> None:
         """Count a datagram that was not accepted."""
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
@@ -149,7 +159,7 @@ class StreamReceiver:
             # Whoever sends now goes on; a new place may be learned only while nobody does.
             source = self.latch.source
         self.latch = Latch(source, symmetric=parameters.symmetric)
-        lanes.expected[row] = source
+        lanes.expect(row, source)
         self.end_holding()
         self._parameters = parameters
         self._codecs = parameters.accepted
@@ -427,7 +437,7 @@ class StreamReceiver:
     def _on_moved(self, before: Any, arrival: float) -> None:
         latch = self.latch
         if latch is not None:
-            self._lanes.expected[self._row] = latch.source
+            self._lanes.expect(self._row, latch.source)
             self.moved(latch.source)
             self._edge(
                 SourceChanged(

@@ -125,6 +125,25 @@ class MediaStream:
         self._watch()
 
     @property
+    def shared(self) -> bool:
+        """Whether other streams use the port too."""
+        return self._row in self._engine.lanes.ports and self._final is None
+
+    def expect_peer(self, address: tuple[str, int], ssrc: int | None) -> None:
+        """Tell a shared port who the peer is before `start` can: a handshake comes first.
+
+        Args:
+            address: Where its media will come from.
+            ssrc: What it announced it sends with, or None.
+
+        Raises:
+            ConfigurationError: The address is no IP address of this socket's family.
+        """
+        port = self._engine.lanes.ports.get(self._row)
+        if port is not None and self._final is None:
+            port.expect(self._row, self._native(address), ssrc)
+
+    @property
     def capture(self) -> MediaCapture | None:
         """What `capture_to` was given."""
         return self._capture
@@ -137,6 +156,8 @@ class MediaStream:
         """
         if self._final is not None or self._capture is not None:
             raise LocalProtocolError("the stream is stopped, or captured already")
+        if self.shared:
+            raise LocalProtocolError("a stream on a shared port cannot be captured alone")
         self._capture = capture
         capture.begin(self._engine.backend.to_host_port)
         for bound in self._sockets():
@@ -409,10 +430,10 @@ class MediaStream:
     def _release(self, bound: socket.socket) -> None:
         if bound.fileno() in self._listening:
             self._listening.discard(bound.fileno())
-            self._engine.unlisten(bound)
+            self._engine.unlisten(bound, self._row)
         if self._capture is not None:
             self._engine.untap(bound)
-        bound.close()
+        self._engine.close_socket(bound, self._row)
 
     # --- the engine's side --------------------------------------------------------------------
 
@@ -466,6 +487,20 @@ class MediaStream:
     def on_second(self) -> None:
         """Charge the key for what was sent."""
         self._sender.on_second()
+
+    @property
+    def secure(self) -> bool:
+        """Whether nothing is accepted that a key does not open."""
+        return self._receiver.context is not None
+
+    @property
+    def seeks_source(self) -> bool:
+        """Whether its peer was not heard yet and may be somewhere else than it said."""
+        return self._receiver.seeks_source
+
+    def opens(self, datagram: bytes) -> bool:
+        """Whether its key would open an RTP packet."""
+        return self._receiver.opens(datagram)
 
     def hear(self, sequence: int, timestamp: int, arrival: float, payload: bytes) -> None:
         """A payload of a steady batch."""

@@ -40,6 +40,8 @@ MAX_USED_MEDIA: Final = 8
 _DIRECTIONS: Final = tuple(direction.value for direction in Direction)
 _ICE_ATTRIBUTES: Final = ("ice-ufrag", "ice-pwd", "candidate", "ice-lite")
 
+_SSRC_DIGITS: Final = 10
+
 _Value = TypeVar("_Value")
 
 
@@ -78,6 +80,7 @@ class RemoteTrack:
         reduced_size: It takes RTCP packets that do not begin with a report (RFC 5506).
         mid: Its identification tag (RFC 5888), or None.
         bundle: Tags of the BUNDLE group it belongs to (RFC 9143).
+        ssrc: What it announced it sends with (RFC 5576), or None.
         ice: It speaks ICE (RFC 8839), so address and port may be placeholders.
         ice_description: Its credentials and candidates, None without usable credentials.
         notes: What was tolerated, dropped or corrected, in words; no key material.
@@ -109,6 +112,7 @@ class RemoteTrack:
     reduced_size: bool = False
     mid: str | None = None
     bundle: tuple[str, ...] = ()
+    ssrc: int | None = None
     ice: bool = False
     ice_description: IceDescription | None = None
     notes: tuple[str, ...] = ()
@@ -199,6 +203,7 @@ def read_track(
         reduced_size=media.has_attribute("rtcp-rsize"),
         rtcp_mux=media.has_attribute("rtcp-mux"),
         direction=_direction(description, media, notes),
+        ssrc=_ssrc(media),
         ice=any(part.attributes_named(*_ICE_ATTRIBUTES) for part in (media, description)),
         ice_description=read_ice(description, media, notes),
     )
@@ -277,6 +282,13 @@ def _tls_id(media: MediaDescription, notes: list[str]) -> str | None:
         return found
     notes.append("a=tls-id cannot be read and is left out (RFC 8842 section 4)")
     return None
+
+
+def _ssrc(media: MediaDescription) -> int | None:
+    """The first one announced; what cannot be read is no help, and no harm either."""
+    number = (media.attribute("ssrc") or "").partition(" ")[0]
+    usable = number.isascii() and number.isdigit() and len(number) <= _SSRC_DIGITS
+    return int(number) if usable and int(number) < 1 << 32 else None
 
 
 def _direction(

@@ -36,6 +36,7 @@ OWN = AUTHORITY.issue("alice.example.com")
     ("make", "message"),
     [
         (lambda: TlsConfig(verify=TlsVerify.CUSTOM), "CUSTOM needs the ca"),
+        (lambda: MediaConfig(shared_port=True, rtcp_mux=False), "needs rtcp_mux"),
         (lambda: TlsConfig(certificate="PEM"), "go together"),
         (lambda: TlsConfig(private_key="PEM"), "go together"),
         (

@@ -12,9 +12,19 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Hashable, Sequence
 
+    import numpy.typing as npt
+
     from callmeter.media.arena import Arena
 
-__all__ = ["Backend", "Overflows", "Received", "SendErrors", "new_poller"]
+__all__ = [
+    "Backend",
+    "Overflows",
+    "Received",
+    "SendErrors",
+    "head_number",
+    "new_poller",
+    "port_number",
+]
 
 SCM_TIMESTAMPNS: Final = 35
 SCM_RXQ_OVFL: Final = 40
@@ -26,17 +36,52 @@ class Received:
     Attributes:
         count: Slots filled, from slot 0.
         descriptors: The socket of each datagram.
-        sources: Its source address, in the back-end's own form.
         stamps: float64, kernel arrival in wall-clock seconds; 0 where the kernel gave none.
+        heads: uint64, the first octets of each source: all of an IPv4 address with its port.
+            None where they are not to be had, or do not tell sources apart.
     """
 
-    __slots__ = ("count", "descriptors", "sources", "stamps")
+    __slots__ = ("_names", "_sources", "count", "descriptors", "heads", "stamps")
 
     def __init__(self, capacity: int) -> None:
         self.count = 0
         self.descriptors: list[int] = []
-        self.sources: list[Hashable] = []
         self.stamps = np.zeros(capacity, np.float64)
+        self.heads: npt.NDArray[np.uint64] | None = None
+        self._sources: list[Hashable] | None = []
+        self._names: npt.NDArray[np.void] | None = None
+
+    @property
+    def sources(self) -> list[Hashable]:
+        """The source address of each datagram, in the back-end's own form."""
+        if self._sources is None:
+            self._sources = [] if self._names is None else self._names.tolist()
+        return self._sources
+
+    @sources.setter
+    def sources(self, sources: list[Hashable]) -> None:
+        self._sources = sources
+        self.heads = None
+
+    def take_names(self, names: npt.NDArray[np.void], heads: npt.NDArray[np.uint64] | None) -> None:
+        """Sources as the kernel wrote them; they become objects when somebody asks for them."""
+        self._names, self._sources, self.heads = names, None, heads
+
+    def ports(self) -> npt.NDArray[np.int64]:
+        """The source port of each datagram."""
+        if self.heads is not None:
+            return ((self.heads >> np.uint64(16)) & np.uint64(0xFFFF)).astype(np.int64)
+        return np.array([port_number(source) for source in self.sources], np.int64)
+
+
+def port_number(native: Any) -> int:
+    """What tells the ports of two sources apart: the number, in the back-end's octet order."""
+    return int.from_bytes(native[2:4], "little") if isinstance(native, bytes) else int(native[1])
+
+
+def head_number(native: Any) -> int:
+    """What `Received.heads` has of a source; 0 where addresses have another form."""
+    return int.from_bytes(native[:8], "little") if isinstance(native, bytes) else 0
 
 
 class Backend(Protocol):

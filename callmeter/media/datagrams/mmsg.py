@@ -49,7 +49,10 @@ CONTROL: Final = np.dtype(
         ("dropped", "u4"), ("_pad", "u4"),
     ]
 )  # fmt: skip
-NAME_OCTETS: Final = 28
+NAME_OCTETS: Final = 32
+"""A `sockaddr_in6` has 28; a multiple of 8 makes columns of words of them."""
+STAMP_OCTETS: Final = 32
+"""Of the first control message."""
 IPV4_NAME_OCTETS: Final = 16
 PER_SOCKET: Final = 64
 
@@ -64,6 +67,9 @@ def _load() -> Any:
     table: list[Any] = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
     library.recvmmsg.argtypes = [*table, ctypes.c_void_p]
     library.sendmmsg.argtypes = table
+    datagram: list[Any] = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int]
+    library.sendto.argtypes = [*datagram, ctypes.c_char_p, ctypes.c_uint]
+    library.sendto.restype = ctypes.c_ssize_t
     return library
 
 
@@ -76,14 +82,29 @@ def available() -> bool:
 
 
 class _Tables:
-    """The kernel's view of an arena."""
+    """The kernel's view of an arena.
 
-    __slots__ = ("address", "controls", "messages", "names", "vectors")
+    Attributes:
+        used: Messages that the kernel has written to since they were last renewed.
+    """
+
+    __slots__ = (
+        "address",
+        "controls",
+        "heads",
+        "messages",
+        "names",
+        "sources",
+        "used",
+        "vectors",
+    )
 
     def __init__(self, arena: Arena) -> None:
         capacity = arena.capacity
         slots = np.arange(capacity, dtype=np.uint64)
         self.names = np.zeros((capacity, NAME_OCTETS), np.uint8)
+        self.sources = self.names.view(f"V{NAME_OCTETS}")[:, 0]
+        self.heads = self.names.view(np.uint64)[:, 0]
         self.controls = np.zeros(capacity, CONTROL)
         self.vectors = np.zeros(capacity, VECTOR)
         self.vectors["base"] = arena.octets.ctypes.data + slots * arena.octets.shape[1]
@@ -92,7 +113,19 @@ class _Tables:
         self.messages["name"] = self.names.ctypes.data + slots * NAME_OCTETS
         self.messages["iov"] = self.vectors.ctypes.data + slots * VECTOR.itemsize
         self.messages["iov_count"] = 1
+        self.messages["control"] = self.controls.ctypes.data + slots * CONTROL.itemsize
         self.address = self.messages.ctypes.data
+        self.used = capacity
+
+    def renew(self, *, wide: bool) -> None:
+        """Make what the kernel wrote to ready for the next datagrams."""
+        messages = self.messages[: self.used]
+        messages["name_length"] = NAME_OCTETS
+        messages["control_length"] = CONTROL.itemsize
+        # A shorter address leaves what a longer one has written.
+        if wide:
+            self.names[: self.used, IPV4_NAME_OCTETS:] = 0
+        self.used = 0
 
 
 class MmsgBackend:
@@ -105,11 +138,13 @@ class MmsgBackend:
         self.send_errors = SendErrors()
         self._poller = new_poller()
         self._added: set[int] = set()
+        self._wide = False
         self._tables: dict[int, _Tables] = {}
 
     def add(self, bound: socket.socket) -> None:
         """Receive from this socket from now on."""
         self._added.add(bound.fileno())
+        self._wide |= bound.family is socket.AF_INET6
         self._poller.register(bound.fileno(), select.POLLIN)
 
     def remove(self, bound: socket.socket) -> None:
@@ -124,7 +159,7 @@ class MmsgBackend:
         return bound.fileno()
 
     def to_native(self, bound: socket.socket, host: str, port: int) -> Hashable:
-        """A `sockaddr`, zero-padded to 28 octets."""
+        """A `sockaddr`, zero-padded."""
         if bound.family is socket.AF_INET6:
             found = socket.getaddrinfo(
                 host, port, socket.AF_INET6, socket.SOCK_DGRAM, 0, socket.AI_NUMERICHOST
@@ -133,7 +168,7 @@ class MmsgBackend:
             scope = int(found[0][4][3]) if len(found[0][4]) == 4 else 0  # noqa: PLR2004
             name = struct.pack("=H", socket.AF_INET6) + struct.pack(">HI", port, 0)
             name += socket.inet_pton(socket.AF_INET6, str(found[0][4][0]).partition("%")[0])
-            return name + struct.pack("=I", scope)
+            return (name + struct.pack("=I", scope)).ljust(NAME_OCTETS, b"\0")
         name = struct.pack("=H", socket.AF_INET) + struct.pack(">H", port)
         return (name + socket.inet_aton(host)).ljust(NAME_OCTETS, b"\0")
 
@@ -151,59 +186,49 @@ class MmsgBackend:
         return tables
 
     def receive(self, arena: Arena, received: Received) -> None:
-        """Fill the arena with what is there, at most 64 datagrams a socket and round."""
+        """Fill the arena with what is there, in turn from each socket that has something."""
         tables = self._of(arena)
         capacity, count = arena.capacity, 0
         descriptors: list[int] = []
         recvmmsg, size = _LIBRARY.recvmmsg, MESSAGE.itemsize
         flags = socket.MSG_DONTWAIT | socket.MSG_TRUNC
         ready = self._poller.poll(0)
-        prepared = 0
+        tables.renew(wide=self._wide)
         while ready and count < capacity:
             again = False
+            share = max(PER_SOCKET, capacity // len(ready))
             for descriptor, _ in ready:
-                room = min(capacity - count, PER_SOCKET)
+                room = min(capacity - count, share)
                 if not room:
                     break
-                if prepared < count + room:
-                    prepared = self._prepare(tables, prepared, count + room)
                 taken = recvmmsg(descriptor, tables.address + size * count, room, flags, None)
                 if taken > 0:
                     count += taken
                     descriptors.extend([descriptor] * taken)
                     again |= taken == room
             ready = self._poller.poll(0) if again else ()
-        received.count = count
+        received.count = tables.used = count
         received.descriptors = descriptors
         if not count:
             received.sources = []
             return
         arena.lengths[:count] = tables.messages["length"][:count]
-        received.sources = tables.names[:count].view(f"V{NAME_OCTETS}")[:, 0].tolist()
-        self._read_controls(tables.controls[:count], descriptors, received)
-
-    @staticmethod
-    def _prepare(tables: _Tables, start: int, end: int) -> int:
-        """Make entries ready, in steps, so that few datagrams do not pay for a whole arena."""
-        end = min(len(tables.messages), max(end, 2 * start, 2 * PER_SOCKET))
-        messages = tables.messages[start:end]
-        messages["name_length"] = NAME_OCTETS
-        messages["control"] = tables.controls.ctypes.data + (
-            np.arange(start, end, dtype=np.uint64) * CONTROL.itemsize
-        )
-        messages["control_length"] = CONTROL.itemsize
-        tables.names[start:end] = 0
-        tables.controls[start:end] = 0
-        return end
+        received.take_names(tables.sources[:count], None if self._wide else tables.heads[:count])
+        self._read_controls(tables, count, descriptors, received)
 
     def _read_controls(
-        self, controls: np.ndarray[Any, Any], descriptors: list[int], received: Received
+        self, tables: _Tables, count: int, descriptors: list[int], received: Received
     ) -> None:
-        stamped = controls["type1"] == SCM_TIMESTAMPNS
+        controls = tables.controls[:count]
+        # The kernel says how much it wrote; behind that stands what an earlier datagram left.
+        written = tables.messages["control_length"][:count]
+        stamped = (controls["type1"] == SCM_TIMESTAMPNS) & (written >= STAMP_OCTETS)
         stamps = controls["seconds"] + controls["nanoseconds"] * 1e-9
-        received.stamps[: len(controls)] = np.where(stamped, stamps, 0.0)
-        for index in np.flatnonzero(controls["type2"] == SCM_RXQ_OVFL).tolist():
-            self.overflows.note(descriptors[index], int(controls["dropped"][index]))
+        received.stamps[:count] = np.where(stamped, stamps, 0.0)
+        if int(written.max()) > STAMP_OCTETS:
+            lost = (written > STAMP_OCTETS) & (controls["type2"] == SCM_RXQ_OVFL)
+            for index in np.flatnonzero(lost).tolist():
+                self.overflows.note(descriptors[index], int(controls["dropped"][index]))
 
     def send(
         self, arena: Arena, count: int, outlets: Sequence[Any], destinations: Sequence[Any]
@@ -213,15 +238,18 @@ class MmsgBackend:
         messages = tables.messages[:count]
         names = np.frombuffer(b"".join(destinations), np.uint8).reshape(count, NAME_OCTETS)
         tables.names[:count] = names
-        messages["name_length"] = np.where(
-            names[:, 0] == socket.AF_INET6, NAME_OCTETS, IPV4_NAME_OCTETS
+        messages["name_length"] = (
+            np.where(names[:, 0] == socket.AF_INET6, NAME_OCTETS, IPV4_NAME_OCTETS)
+            if self._wide
+            else IPV4_NAME_OCTETS
         )
         tables.vectors["length"][:count] = arena.lengths[:count]
         refused: list[int] = []
         sendmmsg, size = _LIBRARY.sendmmsg, MESSAGE.itemsize
         start = 0
+        shared = outlets.count(outlets[0]) == count if count else False
         while start < count:
-            end = start + 1
+            end = count if shared else start + 1
             while end < count and outlets[end] == outlets[start]:
                 end += 1
             while start < end:
@@ -237,16 +265,13 @@ class MmsgBackend:
 
     def send_one(self, outlet: Any, datagram: bytes, destination: Any) -> bool:
         """Send one datagram of the control lane; False when the kernel refused it."""
-        vector = np.zeros(1, VECTOR)
-        vector["base"] = np.frombuffer(datagram, np.uint8).ctypes.data
-        vector["length"] = len(datagram)
-        name = np.frombuffer(destination, np.uint8)
-        message = np.zeros(1, MESSAGE)
-        message["name"] = name.ctypes.data
-        message["name_length"] = NAME_OCTETS if name[0] == socket.AF_INET6 else IPV4_NAME_OCTETS
-        message["iov"] = vector.ctypes.data
-        message["iov_count"] = 1
-        if _LIBRARY.sendmmsg(outlet, message.ctypes.data, 1, socket.MSG_DONTWAIT) <= 0:
+        length = NAME_OCTETS if destination[0] == socket.AF_INET6 else IPV4_NAME_OCTETS
+        if (
+            _LIBRARY.sendto(
+                outlet, datagram, len(datagram), socket.MSG_DONTWAIT, destination, length
+            )
+            < 0
+        ):
             self.send_errors.note(ctypes.get_errno())
             return False
         return True

@@ -112,8 +112,8 @@ class Lab:
     def run(self, seconds):
         self.loop.run(seconds)
 
-    def open(self, *, rtcp_mux=True, address=LOOPBACK):
-        return self.engine.open_stream(address, rtcp_mux=rtcp_mux)
+    def open(self, *, rtcp_mux=True, address=LOOPBACK, **settings):
+        return self.engine.open_stream(address, rtcp_mux=rtcp_mux, **settings)
 
     def parameters(self, peer, **changes):
         """For a peer that is a stream, a socket or a port."""

@@ -10,6 +10,7 @@ import pytest
 
 from callmeter.errors import ConfigurationError, LocalProtocolError, TransportError
 from callmeter.media import MediaEngine, Silent, StreamParameters, Tone
+from callmeter.media import engine as engine_module
 
 
 def fixed_clock():
@@ -73,19 +74,30 @@ def test_a_short_delay_is_caught_up_and_a_long_one_is_skipped(lab, rtp_fields):
     assert statistics.send.packets_sent < 60
 
 
-def test_many_streams_are_spread_over_four_phases_and_few_are_gathered_again(make_lab):
+def test_many_streams_are_spread_over_phases_and_few_are_gathered_again(make_lab, monkeypatch):
+    monkeypatch.setattr(engine_module, "SPREAD", ((0, 4), (100, 2), (200, 1)))
     lab = make_lab()
-    streams = [lab.open() for _ in range(310)]
     peer = lab.socket()
-    for stream in streams:
-        stream.start(lab.parameters(peer))
-    lab.run(0.1)
-    due = lab.engine.lanes.due[: len(streams)] % 4
-    assert {int((due == phase).sum()) for phase in range(4)} <= set(range(60, 95))
-    started = lab.engine.tick_lateness.count
-    lab.run(1.0)
-    assert 198 <= lab.engine.tick_lateness.count - started <= 202
-    for stream in streams[150:]:
+
+    def phases_and_ticks():
+        before = lab.engine.tick_lateness.count
+        lab.run(1.0)
+        due = lab.engine.lanes.due[: len(streams)] % 4
+        return [int((due == phase).sum()) for phase in range(4)], (
+            lab.engine.tick_lateness.count - before
+        )
+
+    streams = []
+    for count, busiest, ticks in ((90, 90, 50), (150, 80, 100), (210, 60, 200)):
+        while len(streams) < count:
+            streams.append(lab.open())
+            streams[-1].start(lab.parameters(peer))
+        lab.run(0.1)
+        phases, ticked = phases_and_ticks()
+        assert sum(phases) == count
+        assert max(phases) <= busiest
+        assert ticks - 2 <= ticked <= ticks + 2
+    for stream in streams[60:]:
         stream.stop()
     started = lab.engine.tick_lateness.count
     before = streams[0].statistics().send.packets_sent

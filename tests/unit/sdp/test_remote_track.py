@@ -281,3 +281,17 @@ def test_capability_negotiation_is_passed_over():
     )
     assert track.keying is Keying.NONE
     assert track.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("lines", "ssrc"),
+    [
+        ((), None),
+        (("a=ssrc:4294967295 cname:x", "a=ssrc:7 cname:x"), 4294967295),
+        (("a=ssrc:4294967296 cname:x",), None),
+        (("a=ssrc:12345678901 cname:x",), None),
+        (("a=ssrc:-1",), None),
+    ],
+)
+def test_the_first_announced_source_is_read(lines, ssrc):
+    assert read(PLAIN, *lines).ssrc == ssrc
