@@ -11,14 +11,23 @@ from dataclasses import dataclass
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any, Final
 
-from callmeter.metrics.catalogue import CATALOGUE
+from callmeter.metrics.catalogue import CATALOGUE, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from callmeter.metrics.metric import Metric
 
-__all__ = ["Chart", "Line", "charts_of", "drawn", "drawn_times", "label_of", "samples_per_interval"]
+__all__ = [
+    "Chart",
+    "Line",
+    "charts_of",
+    "drawn",
+    "drawn_times",
+    "label_of",
+    "never_measured",
+    "samples_per_interval",
+]
 
 MAX_POINTS: Final = 600
 """Of a series in a chart, a few for each pixel of a screen."""
@@ -41,6 +50,21 @@ _GROUPS: Final = (
 )
 """Titles in their order, and the keys that stand together; any other key has a chart of its own."""
 
+_NAMES: Final = {
+    "audio_level_rms": "Audio level",
+    "audio_packetization_ms": "Packet time",
+    "avg_packet_spacing": "Mean packet spacing",
+    "bytes": "Payload",
+    "bytes_rate_bps": "Bit rate",
+    "fraction_lost": "Loss",
+    "max_packet_spacing": "Greatest packet spacing",
+    "min_packet_spacing": "Least packet spacing",
+    "packets_rate_ps": "Packet rate",
+    "rtcp_sr_rr_interval_ms": "RTCP report interval",
+    "rtt_ms": "Round trip",
+    "sequence_number_gaps": "Longest gap",
+}
+"""Keys whose words are not what people say."""
 _ACRONYMS: Final = re.compile(
     r"\b(rtt|srtp|srtcp|rtcp|dtls|tls|udp|ssrc|mos|mki|roc|ice|dtmf|nack|pli|fir|sli|rtx|rms)\b"
 )
@@ -92,12 +116,22 @@ class Chart:
 
     @property
     def limits(self) -> tuple[float, float] | None:
-        """Where values are no longer good, and where they are bad."""
+        """Where values are no longer good, and where they are bad.
+
+        A counter has none: its limits are for all of the call, its samples are what was new.
+        """
         for line in self.lines:
-            if line.metric is not None and line.metric.thresholds is not None:
-                limits = line.metric.thresholds
-                return limits.warning * self.scale, limits.critical * self.scale
+            metric = line.metric
+            if metric is None or metric.thresholds is None or metric.kind is Kind.COUNTER:
+                continue
+            limits = metric.thresholds
+            return limits.warning * self.scale, limits.critical * self.scale
         return None
+
+    @property
+    def counts(self) -> bool:
+        """Whether its values count what was new in each interval."""
+        return all(line.metric and line.metric.kind is Kind.COUNTER for line in self.lines)
 
     @property
     def inverted(self) -> bool:
@@ -123,6 +157,16 @@ def charts_of(series: Mapping[str, Mapping[str, Sequence[float | None]]]) -> lis
                 found.setdefault(_title(key), []).append((key, name, course))
     seconds = tuple(moment / 1000 for moment in times)
     return [_chart(title, lines, seconds) for title, lines in found.items() if lines]
+
+
+def never_measured(series: Mapping[str, Mapping[str, Sequence[float | None]]]) -> list[str]:
+    """What was to be sampled and had no value in all of the call, in words."""
+    return [
+        f"{label_of(key).lower()} {name}"
+        for side, name in (("send", "sent"), ("receive", "received"))
+        for key, values in series.get(side, {}).items()
+        if key != "at_ms" and values and all(value is None for value in values)
+    ]
 
 
 def samples_per_interval(count: int) -> int:
@@ -162,6 +206,8 @@ def drawn(values: Sequence[float | None]) -> list[float | None]:
 
 def label_of(key: str) -> str:
     """What a metric is called where people read."""
+    if key in _NAMES:
+        return _NAMES[key]
     words = re.sub(r"_(ms|ps|bps)$", "", key).replace("_", " ").replace("recv", "received")
     words = _ACRONYMS.sub(lambda found: found[0].upper(), words)
     return words[:1].upper() + words[1:]

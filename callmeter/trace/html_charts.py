@@ -7,7 +7,13 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from callmeter.metrics.metric import Thresholds
-from callmeter.trace.chart_data import charts_of, drawn, drawn_times, samples_per_interval
+from callmeter.trace.chart_data import (
+    charts_of,
+    drawn,
+    drawn_times,
+    never_measured,
+    samples_per_interval,
+)
 from callmeter.trace.markup import Markup, element, joined
 
 if TYPE_CHECKING:
@@ -31,7 +37,9 @@ class HtmlCharts:
     """
 
     def __init__(self, streams: Sequence[StreamReport]) -> None:
-        self._streams = [charts_of(stream.to_dict()["series"]) for stream in streams]
+        series = [stream.to_dict()["series"] for stream in streams]
+        self._streams = [charts_of(each) for each in series]
+        self._missing = [never_measured(each) for each in series]
 
     def markup(self, number: int, name: str = "") -> Markup:
         """The figures of one stream.
@@ -44,7 +52,8 @@ class HtmlCharts:
         if not charts:
             return element("p", "The course of this stream was not sampled.", class_="quiet")
         figures = [_figure(chart, f"{number}-{place}", name) for place, chart in enumerate(charts)]
-        return joined([_sampling(charts[0]), element("div", *figures, class_="charts")])
+        sampling = _sampling(charts[0], self._missing[number])
+        return joined([sampling, element("div", *figures, class_="charts")])
 
     def json(self) -> Markup:
         """The points to draw, safe inside of a script element."""
@@ -62,7 +71,7 @@ class HtmlCharts:
         return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
-def _sampling(chart: Chart) -> Markup:
+def _sampling(chart: Chart, missing: Sequence[str]) -> Markup:
     count = len(chart.times)
     spacing = max(1, round(chart.times[-1] / count))
     each = samples_per_interval(count)
@@ -73,6 +82,8 @@ def _sampling(chart: Chart) -> Markup:
             f" Drawn by the least and the greatest of every {each} samples, so that no peak is"
             " lost; words and tables are made of all of them."
         )
+    if missing:
+        words += f" Never measured: {', '.join(missing)}."
     return element("p", words, class_="quiet")
 
 
@@ -81,6 +92,8 @@ def _points(chart: Chart) -> dict[str, Any]:
     return {
         "unit": chart.unit,
         "limits": None if limits is None else list(limits),
+        "inverted": chart.inverted,
+        "counts": chart.counts,
         "bounds": None if chart.bounds is None else list(chart.bounds),
         "lines": [
             {"label": line.label, "side": line.side, "y": drawn(line.values)}
@@ -91,11 +104,13 @@ def _points(chart: Chart) -> dict[str, Any]:
 
 def _figure(chart: Chart, identifier: str, name: str) -> Markup:
     unit = f" ({chart.unit})" if chart.unit else ""
+    if chart.counts:
+        unit = " (new in each sample)"
     words = [_words(chart, line) for line in chart.lines]
     limits = chart.limits
     if limits is not None:
         way = "above" if not chart.inverted else "below"
-        bounds = f"Worth a look {way} {_plain(limits[0])}, bad {way} {_plain(limits[1])}"
+        bounds = f"Marked: {way} {_plain(limits[0])} worth a look, {way} {_plain(limits[1])} bad"
         words.append(f"{bounds}{' ' + chart.unit if chart.unit else ''}.")
     return element(
         "figure",
@@ -118,6 +133,9 @@ def _words(chart: Chart, line: Line) -> str:
     middle = known[len(known) // 2]
     most = known[ceil(_MOST * len(known)) - 1]
     name = "lowest" if chart.inverted else "highest"
+    if chart.limits is None:
+        ends = f"from {_plain(known[0])} to {_plain(known[-1])}"
+        return f"{line.label}: median {_plain(middle)}{unit}, {ends}."
     share = "" if chart.inverted else f", 95 % up to {_plain(most)}"
     return (
         f"{line.label}: median {_plain(middle)}{unit}{share}, {name} {_plain(worst)} at "

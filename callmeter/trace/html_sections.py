@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from callmeter.metrics.catalogue import CATALOGUE, Grade
@@ -31,7 +33,31 @@ __all__ = [
 
 Value = int | float | str | None
 
+
+@dataclass(slots=True)
+class _Pair:
+    """A metric of both sides, whose keys may differ: key and value of each."""
+
+    sent: tuple[str, Value] | None = None
+    received: tuple[str, Value] | None = None
+
+    @property
+    def values(self) -> list[tuple[str, Value]]:
+        """What there is."""
+        return [each for each in (self.sent, self.received) if each is not None]
+
+    @property
+    def tells(self) -> bool:
+        """Whether it is not zero, or zero is worth telling."""
+        return any(
+            value or (key in CATALOGUE and CATALOGUE[key].thresholds is not None)
+            for key, value in self.values
+        )
+
+
 _GRADES: Final = {Grade.GOOD: "good", Grade.WARNING: "warn", Grade.CRITICAL: "bad"}
+_SIDES: Final = re.compile(r"_(sent|received|recv)(?=_|$)")
+"""What tells the two keys of a metric apart."""
 _STATUS: Final = {
     FindingStatus.FAIL: ("bad", "Failed"),
     FindingStatus.WARN: ("warn", "Warning"),
@@ -225,71 +251,79 @@ def timing_markup(report: CallReport) -> Markup:
     return element("ol", *steps, class_="timeline")
 
 
-def metrics_markup(stream: StreamReport, name: str = "the stream") -> Markup:
+def metrics_markup(stream: StreamReport, title: str = "the stream") -> Markup:
     """Every metric of a stream that has a value, both ways, with its limits.
 
     Args:
         stream: As it was measured.
-        name: What it is called on the page.
+        title: What it is called on the page.
     """
     measured = stream.to_dict()
     send, receive = measured["send"], measured["receive"]
     found = dict.fromkeys([*send, *receive])
-    keys = [key for key in CATALOGUE if key in found]
-    keys += [key for key in found if key not in CATALOGUE]
-    values = {
-        key: (send.get(key), receive.get(key))
-        for key in keys
-        if send.get(key) is not None or receive.get(key) is not None
-    }
-    telling = {key: pair for key, pair in values.items() if any(pair) or _is_judged(key)}
-    zero = {key: pair for key, pair in values.items() if key not in telling}
-    parts = [_metrics_table(f"Metrics of {name}", telling)]
+    pairs: dict[str, _Pair] = {}
+    for key in [key for key in CATALOGUE if key in found] + [
+        key for key in found if key not in CATALOGUE
+    ]:
+        pair = pairs.setdefault(_SIDES.sub("", key), _Pair())
+        if send.get(key) is not None:
+            pair.sent = key, send[key]
+        if receive.get(key) is not None:
+            pair.received = key, receive[key]
+    measured_pairs = {name: pair for name, pair in pairs.items() if pair.values}
+    telling = {name: pair for name, pair in measured_pairs.items() if pair.tells}
+    zero = {name: pair for name, pair in measured_pairs.items() if not pair.tells}
+    parts = [_metrics_table(f"Metrics of {title}", telling)]
     if zero:
         label = f"{len(zero)} more that are zero"
-        table = _metrics_table(f"Metrics of {name} that are zero", zero)
+        table = _metrics_table(f"Metrics of {title} that are zero", zero)
         parts.append(element("details", element("summary", label), table))
     return joined(parts)
 
 
-def _is_judged(key: str) -> bool:
-    return key in CATALOGUE and CATALOGUE[key].thresholds is not None
-
-
-def _metrics_table(label: str, values: Mapping[str, tuple[Value, Value]]) -> Markup:
+def _metrics_table(label: str, pairs: Mapping[str, _Pair]) -> Markup:
     heads = (element("th", name, scope="col") for name in ("Metric", "Sent", "Received", "Limits"))
     return _scrolled(
         label,
         element(
             "table",
             element("thead", element("tr", *heads)),
-            element("tbody", *(_metric_row(key, pair) for key, pair in values.items())),
+            element("tbody", *(_metric_row(name, pair) for name, pair in pairs.items())),
             class_="metrics",
         ),
     )
 
 
-def _metric_row(key: str, values: tuple[Value, Value]) -> Markup:
-    metric = CATALOGUE.get(key)
-    about = None if metric is None else element("span", metric.description, class_="about")
-    cells = [
-        element("td", "" if value is None else joined([figure(key, value), grade_mark(key, value)]))
-        for value in values
-    ]
+def _metric_row(name: str, pair: _Pair) -> Markup:
+    metric = next((CATALOGUE[key] for key, _ in pair.values if key in CATALOGUE), None)
+    about = None
+    if metric is not None:
+        words = metric.description
+        if name != metric.key:
+            words = re.sub(r" (sent|received)\b", "", words)
+        about = element("span", words, class_="about")
     return element(
         "tr",
-        element("th", element("span", label_of(key)), about, scope="row"),
-        *cells,
+        element("th", element("span", label_of(name)), about, scope="row"),
+        _metric_cell("Sent", pair.sent),
+        _metric_cell("Received", pair.received),
         element("td", _limits(metric), class_="limits"),
     )
+
+
+def _metric_cell(side: str, measured: tuple[str, Value] | None) -> Markup:
+    if measured is None:
+        return element("td")
+    key, value = measured
+    return element("td", figure(key, value), grade_mark(key, value), data_side=side)
 
 
 def _limits(metric: Metric | None) -> str:
     if metric is None or metric.thresholds is None:
         return ""
     limits, unit = metric.thresholds, metric.unit if metric.unit in {"ms", "%"} else ""
-    way = "≥" if metric.inverted else "≤"
-    return f"good {way} {limits.warning:g}, bad beyond {limits.critical:g} {unit}".rstrip()
+    good, bad = ("from", "below") if metric.inverted else ("up to", "above")
+    return f"good {good} {limits.warning:g}, bad {bad} {limits.critical:g} {unit}".rstrip()
 
 
 def counters_markup(report: CallReport) -> Markup:

@@ -13,6 +13,8 @@ from callmeter.metrics.thresholds import evaluate_report
 from callmeter.trace.chart_data import label_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from callmeter.metrics.report import CallReport, Finding, StreamReport
     from callmeter.metrics.thresholds import Breach
 
@@ -58,7 +60,7 @@ _BY_ERROR: Final = {
 }
 """What the error says better than the outcome."""
 _BREACHES: Final = 3
-"""Limits that are named at the top, the worst ones."""
+"""Limits of a side that are named at the top, the worst ones."""
 _SCALES: Final = {"1-5", "0-100"}
 """Units that say which values there are."""
 _SUCCESSES: Final = range(200, 300)
@@ -104,7 +106,7 @@ def outcome_words(report: CallReport) -> OutcomeWords:
             "bad", "Checks failed", f"The call was answered, but {checks} failed", lead
         )
     breaches = evaluate_report(report).breaches
-    lead += tuple(map(_breach, breaches[:_BREACHES]))
+    lead += tuple(_limits(breaches))
     if any(breach.grade is Grade.CRITICAL for breach in breaches):
         return OutcomeWords("bad", "Bad quality", "The call worked, its quality was bad", lead)
     if warned or breaches or outcome is Outcome.COMPLETED_WITH_WARNINGS:
@@ -152,11 +154,19 @@ def _failure(report: CallReport, outcome: Outcome) -> str:
     return _FAILED.get(outcome, outcome.value)
 
 
-def _breach(breach: Breach) -> str:
-    side = breach.place.rpartition(".")[2]
-    of = {"send": " of what was sent", "receive": " of what was received"}.get(side, "")
-    limit = figure(breach.key, breach.limit)
-    return f"{label_of(breach.key)}{of}: {figure(breach.key, breach.value)}, beyond {limit}."
+def _limits(breaches: Sequence[Breach]) -> Iterator[str]:
+    """Which limits were breached, a sentence for each side of the call."""
+    sides: dict[str, list[str]] = {}
+    for breach in breaches:
+        side = breach.place.rpartition(".")[2]
+        name = {"send": "Sent", "receive": "Received"}.get(side, "Call")
+        value, limit = (figure(breach.key, each) for each in (breach.value, breach.limit))
+        words = f"{label_of(breach.key)} {value} (limit {limit})"
+        sides.setdefault(name, []).append(words[:1].lower() + words[1:])
+    for name, said in sides.items():
+        rest = len(said) - _BREACHES
+        more = f", and {rest} more" if rest > 0 else ""
+        yield f"{name}: {', '.join(said[:_BREACHES])}{more}."
 
 
 def _lead(report: CallReport, findings: list[Finding]) -> list[str]:

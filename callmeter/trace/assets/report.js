@@ -44,24 +44,28 @@
       ? "–"
       : `${raw.toLocaleString("en", { maximumSignificantDigits: 4 })}${unit ? ` ${unit}` : ""}`;
   const HEIGHT = 190;
+  const MOMENTS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];
+  const WHOLE = [1, 2, 5].flatMap((step) => [...Array(9).keys()].map((power) => step * 10 ** power)).sort((a, b) => a - b);
   const drawn = new Map();
 
+  // Behind the lines: where values are worth a look, and where they are bad.
   const limits = (chart) => (plot) => {
     if (!chart.limits) return;
     const { ctx, bbox } = plot;
+    const { min, max } = plot.scales.y;
+    const [warn, bad] = chart.limits;
+    const end = chart.inverted ? min : max;
+    const place = (value) => plot.valToPos(Math.min(Math.max(value, min), max), "y", true);
     ctx.save();
-    ctx.lineWidth = 1.5 * devicePixelRatio;
-    chart.limits.forEach((limit, index) => {
-      const { min, max } = plot.scales.y;
-      if (limit < min || limit > max) return;
-      const y = Math.round(plot.valToPos(limit, "y", true)) + 0.5;
-      ctx.strokeStyle = colour(index ? "--limit-bad" : "--limit-warn");
-      ctx.setLineDash((index ? [8, 4] : [2, 4]).map((length) => length * devicePixelRatio));
-      ctx.beginPath();
-      ctx.moveTo(bbox.left, y);
-      ctx.lineTo(bbox.left + bbox.width, y);
-      ctx.stroke();
-    });
+    for (const [from, to, name] of [[warn, bad, "--limit-warn"], [bad, end, "--limit-bad"]]) {
+      const [one, other] = [place(from), place(to)];
+      ctx.fillStyle = colour(name);
+      ctx.globalAlpha = 0.13;
+      ctx.fillRect(bbox.left, Math.min(one, other), bbox.width, Math.abs(one - other));
+      ctx.globalAlpha = 0.8;
+      if (from > min && from < max)
+        ctx.fillRect(bbox.left, Math.round(one), bbox.width, devicePixelRatio);
+    }
     ctx.restore();
   };
 
@@ -89,7 +93,7 @@
     };
     let others = 0;
     const series = chart.lines.map((line) => {
-      const several = chart.lines.length > 2;
+      const several = new Set(chart.lines.map((each) => each.side)).size < chart.lines.length;
       const stroke = several
         ? colour(`--series-${1 + (others++ % 6)}`)
         : colour(line.side === "sent" ? "--sent" : "--received");
@@ -105,16 +109,16 @@
     const options = {
       width,
       height: HEIGHT,
-      padding: [8, 8, 0, 0],
+      padding: [8, 18, 0, 0],
       scales: { x: { time: false }, y: { range: range(chart.bounds) } },
       cursor: { sync: { key: name.split("-")[0] }, drag: { x: false, y: false }, y: false },
       legend: { live: true },
       axes: [
-        { ...axis, values: (_, splits) => splits.map(moment), size: 32, space: 60 },
-        { ...axis, size: 54, space: 34, values: (_, splits) => splits.map((at) => at.toLocaleString("en", { maximumFractionDigits: 3 })) },
+        { ...axis, values: (_, splits) => splits.map(moment), size: 32, space: 60, incrs: MOMENTS },
+        { ...axis, size: 54, space: 34, incrs: chart.counts ? WHOLE : undefined, values: (_, splits) => splits.map((at) => at.toLocaleString("en", { maximumFractionDigits: 3 })) },
       ],
       series: [{ label: "Time", value: (_, raw) => (raw === null || raw === undefined ? "–" : moment(raw)) }, ...series],
-      hooks: { draw: [limits(chart)] },
+      hooks: { drawClear: [limits(chart)] },
     };
     drawn.set(place, new uPlot(options, [times, ...chart.lines.map((line) => line.y)], place));
   };

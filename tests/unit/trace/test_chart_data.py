@@ -12,6 +12,7 @@ from callmeter.trace.chart_data import (
     drawn,
     drawn_times,
     label_of,
+    never_measured,
     samples_per_interval,
 )
 
@@ -59,7 +60,20 @@ def test_a_chart_has_the_limits_of_the_catalogue():
     jitter, rate = charts_of(series(jitter_ms=[1.0, 2.0, 3.0]))
     assert jitter.limits == (20, 40)
     assert not jitter.inverted
+    assert not jitter.counts
     assert rate.limits is None
+
+
+def test_a_counter_is_what_was_new_and_has_no_limits():
+    *_, counters = charts_of(series(srtp_decrypt_failures=[0, 9, 0]))
+    assert counters.counts
+    assert counters.limits is None
+
+
+def test_what_was_never_measured_is_told():
+    empty = series(jitter_ms=[None, None, None], fraction_lost=[None, 1.0, None])
+    assert never_measured(empty) == ["jitter received"]
+    assert never_measured({"send": {"at_ms": []}}) == []
 
 
 def test_sides_that_were_sampled_at_other_times_share_one_axis():
@@ -98,8 +112,9 @@ def test_an_interval_without_a_value_stays_empty():
     assert points[-1] == 3
 
 
-@given(st.integers(0, 20_000), st.randoms(use_true_random=False))
-def test_no_course_loses_its_extremes(count, source):
+@given(st.integers(0, 20_000), st.integers(0, 2**32))
+def test_no_course_loses_its_extremes(count, seed):
+    source = random.Random(seed)
     values = [source.uniform(-100, 100) for _ in range(count)]
     points = drawn(values)
     assert len(points) <= MAX_POINTS
@@ -112,10 +127,10 @@ def test_no_course_loses_its_extremes(count, source):
 @pytest.mark.parametrize(
     ("key", "label"),
     [
-        ("rtt_ms", "RTT"),
+        ("rtt_ms", "Round trip"),
         ("packets_recv_rate_ps", "Packets received rate"),
         ("message_fits_udp", "Message fits UDP"),
-        ("audio_level_rms", "Audio level RMS"),
+        ("srtp_roc_resets", "SRTP ROC resets"),
     ],
 )
 def test_a_key_is_read_as_words(key, label):

@@ -20,7 +20,7 @@ def test_a_chart_is_told_in_words_too(page):
         "Received: median 3 ms, 95 % up to 25, highest 25 at 0:04; 1 of 4 samples beyond 20."
         in found.text
     )
-    assert "Worth a look above 20, bad above 40 ms." in found.text
+    assert "Marked: above 20 worth a look, above 40 bad" in found.text
     assert found.of("figure")
 
 
@@ -63,6 +63,8 @@ def test_the_points_are_json_that_ends_no_script():
     assert points["charts"]["1-0"] == {
         "unit": "%",
         "limits": [1, 5],
+        "inverted": False,
+        "counts": False,
         "bounds": None,
         "lines": [{"label": "Received", "side": "received", "y": [0, 50]}],
     }

@@ -110,8 +110,19 @@ def test_every_metric_with_a_value_has_a_row_with_its_limits(page):
     )
     found = page(metrics_markup(stream))
     assert len(found.of("tr")) == 1 + 4
-    assert "good ≤ 20, bad beyond 40 ms" in found.text
+    assert "good up to 20, bad above 40 ms" in found.text
     assert "Of my own" in found.text
+
+
+def test_what_both_sides_have_is_one_row(page):
+    stream = StreamReport(
+        send={"packets_sent": 1500, "bytes_sent_rate_bps": 64e3, "packets_lost": 0},
+        receive={"packets_received": 1450, "bytes_recv_rate_bps": 63e3, "packets_lost": 0},
+    )
+    found = page(metrics_markup(stream))
+    assert "Packets RTP packets. 1,500 1,450" in found.text
+    assert "Bit rate Payload bits a second. 64.0 kbit/s 63.0 kbit/s" in found.text
+    assert "1 more that are zero" in found.text
 
 
 @pytest.mark.parametrize(

@@ -96,8 +96,7 @@ def test_a_limit_that_is_breached_is_named(call):
     assert found.headline == "The call worked, its quality was bad"
     assert found.lead == (
         "Answered after 812.0 ms, lasted 30.0 s.",
-        "Jitter of what was received: 45.2 ms, beyond 40.0 ms.",
-        "Fraction lost of what was received: 3.33 %, beyond 1.00 %.",
+        "Received: jitter 45.2 ms (limit 40.0 ms), loss 3.33 % (limit 1.00 %).",
     )
 
 
