@@ -163,7 +163,7 @@ def an_hour_of(report: CallReport) -> CallReport:
             },
             "jitter_ms": tuple(jitter),
             "fraction_lost": tuple(loss),
-            "mos_lq": tuple(4.41 - min(lost, 12) / 5 for lost in loss),
+            "mos": tuple(4.41 - min(lost, 12) / 5 for lost in loss),
             "srtp_decrypt_failures": tuple(float(second == 1750) for second in range(HOUR)),
         },
     )
