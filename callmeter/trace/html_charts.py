@@ -110,8 +110,8 @@ def _figure(chart: Chart, identifier: str, name: str) -> Markup:
     limits = chart.limits
     if limits is not None:
         way = "above" if not chart.inverted else "below"
-        bounds = f"Marked: {way} {_plain(limits[0])} worth a look, {way} {_plain(limits[1])} bad"
-        words.append(f"{bounds}{' ' + chart.unit if chart.unit else ''}.")
+        warn, bad = (f"{way} {_amount(chart, limit)}" for limit in limits)
+        words.append(f"Marked: {warn} worth a look, {bad} bad.")
     return element(
         "figure",
         element("figcaption", element("h4", chart.title, element("span", unit, class_="unit"))),
@@ -204,6 +204,10 @@ def _moment(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _amount(chart: Chart, value: float) -> str:
+    return f"{_plain(value)} {chart.unit}".rstrip()
 
 
 def _plain(value: float) -> str:

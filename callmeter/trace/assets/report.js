@@ -109,7 +109,7 @@
     const options = {
       width,
       height: HEIGHT,
-      padding: [8, 18, 0, 0],
+      padding: [8, 26, 0, 0],
       scales: { x: { time: false }, y: { range: range(chart.bounds) } },
       cursor: { sync: { key: name.split("-")[0] }, drag: { x: false, y: false }, y: false },
       legend: { live: true },

@@ -20,7 +20,7 @@ def test_a_chart_is_told_in_words_too(page):
         "Received: median 3 ms, 95 % up to 25, highest 25 at 0:04; 1 of 4 samples beyond 20."
         in found.text
     )
-    assert "Marked: above 20 worth a look, above 40 bad" in found.text
+    assert "Marked: above 20 ms worth a look, above 40 ms bad." in found.text
     assert found.of("figure")
 
 
