@@ -71,7 +71,7 @@ NOT_RUN = pytest.StashKey[list[tuple[str, str]]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--interop-matrix", metavar="FILE", help="write the interop matrix as JSON")
-    parser.addoption("--report-screenshots", metavar="DIR", help="write pictures of report pages")
+    parser.addoption("--report-screenshots", metavar="DIR", help="write the pictures of the docs")
 
 
 def pytest_configure(config: pytest.Config) -> None:

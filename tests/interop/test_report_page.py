@@ -1,6 +1,6 @@
 """The report page of real calls in chromium: it is drawn, opened, read by keyboard and on a phone.
 
-`--report-screenshots DIR` writes pictures of each; those in docs/images come from here.
+The pictures of the documentation come from here: `--report-screenshots docs/images/report-page`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,12 @@ SDES = SrtpConfig(method=SrtpMethod.SDES, policy=SrtpPolicy.REQUIRED)
 DTLS = SrtpConfig(method=SrtpMethod.DTLS, policy=SrtpPolicy.REQUIRED)
 HOUR = 3600
 LIMIT = 1_000_000
+SHOWN = {
+    ("good", DESKTOP, "light"): ("outcome.png", ""),
+    ("loss", DESKTOP, "dark"): ("charts.png", "#quality"),
+    ("fingerprint", PHONE, "light"): ("phone.png", ""),
+}
+"""Pictures in the documentation: the call, the window, the file, and what stands at its top."""
 
 
 @pytest.fixture
@@ -179,10 +185,9 @@ async def examine(browser, report, name, tmp_path, pictures):
     file.write_text(html, encoding="utf-8")
     for width, scheme in ((DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light"), (PHONE, "dark")):
         async with ReportPage(browser, file, width=width, scheme=scheme) as page:
-            if pictures is not None:
-                kind = "desktop" if width == DESKTOP else "phone"
-                await page.picture(pictures / f"{name}-{kind}-{scheme}.png")
-                await page.picture(pictures / f"{name}-{kind}-{scheme}-whole.png", whole=True)
+            shown = SHOWN.get((name, width, scheme))
+            if pictures is not None and shown is not None:
+                await page.picture(pictures / shown[0], of=shown[1])
             assert await page.overflow() <= 0
             assert_drawn(await page.charts(), report, width)
             background = await page.run("getComputedStyle(document.body).backgroundColor")
@@ -216,8 +221,8 @@ async def test_the_page_of_a_good_call(browser, good_call, tmp_path, pictures):
             await page.run(
                 "document.querySelectorAll('.message ins')[0].closest('details').open = 1"
             )
-            await page.picture(pictures / "messages.png", of="#messages")
-            await page.picture(pictures / "charts.png", of="#quality")
+            before = ".message:has(+ .message + .message ins)"
+            await page.picture(pictures / "messages.png", of=before)
         await colours_are_switched(page)
 
 

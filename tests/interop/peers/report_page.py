@@ -128,21 +128,22 @@ class ReportPage(Tab):
         await self.run((BUNDLES / "axe.js").read_text(encoding="utf-8") + "\n;0")
         return await self.run(_JUDGED)
 
-    async def picture(self, file: Path, *, of: str = "", whole: bool = False) -> None:
-        """A picture of the window, of all of the page, or of what a selector finds.
+    async def picture(self, file: Path, *, of: str = "") -> None:
+        """A picture as large as the window, of the page from its top or from an element on.
 
         Args:
             file: PNG.
-            of: Selector of an element; it begins there.
-            whole: Down to the end of the page.
+            of: Selector of the element.
         """
-        top, end = await self.run(
-            f"[{json.dumps(of)} ? scrollY + document.querySelector({json.dumps(of or 'body')})"
-            ".getBoundingClientRect().top - 16 : 0, document.documentElement.scrollHeight]"
+        top = await self.run(
+            f"{json.dumps(of)} && scrollY - 16 + document.querySelector({json.dumps(of or 'body')})"
+            ".getBoundingClientRect().top"
         )
-        height = end - top if whole else min(_HEIGHT[self._width], end - top)
-        clip = {"x": 0, "y": top, "width": self._width, "height": height, "scale": 1}
+        clip = {"x": 0, "y": top or 0, "width": self._width, "height": _HEIGHT[self._width]}
         shot = await self.command(
-            "Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip
+            "Page.captureScreenshot",
+            format="png",
+            captureBeyondViewport=True,
+            clip={**clip, "scale": 1},
         )
         await asyncio.to_thread(file.write_bytes, base64.b64decode(shot["data"]))
