@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         HepConfig,
         LimitConfig,
         MediaConfig,
+        OpusConfig,
         SessionTimerConfig,
         SrtpConfig,
         SrtpMethod,
@@ -70,8 +71,9 @@ if TYPE_CHECKING:
         TransportError,
     )
     from callmeter.incoming_call import IncomingCall
-    from callmeter.media.sinks import Discard, Echo, WavRecorder
-    from callmeter.media.sources import Silence, Tone, WavFile
+    from callmeter.media.echo import Echo
+    from callmeter.media.sinks import Discard, WavRecorder
+    from callmeter.media.sources import PcmSource, Silence, Tone, WavFile
     from callmeter.media_session import MediaSession
     from callmeter.metrics.phases import Outcome, Phase
     from callmeter.metrics.report import StreamReport
@@ -120,7 +122,9 @@ __all__ = [
     "NoCommonCodec",
     "NoCommonSuite",
     "Notification",
+    "OpusConfig",
     "Outcome",
+    "PcmSource",
     "Phase",
     "ProfileMismatch",
     "Registration",
@@ -162,8 +166,9 @@ _HOMES: Final = {
     "call_transfer": "TransferRequest",
     "endpoint": "Endpoint",
     "incoming_call": "IncomingCall",
-    "media.sinks": "Discard Echo WavRecorder",
-    "media.sources": "Silence Tone WavFile",
+    "media.echo": "Echo",
+    "media.sinks": "Discard WavRecorder",
+    "media.sources": "PcmSource Silence Tone WavFile",
     "media_session": "MediaSession",
     "metrics.phases": "Outcome Phase",
     "metrics.report": "StreamReport",

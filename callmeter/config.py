@@ -14,6 +14,7 @@ from enum import Enum, StrEnum
 from typing import Self
 
 from callmeter import certificates
+from callmeter.codec_config import Codec, OpusConfig
 from callmeter.errors import ConfigurationError
 from callmeter.session_config import MAX_REDIRECTS, Extension, SessionTimerConfig, TransferPolicy
 from callmeter.srtp_config import (
@@ -38,6 +39,7 @@ __all__ = [
     "HepConfig",
     "LimitConfig",
     "MediaConfig",
+    "OpusConfig",
     "SessionTimerConfig",
     "SrtpConfig",
     "SrtpMethod",
@@ -77,13 +79,6 @@ _DEFAULT_PORTS = {
     Transport.WSS: 443,
     Transport.AUTO: 5060,
 }
-
-
-class Codec(StrEnum):
-    """Codecs by their RFC 3551 / IANA encoding names."""
-
-    PCMU = "PCMU"
-    PCMA = "PCMA"
 
 
 class TlsVerify(Enum):
@@ -201,8 +196,10 @@ class MediaConfig:
     """What an endpoint offers and accepts for its audio track.
 
     Attributes:
-        codecs: In order of preference.
-        ptime: Packet time in milliseconds.
+        codecs: In order of preference, as `Codec` or by name.
+        ptime: Packet time in milliseconds, unless the peer asks for another one.
+        opus: How Opus is sent.
+        comfort_noise: Offer comfort noise (RFC 3389), and send it in place of silence.
         srtp: Media encryption.
         rtcp_mux: Offer RTP and RTCP on one port (RFC 5761), whatever the keys. None does so with
             DTLS alone, where a second port needs a second handshake.
@@ -222,13 +219,16 @@ class MediaConfig:
             rtcp-mux.
         symmetric: Learn the peer's real source address (plain RTP: in the first five packets
             and then locked; SRTP: from authenticated packets only).
-        dscp: DiffServ code point of media packets, 46 is EF.
+        dscp: DiffServ code point of media packets, RTCP included: 46 is EF, the usual one of audio
+            (RFC 4594). None leaves packets unmarked.
         capture: Keep what goes over the ports from the first datagram on, or None.
         deferred: Offer the track as inactive at first; `call.update()` activates it.
     """
 
-    codecs: tuple[Codec, ...] = (Codec.PCMU, Codec.PCMA)
+    codecs: tuple[Codec | str, ...] = (Codec.PCMU, Codec.PCMA)
     ptime: int = 20
+    opus: OpusConfig = field(default_factory=OpusConfig)
+    comfort_noise: bool = False
     srtp: SrtpConfig = field(default_factory=SrtpConfig)
     rtcp_mux: bool | None = None
     feedback: bool = False
@@ -240,13 +240,12 @@ class MediaConfig:
     ports: tuple[int, int] = (0, 0)
     shared_port: bool = False
     symmetric: bool = True
-    dscp: int = 46
+    dscp: int | None = 46
     capture: CaptureConfig | None = None
     deferred: bool = False
 
     def __post_init__(self) -> None:
-        if not self.codecs:
-            raise ConfigurationError("at least one codec is needed")
+        self._read_codecs()
         if self.ptime not in range(10, 61, 10):
             raise ConfigurationError("ptime is 10, 20, 30, 40, 50 or 60 ms")
         if self.telephone_event_payload_type not in range(96, 128):
@@ -261,10 +260,22 @@ class MediaConfig:
         first, last = self.ports
         if (first, last) != (0, 0) and not 0 < first <= last <= MAX_PORT:
             raise ConfigurationError("ports is (first, last) within 1 to 65535, or (0, 0)")
-        if self.dscp not in range(64):
+        if self.dscp is not None and self.dscp not in range(64):
             raise ConfigurationError("dscp is 0 to 63")
         if self.address is not None:
             _check_address(self.address)
+
+    def _read_codecs(self) -> None:
+        if not self.codecs:
+            raise ConfigurationError("at least one codec is needed")
+        try:
+            codecs = tuple(map(Codec, self.codecs))
+        except ValueError as error:
+            known = ", ".join(Codec)
+            raise ConfigurationError(f"codecs are some of {known}: {error}") from error
+        if len(set(codecs)) < len(codecs):
+            raise ConfigurationError("a codec is listed twice")
+        object.__setattr__(self, "codecs", codecs)
 
     @classmethod
     def lab(cls) -> Self:

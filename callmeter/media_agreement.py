@@ -30,7 +30,7 @@ class MediaAgreement:
     Attributes:
         config: What is offered and accepted.
         ptime_ms: Length of a sent packet in milliseconds.
-        codec: `"PCMU"` or `"PCMA"`, None before the answer.
+        codec: Encoding name of the codec that is sent, None before the answer.
         profile: RTP profile of the m= line as text, None before the answer.
         keys: The keys it has.
         captured: What a capture has of its packets, or None.

@@ -6,7 +6,16 @@ import ipaddress
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from callmeter.config import Codec, SrtpPolicy
+from callmeter.codec_agreement import (
+    codec_name,
+    coding_for,
+    event_for,
+    is_voice,
+    noise_number,
+    opus_format,
+    packet_time,
+)
+from callmeter.config import SrtpPolicy
 from callmeter.errors import (
     CallmeterError,
     ConfigurationError,
@@ -20,7 +29,7 @@ from callmeter.media.parameters import StreamParameters
 from callmeter.media_agreement import Formats, MediaAgreement
 from callmeter.media_keys import MediaKeys
 from callmeter.sdp.attributes import Attribute, Direction, RtcpFb, Setup
-from callmeter.sdp.codecs import formats_for, select_formats
+from callmeter.sdp.codecs import find_format, formats_for, select_formats
 from callmeter.sdp.feedback import agreed_feedback, feedback_for
 from callmeter.sdp.ice import ICE_SESSION_ATTRIBUTES
 from callmeter.sdp.offer_answer import NegotiationState, OfferAnswer, answer_direction
@@ -48,8 +57,6 @@ Address: TypeAlias = "tuple[str, int]"
 
 ANSWER_SECONDS = 32.0
 """How long an answer to a re-INVITE may take (64*T1, RFC 3261 section 17.1.1.2)."""
-PTIMES = range(5, 121, 5)
-"""Packet times in milliseconds that the engine can keep."""
 
 
 def check_media(config: MediaConfig) -> None:
@@ -224,7 +231,7 @@ class MediaNegotiation(MediaAgreement):
         if chosen is None:
             raise NoCommonCodec("the offer has no audio track that can be used")
         formats = select_formats(chosen.formats, self._formats())
-        if not any(item.encoding.upper() in Codec.__members__ for item in formats):
+        if not any(map(is_voice, formats)):
             offered = ", ".join(item.encoding for item in chosen.formats)
             raise NoCommonCodec(f"none of the codecs offered is known here: {offered}")
         self._check(chosen, formats)
@@ -282,7 +289,7 @@ class MediaNegotiation(MediaAgreement):
 
     def _check(self, track: RemoteTrack, formats: tuple[PayloadFormat, ...]) -> None:
         """Refuse what no stream can be started with, while nothing has been changed."""
-        if not any(_is_voice(item) for item in formats):
+        if not any(map(is_voice, formats)):
             raise NoCommonCodec("the answer has no audio codec that was offered")
         if self.config.ice and runs_checks(track):
             return  # Its address is a placeholder: checks will tell.
@@ -297,7 +304,12 @@ class MediaNegotiation(MediaAgreement):
     def _formats(self) -> tuple[PayloadFormat, ...]:
         config = self.config
         event = config.telephone_event_payload_type if config.telephone_event else None
-        return formats_for(config.codecs, telephone_event_payload_type=event)
+        return formats_for(
+            config.codecs,
+            telephone_event_payload_type=event,
+            comfort_noise=config.comfort_noise,
+            opus=opus_format(config.opus),
+        )
 
     @property
     def _own_feedback(self) -> tuple[RtcpFb, ...]:
@@ -388,25 +400,25 @@ class MediaNegotiation(MediaAgreement):
         return config.shared_port and self._may_share and not alone
 
     def _begin(self, track: RemoteTrack, formats: Formats, receivable: Formats) -> None:
-        voice = next(item for item in formats if _is_voice(item))
+        voice = next(item for item in formats if is_voice(item))
+        wanted = find_format(track.formats, voice) or voice
+        event, heard = event_for(formats, voice), event_for(receivable, voice)
         if self.config.srtp.policy is SrtpPolicy.REQUIRED and not self.secure:
             raise SrtpRequired("no keys were agreed on, and the SRTP policy is Required")
-        self.codec = voice.encoding.upper()
+        self.codec = codec_name(voice)
         self.profile = track.protocol
         self._remote = track
         mux = self.rtcp_mux
-        ptime = track.ptime or self.config.ptime
-        self.ptime_ms = ptime if ptime in PTIMES else self.config.ptime
+        self.ptime_ms = packet_time(track, wanted, self.config.ptime)
         self._begun = True
         self._open(rtcp_mux=mux).start(
             StreamParameters(
                 codec=self.codec,
                 payload_type=voice.payload_type,
                 receive_payload_types={
-                    item.payload_type: item.encoding.upper()
-                    for item in receivable
-                    if _is_voice(item)
+                    item.payload_type: codec_name(item) for item in receivable if is_voice(item)
                 },
+                coding=coding_for(wanted, self.config.opus),
                 ptime_ms=self.ptime_ms,
                 clock_rate=voice.clock_rate,
                 remote=self._destination(track),
@@ -414,8 +426,16 @@ class MediaNegotiation(MediaAgreement):
                 rtcp_mux=mux,
                 send=self._direction.sends and (self.ice or not track.unusable_address),
                 receive=self._direction.receives,
-                telephone_event=_event_number(formats),
-                receive_telephone_event=_event_number(receivable),
+                telephone_event=None if event is None else event.payload_type,
+                telephone_event_rate=None if event is None else event.clock_rate,
+                receive_telephone_event=None if heard is None else heard.payload_type,
+                receive_telephone_events={
+                    item.payload_type: item.clock_rate
+                    for item in receivable
+                    if item.is_telephone_event
+                },
+                comfort_noise=noise_number(formats, voice) if self.config.comfort_noise else None,
+                receive_comfort_noise=noise_number(receivable, voice),
                 srtp_send=self.keys.send,
                 srtp_receive=self.keys.receive,
                 srtp_rtcp=self.keys.rtcp,
@@ -449,14 +469,6 @@ def _not_told_apart(track: RemoteTrack) -> Address | None:
     """
     told = bool(track.crypto) or track.ssrc is not None
     return None if told and not track.fingerprints else (track.address, track.port)
-
-
-def _is_voice(item: PayloadFormat) -> bool:
-    return item.encoding.upper() in Codec.__members__
-
-
-def _event_number(formats: tuple[PayloadFormat, ...]) -> int | None:
-    return next((item.payload_type for item in formats if item.is_telephone_event), None)
 
 
 def _version(address: str) -> int | None:

@@ -17,7 +17,8 @@ from callmeter.errors import (
     LocalProtocolError,
 )
 from callmeter.media.capture import MediaCapture
-from callmeter.media.sinks import Echo, WavRecorder
+from callmeter.media.echo import Echo
+from callmeter.media.sinks import WavRecorder
 from callmeter.media.sources import Tone
 from callmeter.media_negotiation import MediaNegotiation, check_media
 from callmeter.rtp.jitter_buffer import JitterBufferSettings
@@ -43,8 +44,10 @@ __all__ = ["MediaSession", "MediaSessions", "check_media"]
 CHANGEABLE = frozenset(
     {
         "codecs",
+        "comfort_noise",
         "deferred",
         "feedback_messages",
+        "opus",
         "ptime",
         "telephone_event",
         "telephone_event_payload_type",
@@ -135,9 +138,14 @@ class MediaSession(MediaNegotiation):
         """Give what arrives to `sink` too."""
         self._running().attach(sink)
 
-    def record(self, path: str | Path) -> WavRecorder:
-        """Record what arrives as 8 kHz mono WAV until the call ends."""
-        recorder = WavRecorder(path)
+    def record(self, path: str | Path, *, conceal: bool = False) -> WavRecorder:
+        """Record what arrives as mono WAV, at the rate of its codec, until the call ends.
+
+        Args:
+            path: The file to write.
+            conceal: Fill what was lost as a telephone does, in place of silence.
+        """
+        recorder = WavRecorder(path, conceal=conceal)
         self._running().attach(recorder)
         return recorder
 

@@ -237,7 +237,9 @@ class CallOptions(CommonOptions):
     ] = False
     codec: Annotated[
         list[Codec] | None,
-        typer.Option(help="Codec; repeat it for an order.", rich_help_panel=MEDIA),
+        typer.Option(
+            help="Codec; repeat it for an order.", case_sensitive=False, rich_help_panel=MEDIA
+        ),
     ] = None
     duration: Annotated[
         float | None,

@@ -205,10 +205,14 @@ class UpdateMedia(Action):
 
     def __post_init__(self) -> None:
         given: object = self.codecs
-        if not isinstance(given, list | tuple) or not set(map(str, given)) <= set(Codec):
+        try:
+            codecs = tuple(map(Codec, map(str, given))) if isinstance(given, list | tuple) else None
+        except ValueError:
+            codecs = None
+        if codecs is None:
             known = ", ".join(Codec)
             raise ConfigurationError(f"codecs is a list of {known}, not {given!r}")
-        object.__setattr__(self, "codecs", tuple(map(Codec, map(str, given))))
+        object.__setattr__(self, "codecs", codecs)
         if not _is_number(self.ptime) or (self.ptime and self.ptime not in range(10, 61, 10)):
             raise ConfigurationError(f"ptime is 10, 20 ... 60 ms, not {self.ptime!r}")
         if self.method not in ("", "UPDATE", "INVITE"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from callmeter.media.analysis import dominant_frequency, level_dbov, recorded_frequency
+from callmeter.media.decoding import DecodingStatistics
+from callmeter.media.echo import Echo
 from callmeter.media.engine import MediaEngine
 from callmeter.media.events import (
     AuthenticationFailing,
@@ -16,8 +18,16 @@ from callmeter.media.events import (
     SsrcChanged,
 )
 from callmeter.media.parameters import StreamParameters
-from callmeter.media.sinks import AudioSink, Discard, Echo, WavRecorder
-from callmeter.media.sources import AudioSource, Frames, LiveSource, Silence, Tone, WavFile
+from callmeter.media.sinks import AudioSink, Discard, NoiseSink, WavRecorder
+from callmeter.media.sources import (
+    AudioSource,
+    Frames,
+    LiveSource,
+    PcmSource,
+    Silence,
+    Tone,
+    WavFile,
+)
 from callmeter.media.statistics import StreamStatistics
 from callmeter.media.stream import MediaStream
 
@@ -25,6 +35,7 @@ __all__ = [
     "AudioSink",
     "AudioSource",
     "AuthenticationFailing",
+    "DecodingStatistics",
     "DigitReceived",
     "Discard",
     "Echo",
@@ -34,6 +45,8 @@ __all__ = [
     "MediaEngine",
     "MediaEvent",
     "MediaStream",
+    "NoiseSink",
+    "PcmSource",
     "PeerLeft",
     "ReportReceived",
     "Silence",

@@ -69,10 +69,12 @@ def add_event(lanes: LaneTable, row: int, sequence: int, arrival: float) -> None
         lanes.buffers.pass_by(buffer, sequence, arrival)
 
 
-def restart(lanes: LaneTable, row: int) -> None:
-    """Another source follows."""
+def restart(lanes: LaneTable, row: int, clock_rate: int | None = None) -> None:
+    """Another source follows, or the same one with another clock."""
     buffer = int(lanes.buffer_row[row])
     if buffer >= 0:
+        if clock_rate is not None:
+            lanes.buffers.clock_rate[buffer] = clock_rate
         lanes.buffers.restart(buffer)
 
 

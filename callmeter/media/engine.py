@@ -48,6 +48,8 @@ GATHER_AT: Final = 0.7
 MAX_BEHIND_S: Final = 0.2
 """A loop that was held up longer does not send the missed packets in a burst."""
 SILENCE_S: Final = 5.0
+PAUSE_S: Final = 30.0
+"""The same for a peer whose last packet was comfort noise: it may have nothing to add."""
 FIRST_ROWS: Final = 64
 EXPEDITED_FORWARDING: Final = 46
 
@@ -89,7 +91,7 @@ class MediaEngine:
         self.handshakes = HandshakeQueue(self.call_soon)
         self._choosing = backend is None
         self._ports = PortAllocator(entropy)
-        self._shared: dict[tuple[str, tuple[int, int], int], SharedPort] = {}
+        self._shared: dict[tuple[str, tuple[int, int], int | None], SharedPort] = {}
         self._listening: set[int] = set()
         self._receive = ReceiveLane(self.lanes, self.reception, self.backend)
         self._transmit = SendLane(self.lanes, self.send_table, self.backend)
@@ -173,7 +175,7 @@ class MediaEngine:
         *,
         rtcp_mux: bool,
         ports: tuple[int, int] = (0, 0),
-        dscp: int = EXPEDITED_FORWARDING,
+        dscp: int | None = EXPEDITED_FORWARDING,
         shared: bool = False,
         alone_with: tuple[str, int] | None = None,
         make: Callable[..., MediaStream] = MediaStream,
@@ -185,7 +187,7 @@ class MediaEngine:
             rtcp_mux: One port for RTP and RTCP. Otherwise RTP gets an even port and RTCP the
                 next one, which is released when `start` says that mux was agreed on after all.
             ports: Lowest and highest port to take; (0, 0): the system's choice.
-            dscp: Differentiated services code point; 46 is expedited forwarding.
+            dscp: Differentiated services code point, 46 is expedited forwarding; None sets none.
             shared: One port for RTP and RTCP of all streams that ask for that, told apart by
                 source address and SSRC.
             alone_with: A peer that could not be told apart from another one at this address: if
@@ -230,7 +232,7 @@ class MediaEngine:
         self,
         address: str,
         ports: tuple[int, int],
-        dscp: int,
+        dscp: int | None,
         alone_with: tuple[str, int] | None,
     ) -> SharedPort | None:
         """The port for these settings; None when the peer must not share it."""
@@ -457,7 +459,8 @@ class MediaEngine:
         for stream in self._metered:
             stream.on_second()
         heard = np.fmax(self.reception.last_arrival, lanes.awaited_since)
-        quiet = lanes.receiving & (now - heard > SILENCE_S)
+        paused = lanes.paused_at >= self.reception.last_arrival
+        quiet = lanes.receiving & (now - heard > np.where(paused, PAUSE_S, SILENCE_S))
         for row in np.flatnonzero(quiet & ~lanes.silent).tolist():
             silent = lanes.streams[row]
             if silent is not None:

@@ -45,6 +45,7 @@ class LaneTable(ColumnTable):
         srtp_failures, srtp_replays: Packets that SRTP refused, as in `StreamStatistics`.
         receiving: Media is expected.
         silent: A gap has been reported and not ended.
+        paused_at: Loop time of the last packet of comfort noise.
         awaited_since: Loop time from which media was to be expected.
         sending: Packets are due.
         due: Phase in which the next one is.
@@ -56,6 +57,7 @@ class LaneTable(ColumnTable):
         secure_out: Packets are protected by `send_handles`.
         special: The stream builds its packets one by one (a digit, an MKI).
         live: The payload is made while it plays.
+        rest: Packet times until the next packet of silence that is sent; 0 while every one is.
         cursor, count: Place in the payloads, and how many there are.
         remaining: Packets until the source is exhausted.
         report_due: Loop time of the next RTCP report.
@@ -82,6 +84,7 @@ class LaneTable(ColumnTable):
     srtp_replays: Integers
     receiving: Flags
     silent: Flags
+    paused_at: npt.NDArray[np.float64]
     awaited_since: npt.NDArray[np.float64]
     sending: Flags
     due: Integers
@@ -93,6 +96,7 @@ class LaneTable(ColumnTable):
     secure_out: Flags
     special: Flags
     live: Flags
+    rest: Integers
     cursor: Integers
     count: Integers
     remaining: Integers
@@ -113,6 +117,7 @@ class LaneTable(ColumnTable):
         "srtp_replays": ("i8", 0),
         "receiving": ("?", 0),
         "silent": ("?", 0),
+        "paused_at": ("f8", float("nan")),
         "awaited_since": ("f8", float("nan")),
         "sending": ("?", 0),
         "due": ("i8", 0),
@@ -124,6 +129,7 @@ class LaneTable(ColumnTable):
         "secure_out": ("?", 0),
         "special": ("?", 0),
         "live": ("?", 0),
+        "rest": ("i8", 0),
         "cursor": ("i8", 0),
         "count": ("i8", 1),
         "remaining": ("i8", FOREVER),

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from callmeter.errors import ConfigurationError
 from callmeter.media.codecs import find_codec
+from callmeter.rtp.comfort_noise import PAYLOAD_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from callmeter.media.codecs import AudioCodec
     from callmeter.srtp.context import SrtpContext
 
 __all__ = ["PHASE_MS", "StreamParameters"]
@@ -27,17 +29,23 @@ class StreamParameters:
     """One negotiated audio stream.
 
     Attributes:
-        codec: `"PCMU"` or `"PCMA"`, to send.
+        codec: `"PCMU"`, `"PCMA"`, `"G722"` or `"opus"`, to send.
         payload_type: Its number, to send.
         receive_payload_types: Number to codec of what may arrive; empty means `payload_type`.
         ptime_ms: Length of a sent packet, a multiple of 5.
         clock_rate: RTP timestamp units a second.
+        coding: The codec with settings of its own, to send; None takes its usual ones.
         remote: IP address and port media goes to; port 0 sends nothing.
         remote_rtcp: The same for RTCP; None: that of `remote` under mux, else the next port.
         rtcp_mux: RTP and RTCP share the port (RFC 5761).
         send, receive: The direction, seen from here.
         telephone_event: Payload type of RFC 4733 to send, or None.
+        telephone_event_rate: Its clock rate; None: that of the audio.
         receive_telephone_event: Payload type of RFC 4733 that may arrive, or None.
+        receive_telephone_events: Payload types of RFC 4733 that may arrive, and their clock rates,
+            where there are several.
+        comfort_noise: Payload type of RFC 3389 to send in place of silence, or None.
+        receive_comfort_noise: Payload type of RFC 3389 that may arrive, besides the static 13.
         srtp_send: Protects everything that leaves, RTCP and the last BYE included.
         srtp_receive: Nothing that it does not authenticate is accepted. The same object in a
             later `start` keeps its state; the stream closes both when it is done with them.
@@ -56,12 +64,17 @@ class StreamParameters:
     receive_payload_types: Mapping[int, str] = field(default_factory=dict)
     ptime_ms: int = 20
     clock_rate: int = 8000
+    coding: AudioCodec | None = None
     remote_rtcp: tuple[str, int] | None = None
     rtcp_mux: bool = False
     send: bool = True
     receive: bool = True
     telephone_event: int | None = None
+    telephone_event_rate: int | None = None
     receive_telephone_event: int | None = None
+    receive_telephone_events: Mapping[int, int] = field(default_factory=dict)
+    comfort_noise: int | None = None
+    receive_comfort_noise: int | None = None
     srtp_send: SrtpContext | None = None
     srtp_receive: SrtpContext | None = None
     srtp_rtcp: tuple[SrtpContext, SrtpContext] | None = None
@@ -70,9 +83,9 @@ class StreamParameters:
     reduced_size: bool = False
 
     def __post_init__(self) -> None:
-        codec = find_codec(self.codec)
-        if self.clock_rate != codec.sample_rate:
-            raise ConfigurationError(f"{codec.name} has a clock rate of {codec.sample_rate} Hz")
+        codec = self.encoding
+        if self.clock_rate != codec.clock_rate:
+            raise ConfigurationError(f"{codec.name} has a clock rate of {codec.clock_rate} Hz")
         for name in self.receive_payload_types.values():
             find_codec(name)
         if self.ptime_ms % PHASE_MS or not PHASE_MS <= self.ptime_ms <= MAX_PTIME_MS:
@@ -87,14 +100,42 @@ class StreamParameters:
                 raise ConfigurationError(f"{port} is no UDP port")
 
     @property
+    def encoding(self) -> AudioCodec:
+        """What encodes."""
+        return self.coding or find_codec(self.codec)
+
+    @property
+    def rests(self) -> bool:
+        """Whether silence is left out but for a packet once in a while."""
+        return self.comfort_noise is not None or self.encoding.discontinuous
+
+    @property
+    def units_per_frame(self) -> int:
+        """Timestamp units of a sent packet."""
+        return self.clock_rate * self.ptime_ms // 1000
+
+    @property
     def samples_per_frame(self) -> int:
         """Samples of a sent packet."""
-        return self.clock_rate * self.ptime_ms // 1000
+        return self.encoding.sample_rate * self.ptime_ms // 1000
 
     @property
     def accepted(self) -> dict[int, str]:
         """Audio payload types that may arrive, and their codecs."""
         return dict(self.receive_payload_types) or {self.payload_type: self.codec}
+
+    @property
+    def accepted_events(self) -> dict[int, int]:
+        """Payload types of RFC 4733 that may arrive, and their clock rates."""
+        events = dict(self.receive_telephone_events)
+        if self.receive_telephone_event is not None:
+            events.setdefault(self.receive_telephone_event, self.clock_rate)
+        return events
+
+    @property
+    def accepted_noise(self) -> frozenset[int]:
+        """Payload types of RFC 3389 that may arrive."""
+        return frozenset({PAYLOAD_TYPE, self.receive_comfort_noise or PAYLOAD_TYPE})
 
     @property
     def rtcp_destination(self) -> tuple[str, int]:

@@ -28,7 +28,7 @@ SHARED_BUFFER_OCTETS: Final = 1 << 25
 """What thousands of calls send within some 100 ms; the kernel counts more than the octets."""
 
 
-def bind_socket(address: str, port: int, dscp: int) -> socket.socket:
+def bind_socket(address: str, port: int, dscp: int | None) -> socket.socket:
     """Bind one non-blocking media socket with kernel arrival stamps and drop counts.
 
     The stamps are asked for before the bind: the kernel switches them on a moment after the
@@ -50,7 +50,8 @@ def bind_socket(address: str, port: int, dscp: int) -> socket.socket:
             if ipv6
             else (socket.IPPROTO_IP, socket.IP_TOS)
         )
-        bound.setsockopt(*traffic_class, dscp << 2)
+        if dscp is not None:
+            bound.setsockopt(*traffic_class, dscp << 2)
         bound.bind((address, port))
     except BaseException:
         bound.close()
@@ -79,7 +80,7 @@ class PortAllocator:
         self._entropy = entropy
         self._next: dict[tuple[str, int, int, int], int] = {}
 
-    def open_one(self, address: str, ports: tuple[int, int], dscp: int) -> socket.socket:
+    def open_one(self, address: str, ports: tuple[int, int], dscp: int | None) -> socket.socket:
         """Bind one port for RTP and RTCP together (RFC 5761).
 
         Raises:
@@ -95,7 +96,7 @@ class PortAllocator:
         raise _exhausted(address, ports, "port")
 
     def open_pair(
-        self, address: str, ports: tuple[int, int], dscp: int
+        self, address: str, ports: tuple[int, int], dscp: int | None
     ) -> tuple[socket.socket, socket.socket]:
         """Bind an even port for RTP and the next one for RTCP (RFC 3550 section 11).
 
@@ -136,7 +137,7 @@ class PortAllocator:
         self._next[key] = start + 1
         return [low + step * ((start + index) % count) for index in range(count)]
 
-    def _try(self, address: str, port: int, dscp: int) -> socket.socket | None:
+    def _try(self, address: str, port: int, dscp: int | None) -> socket.socket | None:
         try:
             return bind_socket(address, port, dscp)
         except OSError as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from callmeter.errors import LocalProtocolError
 from callmeter.media import buffering, levels
+from callmeter.media.codecs import find_codec
 from callmeter.media.events import (
     AuthenticationFailing,
     DigitReceived,
@@ -19,6 +20,7 @@ from callmeter.media.events import (
 )
 from callmeter.media.latch import Latch, Verdict
 from callmeter.media.receive_keys import ReceiveKeys
+from callmeter.media.sinks import DecodingSink, NoiseSink
 from callmeter.rtp.header import header_length, parse_header, payload_bounds
 from callmeter.rtp.telephone_event import EventReceiver
 from callmeter.srtp.stream_policy import Status
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from callmeter.media.datagrams import Backend
+    from callmeter.media.decoding import DecodingStatistics
     from callmeter.media.events import MediaEvent
     from callmeter.media.lanes import LaneTable
     from callmeter.media.parameters import StreamParameters
@@ -49,8 +52,6 @@ MAX_EDGES: Final = 128
 SHORTEST_FRAMES: Final = 200
 """Packets a second of the shortest packet time, 5 ms."""
 HALF_SEQUENCES: Final = 1 << 15
-COMFORT_NOISE: Final = 13
-"""A static payload type (RFC 3389): counted as part of the stream, never played."""
 AUTHENTICATION: Final = "authentication"
 REPLAY: Final = "replay"
 OTHER_SRTP: Final = "srtp"
@@ -113,8 +114,10 @@ class StreamReceiver:
         self._failing_since: float | None = None
         self._parameters: StreamParameters | None = None
         self._codecs: dict[int, str] = {}
+        self._clocks: dict[int, int] = {}
         self._steady_codec = ""
-        self._events: EventReceiver | None = None
+        self._events: dict[int, EventReceiver] = {}
+        self._noise: frozenset[int] = frozenset()
         self._held: list[Held] = []
         self._edges = 0
         self._run_reported = False
@@ -133,6 +136,14 @@ class StreamReceiver:
         """Whether the key in use would open an RTP packet; changes nothing."""
         context = self.context
         return context is not None and context.authentic_under(datagram, 0)
+
+    @property
+    def decoding(self) -> DecodingStatistics | None:
+        """What decoding had to cope with, by the first sink that decodes."""
+        for sink in self.sinks:
+            if isinstance(sink, DecodingSink):
+                return sink.statistics
+        return None
 
     def drop(self, reason: str) -> None:
         """Count a datagram that was not accepted."""
@@ -163,15 +174,20 @@ class StreamReceiver:
         self.end_holding()
         self._parameters = parameters
         self._codecs = parameters.accepted
-        if parameters.receive_telephone_event is None:
-            self._events = None
-        elif self._events is None:
-            self._events = EventReceiver(parameters.clock_rate)
+        self._noise = parameters.accepted_noise
+        before_it = self._events
+        self._events = {
+            number: before_it.get(number) or EventReceiver(rate)
+            for number, rate in parameters.accepted_events.items()
+        }
         if parameters.receive and not lanes.receiving[row]:
             lanes.awaited_since[row] = now
         lanes.receiving[row] = parameters.receive
         lanes.silent[row] = False
-        self._reception.clock_rate[row] = parameters.clock_rate
+        self._clocks = {
+            number: find_codec(codec).clock_rate for number, codec in self._codecs.items()
+        }
+        self._follow_clock(parameters.clock_rate)
         if before is None or before.receive != parameters.receive:
             self._reception.resume(row)
         self._judge_again(self.keys.release())
@@ -228,15 +244,15 @@ class StreamReceiver:
 
     def next_deadline(self) -> float | None:
         """When `on_deadline` has something to do."""
-        digit = None if self._events is None else self._events.next_deadline()
-        key = self.keys.next_deadline()
-        return min((at for at in (digit, key) if at is not None), default=None)
+        digits = (events.next_deadline() for events in self._events.values())
+        deadlines = (self.keys.next_deadline(), *digits)
+        return min((at for at in deadlines if at is not None), default=None)
 
     def on_deadline(self, now: float) -> None:
         """End a digit whose end was lost, the life of an old key, the wait for a new one."""
         self._judge_again(self.keys.on_deadline(now))
-        if self._events is not None:
-            self._heard_digits(self._events.on_deadline(now), now)
+        for events in self._events.values():
+            self._heard_digits(events.on_deadline(now), now)
 
     # --- packets ------------------------------------------------------------------------------
 
@@ -280,11 +296,10 @@ class StreamReceiver:
                 self.drop("source")
 
     def _is_expected(self, payload_type: int) -> bool:
-        parameters = self._parameters
         return (
             payload_type in self._codecs
-            or payload_type == COMFORT_NOISE
-            or (parameters is not None and payload_type == parameters.receive_telephone_event)
+            or payload_type in self._noise
+            or payload_type in self._events
         )
 
     def _on_secure(
@@ -386,7 +401,9 @@ class StreamReceiver:
         start, end = bounds
         payload = packet[start:end]
         codec = self._codecs.get(header.payload_type)
-        is_event = codec is None and header.payload_type != COMFORT_NOISE
+        is_event = header.payload_type in self._events
+        if codec is not None:
+            self._follow_clock(self._clocks[header.payload_type])
         reception.update_one(
             row, header.sequence, header.timestamp, arrival, len(payload), not is_event
         )
@@ -394,15 +411,25 @@ class StreamReceiver:
             buffering.add_event(self._lanes, row, header.sequence, arrival)
         else:
             buffering.add_packet(self._lanes, row, header.sequence, header.timestamp, arrival)
+        if is_event:
+            events = self._events[header.payload_type]
+            self._heard_digits(events.on_packet(payload, header.timestamp, arrival), arrival)
+            return
         if codec is None:
-            if is_event and self._events is not None:
-                digits = self._events.on_packet(payload, header.timestamp, arrival)
-                self._heard_digits(digits, arrival)
+            self._lanes.paused_at[row] = arrival
+            self._hear_noise(header.sequence, header.timestamp, arrival, payload)
             return
         self.payload_octets = len(payload)
         levels.add_packet(self._lanes, row, header.sequence, payload, codec)
         self.hear(header.sequence, header.timestamp, arrival, payload, codec)
         self._settle(header.payload_type, codec)
+
+    def _follow_clock(self, rate: int) -> None:
+        """Go on with timestamps of this rate: codecs differ in it (RFC 7160)."""
+        reception, row = self._reception, self._row
+        if reception.clock_rate[row] != rate:
+            reception.change_clock(row, rate)
+            buffering.restart(self._lanes, row, rate)
 
     def _settle(self, payload_type: int, codec: str) -> None:
         """From here on batches may take the stream, if nothing unusual is pending."""
@@ -428,6 +455,12 @@ class StreamReceiver:
             except Exception as error:  # noqa: BLE001  foreign code may not stop the tick
                 self.sink_error = error
                 self.detach(sink)
+
+    def _hear_noise(self, sequence: int, timestamp: int, arrival: float, payload: bytes) -> None:
+        """Tell those sinks that want to know what a pause sounds like."""
+        for sink in self.sinks:
+            if isinstance(sink, NoiseSink):
+                sink.on_comfort_noise(sequence, timestamp, arrival, payload)
 
     def _heard_digits(self, digits: list[telephone_event.DigitReceived], at: float) -> None:
         for heard in digits:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from callmeter.errors import ConfigurationError, LocalProtocolError
-from callmeter.media.codecs import find_codec
+from callmeter.media.codecs import silent_payload
 from callmeter.media.lanes import FOREVER
 from callmeter.media.parameters import PHASE_MS
-from callmeter.media.sources import AudioSource, LiveSource
+from callmeter.media.sources import AudioSource, Frames, LiveSource, PcmSource, Silence
+from callmeter.rtp.comfort_noise import ComfortNoise
 from callmeter.rtp.header import pack_header
 from callmeter.rtp.telephone_event import EventSender
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from callmeter.media.codecs import AudioCodec
     from callmeter.media.lanes import LaneTable
     from callmeter.media.parameters import StreamParameters
     from callmeter.media.sources import LiveLine
@@ -28,6 +31,12 @@ __all__ = ["StreamSender"]
 NEARLY_SPENT: Final = 1 << 20
 """A key with fewer packets left is spent packet by packet, to stop at the right one."""
 HALF_TIMESTAMPS: Final = 1 << 31
+NOISE: Final = ComfortNoise(-65).to_bytes()
+"""Comfort noise of a quiet room."""
+
+
+def _coding(parameters: StreamParameters) -> tuple[AudioCodec, int]:
+    return parameters.encoding, parameters.ptime_ms
 
 
 class _Digits:
@@ -79,6 +88,8 @@ class StreamSender:
         self._parameters: StreamParameters | None = None
         self._source: AudioSource | None = None
         self._frames_wanted: float | None = None
+        self._payloads: tuple[bytes, ...] = ()
+        self._uneven: Iterator[bytes] | None = None
         self._playing: asyncio.Future[None] | None = None
         self._queue: deque[_Digits] = deque()
         self._spent = 0
@@ -114,15 +125,11 @@ class StreamSender:
             self.context = context
             self._spent = int(self._table.packets[row])
         lanes.secure_out[row] = context is not None
-        lanes.send_type[row] = parameters.payload_type
         lanes.period[row] = parameters.ptime_ms // PHASE_MS
-        samples = parameters.samples_per_frame
-        if before is None or (before.codec, before.samples_per_frame) != (
-            parameters.codec,
-            samples,
-        ):
-            lanes.samples[row] = lanes.octets[row] = samples
+        if before is None or _coding(before) != _coding(parameters):
+            lanes.samples[row] = parameters.units_per_frame
             self._load()
+        self._update()
         self._table.clock_rate[row] = parameters.clock_rate
         wanted = parameters.send and bool(parameters.remote[1])
         if wanted and not sending:
@@ -179,6 +186,7 @@ class StreamSender:
     def _finish_playing(self) -> None:
         playing, self._playing = self._playing, None
         self._source = self.line = None
+        self._uneven = None
         self._lanes.live[self._row] = False
         if playing is not None and not playing.done():
             playing.set_result(None)
@@ -188,23 +196,62 @@ class StreamSender:
         lanes, row, parameters = self._lanes, self._row, self._parameters
         if parameters is None:
             return
-        samples = parameters.samples_per_frame
         remaining = FOREVER
-        payloads: tuple[bytes, ...] = (find_codec(parameters.codec).silent_frame(samples),)
-        if self._source is not None:
-            frames = self._source.frames(parameters.codec, samples)
-            payloads = tuple(frames.payloads)
-            if not payloads or any(len(payload) != samples for payload in payloads):
-                raise ConfigurationError(f"{self._source!r} gives frames of a wrong length")
-            remaining = FOREVER if frames.loop else len(payloads)
+        frames = self._frames(parameters)
+        payloads = tuple(frames.payloads)
+        if not frames.loop:
+            remaining = len(payloads)
         if self._frames_wanted is not None:
-            wanted = round(self._frames_wanted * parameters.clock_rate / samples)
+            wanted = round(self._frames_wanted * 1000 / parameters.ptime_ms)
             remaining = min(remaining, wanted)
+        lanes.remaining[row] = remaining
+        self._payloads = payloads
+        self._lay_out()
+        self._update()
+
+    def _frames(self, parameters: StreamParameters) -> Frames:
+        """What plays, encoded."""
+        source, samples, encoding = self._source, parameters.samples_per_frame, parameters.encoding
+        if source is None:
+            return Frames((silent_payload(encoding, samples),), loop=True)
+        if isinstance(source, PcmSource):
+            return source.encoded(encoding, samples)
+        frames = source.frames(parameters.codec, samples)
+        if not frames.payloads or any(
+            encoding.samples_of(payload) != samples for payload in frames.payloads
+        ):
+            raise ConfigurationError(f"{source!r} gives frames of a wrong length")
+        return frames
+
+    def _update(self) -> None:
+        """Begin to leave out silence, or end it, when it is time to."""
+        lanes, row, parameters = self._lanes, self._row, self._parameters
+        if parameters is None:
+            return
+        silent = self.line is None and (self._source is None or isinstance(self._source, Silence))
+        rests = parameters.rests and silent and not self._queue
+        if rests != bool(lanes.rest[row]):
+            lanes.rest[row] = int(rests)
+            # A talk spurt begins with the marker (RFC 3551 section 4.1).
+            lanes.marker[row] = not rests
+            self._lay_out()
+        number = parameters.comfort_noise if rests else None
+        lanes.send_type[row] = parameters.payload_type if number is None else number
+
+    def _lay_out(self) -> None:
+        """Put what plays into the row, or comfort noise in its place (RFC 3389)."""
+        lanes, row, parameters = self._lanes, self._row, self._parameters
+        noisy = parameters is not None and parameters.comfort_noise is not None
+        payloads = (NOISE,) if noisy and lanes.rest[row] else self._payloads
+        self._uneven = None
+        if len(set(map(len, payloads))) > 1:
+            self._uneven = itertools.cycle(payloads)
+            payloads = payloads[:1]
         lanes.payloads[row] = payloads
+        lanes.octets[row] = len(payloads[0])
         lanes.cursor[row] = 0
         lanes.count[row] = len(payloads)
-        lanes.remaining[row] = remaining
-        lanes.live[row] = self.line is not None
+        lanes.live[row] = self.line is not None or self._uneven is not None
 
     def on_exhausted(self) -> None:
         """The last frame was sent a packet time ago."""
@@ -214,7 +261,10 @@ class StreamSender:
 
     def on_live_frame(self) -> None:
         """Ask the live source for the frame that is due."""
-        line, parameters, row = self.line, self._parameters, self._row
+        line, parameters = self.line, self._parameters
+        if self._uneven is not None:
+            self._lay(next(self._uneven))
+            return
         if line is None or parameters is None:
             return
         samples = parameters.samples_per_frame
@@ -228,8 +278,16 @@ class StreamSender:
         if frame is None:
             self.on_exhausted()
             return
-        silence = find_codec(parameters.codec).silent_frame(samples)
-        self._lanes.payloads[row] = ((frame + silence)[:samples],)
+        encoding = parameters.encoding
+        if encoding.samples_of(frame) != samples:
+            silence = silent_payload(encoding, samples)
+            cut = encoding.octet_rate is not None
+            frame = (frame + silence)[: len(silence)] if cut else silence
+        self._lay(frame)
+
+    def _lay(self, payload: bytes) -> None:
+        self._lanes.payloads[self._row] = (payload,)
+        self._lanes.octets[self._row] = len(payload)
 
     # --- digits -------------------------------------------------------------------------------
 
@@ -264,6 +322,7 @@ class StreamSender:
             or (context.packets_left is not None and context.packets_left < NEARLY_SPENT)
         )
         self._lanes.special[self._row] = one_by_one or bool(self._queue)
+        self._update()
 
     def on_second(self) -> None:
         """Charge the key for what the batches sent with it (RFC 4568 section 6.1, lifetime)."""
@@ -280,8 +339,8 @@ class StreamSender:
         parameters, table, row = self._parameters, self._table, self._row
         if parameters is None:
             return None
-        step = parameters.samples_per_frame
-        event = self._next_event(step, int(table.timestamp[row]))
+        step = parameters.units_per_frame
+        event = self._next_event(parameters, int(table.timestamp[row]))
         ssrc = int(table.ssrc[row])
         if event is not None and parameters.telephone_event is not None:
             sequence, timestamp = table.advance_one(
@@ -295,7 +354,8 @@ class StreamSender:
             payload = self._next_payload()
             sequence, timestamp = table.advance_one(row, step, len(payload), now)
             marker = bool(self._lanes.marker[row])
-            header = pack_header(parameters.payload_type, sequence, timestamp, ssrc, marker=marker)
+            number = int(self._lanes.send_type[row])
+            header = pack_header(number, sequence, timestamp, ssrc, marker=marker)
             packet = header + payload
         self._lanes.marker[row] = False
         return self._protected(packet)
@@ -318,12 +378,17 @@ class StreamSender:
         lanes.remaining[row] -= 1
         return payload
 
-    def _next_event(self, step: int, timestamp: int) -> Any:
+    def _next_event(self, parameters: StreamParameters, timestamp: int) -> Any:
+        rate = parameters.telephone_event_rate or parameters.clock_rate
         while self._queue:
             entry = self._queue[0]
             if entry.sender is None:
                 entry.sender = EventSender(
-                    entry.digits, step=step, duration_ms=entry.duration_ms, gap_ms=entry.gap_ms
+                    entry.digits,
+                    clock_rate=rate,
+                    step=rate * parameters.ptime_ms // 1000,
+                    duration_ms=entry.duration_ms,
+                    gap_ms=entry.gap_ms,
                 )
             before = entry.sender.sent
             event = entry.sender.tick(timestamp)

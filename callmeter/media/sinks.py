@@ -1,11 +1,12 @@
-"""What hears a stream: an echo, a recorder, nobody."""
+"""What hears a stream: a recorder, nobody."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from callmeter.errors import LocalProtocolError
 from callmeter.media.codecs import find_codec
+from callmeter.media.decoding import Decoding, DecodingStatistics
 from callmeter.media.wave_file import WaveWriter
 
 if TYPE_CHECKING:
@@ -14,14 +15,14 @@ if TYPE_CHECKING:
 
     Schedule = Callable[[Callable[[], None]], object]
 
-__all__ = ["AudioSink", "Discard", "Echo", "EchoLine", "WavRecorder"]
+__all__ = ["AudioSink", "DecodingSink", "Discard", "NoiseSink", "WavRecorder"]
 
-RATE: Final = 8000
-ECHO_LIMIT_OCTETS: Final = 1600
-ECHO_START_FRAMES: Final = 2
+FIRST_RATE: Final = 8000
+"""Of a recording before its first packet."""
+NOISE: Final = "CN"
 BATCH_PACKETS: Final = 50
 HELD_BACK_PACKETS: Final = 4
-JUMP_SAMPLES: Final = 10 * RATE
+JUMP_S: Final = 10
 HALF_TIMESTAMPS: Final = 1 << 31
 
 
@@ -41,6 +42,26 @@ class AudioSink(Protocol):
 
     def close(self) -> None:
         """Called when it is detached or the stream stops."""
+
+
+@runtime_checkable
+class NoiseSink(Protocol):
+    """A sink that wants to know what pauses sound like."""
+
+    def on_comfort_noise(
+        self, sequence: int, timestamp: int, arrival: float, payload: bytes
+    ) -> None:
+        """Take one packet of comfort noise (RFC 3389)."""
+
+
+@runtime_checkable
+class DecodingSink(Protocol):
+    """A sink that decodes, and can tell what it had to cope with."""
+
+    @property
+    def statistics(self) -> DecodingStatistics:
+        """What happened so far."""
+        ...
 
 
 class Discard:
@@ -63,80 +84,32 @@ class Discard:
         """Nothing to release."""
 
 
-class Echo:
-    """Sends back what arrives. It is played like a source and hears by itself."""
-
-    def line(self) -> EchoLine:
-        """The echo of one stream."""
-        return EchoLine()
-
-
-class EchoLine:
-    """The echo of one stream: a short queue between hearing and speaking.
-
-    It holds at most 200 ms; it begins, and begins again after it ran dry, with two frames, so
-    that ordinary jitter does not tear the audio.
-    """
-
-    __slots__ = ("_codec", "_flowing", "_octets")
-
-    def __init__(self) -> None:
-        self._octets = bytearray()
-        self._codec = ""
-        self._flowing = False
-
-    def open(self, schedule: Any) -> None:
-        """Nothing to prepare."""
-
-    def write(
-        self, codec: str, sequence: int, timestamp: int, arrival: float, payload: bytes
-    ) -> None:
-        """Queue what was heard; the oldest goes when the queue is full."""
-        del sequence, timestamp, arrival
-        if codec != self._codec:
-            self._codec = codec
-            self._octets.clear()
-        self._octets += payload
-        if len(self._octets) > ECHO_LIMIT_OCTETS:
-            del self._octets[:-ECHO_LIMIT_OCTETS]
-
-    def next_frame(self, codec: str, samples_per_frame: int) -> bytes | None:
-        """What was heard, or silence until there is enough of it."""
-        wanted = samples_per_frame * (1 if self._flowing else ECHO_START_FRAMES)
-        self._flowing = len(self._octets) >= wanted
-        if not self._flowing:
-            return find_codec(codec).silent_frame(samples_per_frame)
-        frame = bytes(self._octets[:samples_per_frame])
-        del self._octets[:samples_per_frame]
-        if codec != self._codec:
-            return find_codec(codec).encode(find_codec(self._codec).decode(frame))
-        return frame
-
-    def close(self) -> None:
-        """Forget what is queued."""
-        self._octets.clear()
-
-
 class WavRecorder:
-    """Records a stream as mono 16-bit PCM at 8 kHz, for true duration.
+    """Records a stream as mono 16-bit PCM, for true duration, at the rate of its first codec.
 
-    Packets are placed by their timestamps; what is missing becomes silence. Timestamps that are
-    ten seconds away from real time (another SSRC, a restarted peer) are placed by their arrival.
+    Packets are placed by their timestamps. What is missing becomes silence, or what concealment
+    makes of it; pauses with comfort noise become such noise. Timestamps that are ten seconds away
+    from real time (another SSRC, a restarted peer) are placed by their arrival.
 
     Args:
         path: The file to write; it is made when the recorder is attached.
+        conceal: Fill what was lost as a telephone does, in place of silence.
 
     Attributes:
         late_packets: Packets that came after their place was written.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, conceal: bool = False) -> None:
         self.path = path
+        self.conceal = conceal
         self.late_packets = 0
         self._schedule: Schedule | None = None
         self._writer: WaveWriter | None = None
-        self._waiting: list[tuple[int, str, bytes]] = []
+        self._decoding: Decoding | None = None
+        self._waiting: list[tuple[int, int, str, bytes]] = []
         self._scheduled = False
+        self._rate = FIRST_RATE
+        self._clock = 0
         self._base: tuple[int, int] | None = None
         self._newest_end = 0
         self._first_arrival = 0.0
@@ -147,7 +120,12 @@ class WavRecorder:
     @property
     def seconds(self) -> float:
         """Length of what was heard so far."""
-        return self._newest_end / RATE
+        return self._newest_end / self._rate
+
+    @property
+    def statistics(self) -> DecodingStatistics:
+        """What decoding had to cope with, for what is written so far."""
+        return DecodingStatistics() if self._decoding is None else self._decoding.statistics
 
     def open(self, schedule: Any) -> None:
         """Make the file.
@@ -158,27 +136,52 @@ class WavRecorder:
         """
         if self._writer is not None:
             raise LocalProtocolError(f"{self!r} is already recording a stream")
-        self._writer = WaveWriter(self.path, RATE)
+        self._writer = WaveWriter(self.path, FIRST_RATE)
         self._schedule = schedule
 
     def write(
         self, codec: str, sequence: int, timestamp: int, arrival: float, payload: bytes
     ) -> None:
         """Keep one packet; a batch of them is written off the tick."""
-        del sequence
+        known = find_codec(codec)
+        if self._decoding is None and self._writer is not None:
+            self._rate = self._writer.rate = known.sample_rate
+            self._decoding = Decoding(self._rate, conceal=self.conceal)
+        length = known.samples_of(payload) * self._rate // known.sample_rate
+        self._place(codec, sequence, timestamp, arrival, payload, known.clock_rate, length)
+
+    def on_comfort_noise(
+        self, sequence: int, timestamp: int, arrival: float, payload: bytes
+    ) -> None:
+        """A pause begins or goes on; before the first audio there is nothing to pause."""
+        if self._decoding is not None:
+            self._place(NOISE, sequence, timestamp, arrival, payload, self._clock, 0)
+
+    def _place(
+        self,
+        codec: str,
+        sequence: int,
+        timestamp: int,
+        arrival: float,
+        payload: bytes,
+        clock: int,
+        length: int,
+    ) -> None:
         if self._base is None:
             self._base = (timestamp, 0)
             self._first_arrival = arrival
+            self._clock = clock
         base_timestamp, base_position = self._base
         step = (timestamp - base_timestamp + HALF_TIMESTAMPS) % (2 * HALF_TIMESTAMPS)
-        position = base_position + step - HALF_TIMESTAMPS
-        elapsed = round((arrival - self._first_arrival) * RATE)
-        if abs(position - elapsed) > JUMP_SAMPLES:
+        position = base_position + (step - HALF_TIMESTAMPS) * self._rate // clock
+        elapsed = round((arrival - self._first_arrival) * self._rate)
+        if clock != self._clock or abs(position - elapsed) > JUMP_S * self._rate:
             position = max(self._newest_end, elapsed)
+            self._clock = clock
         # Counting from the newest packet keeps the distance far from half a circle.
         self._base = (timestamp, position)
-        self._newest_end = max(self._newest_end, position + len(payload))
-        self._waiting.append((position, codec, payload))
+        self._newest_end = max(self._newest_end, position + length)
+        self._waiting.append((position, sequence, codec, payload))
         if len(self._waiting) >= BATCH_PACKETS + HELD_BACK_PACKETS and not self._scheduled:
             self._scheduled = True
             if self._schedule is not None:
@@ -189,19 +192,23 @@ class WavRecorder:
         self._flush(HELD_BACK_PACKETS)
 
     def _flush(self, held_back: int) -> None:
-        writer = self._writer
-        if writer is None:
+        writer, decoding = self._writer, self._decoding
+        if writer is None or decoding is None:
             return
         self._waiting.sort(key=lambda packet: packet[0])
         count = len(self._waiting) - held_back
         due, self._waiting = self._waiting[:count], self._waiting[count:]
-        for position, codec, payload in due:
+        for position, sequence, codec, payload in due:
             if position < writer.samples:
                 self.late_packets += 1
                 continue
             if position > writer.samples:
+                writer.write(decoding.gap(position - writer.samples, sequence))
                 writer.silence(position - writer.samples)
-            writer.write(find_codec(codec).decode(payload))
+            if codec == NOISE:
+                decoding.noise(sequence, payload)
+            else:
+                writer.write(decoding.packet(codec, sequence, payload))
 
     def close(self) -> None:
         """Write what is left and the header."""

@@ -1,8 +1,9 @@
 """What a stream plays. Audio is encoded once and sent from tables; nothing is computed per tick.
 
 A source gives `Frames`: every payload of the audio, in order, and whether it starts again at the
-end. The same source object may be played by any number of streams. A source that cannot know its
-audio beforehand (an echo) is a `LiveSource`.
+end. The same source object may be played by any number of streams. A source that has samples, in
+place of payloads of its own, is a `PcmSource`. One that cannot know its audio beforehand (an echo)
+is a `LiveSource`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 import numpy as np
 
 from callmeter.errors import ConfigurationError
-from callmeter.media.codecs import find_codec
+from callmeter.media.codecs import find_codec, silent_payload
 from callmeter.media.wave_file import read_wave, resample, rounded
 
 if TYPE_CHECKING:
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from callmeter.media.codecs import AudioCodec
+
 __all__ = [
     "AudioSource",
     "Frames",
     "LiveLine",
     "LiveSource",
+    "PcmSource",
     "Silence",
     "Tone",
     "WavFile",
@@ -46,7 +50,7 @@ class Frames:
     """Encoded audio, cut into packets.
 
     Attributes:
-        payloads: One payload per packet, all of one length, at least one.
+        payloads: One payload per packet, at least one. Those of one length are sent in batches.
         loop: Whether the first follows the last.
     """
 
@@ -59,7 +63,10 @@ class AudioSource(Protocol):
     """Audio known beforehand."""
 
     def frames(self, codec: str, samples_per_frame: int) -> Frames:
-        """The audio in this codec, cut into frames of so many samples."""
+        """The audio in this codec, cut into frames of so many samples.
+
+        Samples are those of the audio: G.722 has 16,000 a second, Opus 48,000.
+        """
         ...
 
 
@@ -91,27 +98,33 @@ class LiveSource(Protocol):
         ...
 
 
-class _Encoded(ABC):
-    """Sources that encode once per codec and frame length, and keep the result."""
+class PcmSource(ABC):
+    """Audio that is known as samples, for any codec.
+
+    It is encoded once per codec and frame length, and the result is kept.
+
+    Attributes:
+        loop: Whether it starts again at its end.
+    """
 
     loop: bool
 
     def __init__(self) -> None:
-        self._encoded: dict[tuple[str, int], Frames] = {}
+        self._encoded: dict[tuple[AudioCodec, int], Frames] = {}
 
     def frames(self, codec: str, samples_per_frame: int) -> Frames:
         """The audio in this codec, cut into frames of so many samples."""
+        return self.encoded(find_codec(codec), samples_per_frame)
+
+    def encoded(self, codec: AudioCodec, samples_per_frame: int) -> Frames:
+        """The same, for a codec with settings of its own."""
         key = (codec, samples_per_frame)
         frames = self._encoded.get(key)
         if frames is None:
-            known = find_codec(codec)
-            samples = self.samples(known.sample_rate, samples_per_frame)
+            samples = self.samples(codec.sample_rate, samples_per_frame)
             padding = -len(samples) % samples_per_frame or (samples_per_frame * (not len(samples)))
-            octets = known.encode(samples) + known.silent_frame(padding)
-            payloads = tuple(
-                octets[start : start + samples_per_frame]
-                for start in range(0, len(octets), samples_per_frame)
-            )
+            padded = np.pad(samples, (0, padding))
+            payloads = codec.frames(padded, samples_per_frame, loop=self.loop)
             frames = self._encoded[key] = Frames(payloads, self.loop)
         return frames
 
@@ -120,10 +133,14 @@ class _Encoded(ABC):
         """The audio at this rate; a loop has a multiple of so many samples."""
 
 
-class Silence(_Encoded):
+class Silence(PcmSource):
     """Digital silence for ever."""
 
     loop = True
+
+    def encoded(self, codec: AudioCodec, samples_per_frame: int) -> Frames:
+        """One packet, for ever."""
+        return Frames((silent_payload(codec, samples_per_frame),), loop=True)
 
     def samples(self, rate: int, multiple: int) -> npt.NDArray[np.int16]:
         """One frame of zeros."""
@@ -131,7 +148,7 @@ class Silence(_Encoded):
         return np.zeros(multiple, np.int16)
 
 
-class Tone(_Encoded):
+class Tone(PcmSource):
     """A sine for ever, without a click where the table starts again.
 
     Args:
@@ -166,7 +183,7 @@ class Tone(_Encoded):
         return rounded(amplitude * np.sin(phase))
 
 
-class WavFile(_Encoded):
+class WavFile(PcmSource):
     """A WAV file, once or for ever.
 
     Args:

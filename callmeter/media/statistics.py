@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from callmeter.media.decoding import DecodingStatistics
     from callmeter.rtp.feedback import FeedbackCounts
     from callmeter.rtp.jitter_buffer import JitterBufferStatistics
     from callmeter.rtp.reception import ReceptionStatistics, SenderStatistics
@@ -51,6 +52,7 @@ class StreamStatistics:
         rtcp_encryption_mismatches: SRTCP packets whose E bit is not what was agreed.
         rtcp_short_tags: SRTCP packets with the tag length of RTP.
         dtmf_digits_sent, dtmf_digits_received: By RFC 4733.
+        decoding: What decoding had to cope with, None while nobody decodes.
         jitter_buffer: What the jitter buffer did, None without one.
         dropped: Datagrams that were not accepted, by reason.
         socket_overflows: Datagrams the kernel dropped because nobody fetched them in time.
@@ -90,6 +92,7 @@ class StreamStatistics:
     rtcp_short_tags: int
     dtmf_digits_sent: int
     dtmf_digits_received: int
+    decoding: DecodingStatistics | None
     jitter_buffer: JitterBufferStatistics | None
     dropped: Mapping[str, int]
     socket_overflows: int

@@ -379,6 +379,7 @@ class MediaStream:
             rtcp_short_tags=receiver.rtcp_short_tags,
             dtmf_digits_sent=sender.digits,
             dtmf_digits_received=receiver.digits,
+            decoding=receiver.decoding,
             jitter_buffer=buffering.statistics(engine.lanes, row, now),
             dropped=dropped,
             socket_overflows=sum(

@@ -24,6 +24,9 @@ __all__ = ["SendLane"]
 
 SLOTS: Final = 1024
 PLAIN_FIRST_OCTET: Final = 0x80
+REST_EVERY: Final = 20
+"""Packet times from one packet of silence, or of comfort noise, to the next where it is left out;
+libopus itself takes as many."""
 
 
 class SendLane:
@@ -63,6 +66,9 @@ class SendLane:
             self._each(rows[live], "on_live_frame")
             # Foreign code may have stopped a stream.
             rows = rows[lanes.sending[rows]]
+        resting = lanes.rest[rows]
+        if resting.any():
+            rows = self._rest(rows, resting)
         due = len(rows)
         special = lanes.special[rows]
         if special.any():
@@ -78,6 +84,17 @@ class SendLane:
             for start in range(0, len(block), SLOTS):
                 self._block(block[start : start + SLOTS], kind // 2, bool(kind % 2), now)
         return due
+
+    def _rest(self, rows: Rows, resting: Rows) -> Rows:
+        """Leave out what is silent, but for a packet once in a while."""
+        lanes = self._lanes
+        silent = resting > 1
+        quiet = rows[silent]
+        lanes.rest[quiet] -= 1
+        lanes.remaining[quiet] -= 1
+        self._table.skip(quiet, lanes.samples[quiet])
+        lanes.rest[rows[resting == 1]] = REST_EVERY
+        return rows[~silent]
 
     def _each(self, rows: Rows, method: str) -> None:
         for row in rows.tolist():

@@ -150,15 +150,19 @@ def rounded(values: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
 class WaveWriter:
     """Writes mono int16 samples; the header is right once `close` returns.
 
+    Attributes:
+        rate: Samples a second; may be changed before the first one is written.
+        samples: Samples written.
+
     Raises:
         OSError: The file cannot be made.
     """
 
-    __slots__ = ("_file", "_rate", "samples")
+    __slots__ = ("_file", "rate", "samples")
 
     def __init__(self, path: str | os.PathLike[str], rate: int) -> None:
         self._file: BinaryIO = Path(path).open("wb")  # noqa: SIM115  closed by close()
-        self._rate = rate
+        self.rate = rate
         self.samples = 0
         self._file.write(self._header())
 
@@ -185,6 +189,6 @@ class WaveWriter:
         return struct.pack(
             "<4sI4s4sIHHIIHH4sI",
             *(b"RIFF", HEADER_OCTETS - 8 + octets, b"WAVE"),
-            *(b"fmt ", FORMAT_OCTETS, PCM, 1, self._rate, 2 * self._rate, 2, 16),
+            *(b"fmt ", FORMAT_OCTETS, PCM, 1, self.rate, 2 * self.rate, 2, 16),
             *(b"data", octets),
         )

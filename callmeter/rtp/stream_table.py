@@ -511,6 +511,14 @@ class StreamTable(ColumnTable):
         """Forget the last transit time: after a pause the next packet starts the jitter anew."""
         self.transit[row] = math.nan
 
+    def change_clock(self, row: int, clock_rate: int) -> None:
+        """Another codec follows, with another clock: what was measured is kept, in its units."""
+        self.jitter[row] *= clock_rate / self.clock_rate[row]
+        self.clock_rate[row] = clock_rate
+        if self.wild[row] >= 0:
+            self.wild[row] = clock_rate
+        self.restart_timing(row)
+
     def roll(self) -> None:
         """Begin a new second: spacing and gap windows keep this second and the one before."""
         np.maximum(self.gap_max, self.gap, out=self.gap_max)

@@ -33,6 +33,8 @@ DTMF_EVENTS: Final = "0-15"
 """Events 0-9, *, #, A-D (RFC 4733 section 3.2)."""
 
 _EVENT_NAME: Final = "telephone-event"
+_NOISE_NAME: Final = "cn"
+_NOISE: Final = 13
 _FIRST_STATIC_GAP: Final = 35
 _LAST_STATIC_GAP: Final = 63
 _FIRST_DYNAMIC: Final = 96
@@ -67,6 +69,16 @@ class PayloadFormat:
     def is_telephone_event(self) -> bool:
         """Whether this carries RFC 4733 events and no audio."""
         return folded(self.encoding) == _EVENT_NAME
+
+    @property
+    def is_comfort_noise(self) -> bool:
+        """Whether this carries RFC 3389 noise for the pauses of other formats."""
+        return folded(self.encoding) == _NOISE_NAME
+
+    @property
+    def accompanies(self) -> bool:
+        """Whether it carries no audio of its own, but goes with one of the same clock rate."""
+        return self.is_telephone_event or self.is_comfort_noise
 
     @property
     def rtpmap(self) -> RtpMap:
@@ -120,9 +132,12 @@ ENCODINGS: Final[Mapping[str, PayloadFormat]] = MappingProxyType(
     {
         "PCMU": STATIC_PAYLOAD_TYPES[0],
         "PCMA": STATIC_PAYLOAD_TYPES[8],
+        "G722": STATIC_PAYLOAD_TYPES[9],
+        "opus": PayloadFormat(111, "opus", 48_000, 2),
     }
 )
-"""The audio formats that can be offered, by encoding name."""
+"""The audio formats that can be offered, by encoding name. Opus always says 48000 and two channels,
+whatever is sent (RFC 7587 section 4.1)."""
 
 
 def telephone_event(
@@ -133,7 +148,11 @@ def telephone_event(
 
 
 def formats_for(
-    encodings: Iterable[str], *, telephone_event_payload_type: int | None = None
+    encodings: Iterable[str],
+    *,
+    telephone_event_payload_type: int | None = None,
+    comfort_noise: bool = False,
+    opus: PayloadFormat | None = None,
 ) -> tuple[PayloadFormat, ...]:
     """What an offer lists for these encoding names, in their order.
 
@@ -141,6 +160,8 @@ def formats_for(
         encodings: Names of `ENCODINGS`.
         telephone_event_payload_type: Number of the first telephone-event format, None to offer
             none. There is one such format for each clock rate.
+        comfort_noise: Offer the noise of RFC 3389 with those that have its static clock rate.
+        opus: Its number and format parameters; None takes 111 and no parameters.
 
     Raises:
         ConfigurationError: A name is not known.
@@ -149,7 +170,11 @@ def formats_for(
     for name in encodings:
         if name not in ENCODINGS:
             raise ConfigurationError(f"{name!r} is not an encoding that can be offered")
-        chosen.append(ENCODINGS[name])
+        known = ENCODINGS[name]
+        chosen.append(opus if opus is not None and opus.matches(known) else known)
+    noise = STATIC_PAYLOAD_TYPES[_NOISE]
+    if comfort_noise and any(item.clock_rate == noise.clock_rate for item in chosen):
+        chosen.append(noise)
     if telephone_event_payload_type is not None:
         rates = dict.fromkeys(item.clock_rate for item in chosen)
         chosen += [telephone_event(telephone_event_payload_type, rate) for rate in rates]
@@ -167,8 +192,9 @@ def select_formats(
     """The formats to answer: the offerer's order and numbers (RFC 3264 section 6.1).
 
     Format parameters are those of `supported`, for an answer states what its sender takes.
-    telephone-event is kept where its clock rate is that of a chosen audio format (RFC 4733
-    section 2.1), or where the stream was offered for events alone. Empty when nothing fits.
+    telephone-event and comfort noise are kept where their clock rate is that of a chosen audio
+    format (RFC 4733 section 2.1, RFC 3389 section 4), or where the stream was offered for events
+    alone. Empty when nothing fits.
     """
     chosen: list[PayloadFormat] = []
     for item in offered:
@@ -177,8 +203,8 @@ def select_formats(
             chosen.append(replace(item, fmtp=own.fmtp))
     if all(item.is_telephone_event for item in offered):
         return tuple(chosen)
-    rates = {item.clock_rate for item in chosen if not item.is_telephone_event}
-    return tuple(item for item in chosen if not item.is_telephone_event or item.clock_rate in rates)
+    rates = {item.clock_rate for item in chosen if not item.accompanies}
+    return tuple(item for item in chosen if not item.accompanies or item.clock_rate in rates)
 
 
 def renumbered(

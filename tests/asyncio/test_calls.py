@@ -23,7 +23,7 @@ from callmeter.errors import (
     SrtpRequired,
 )
 from callmeter.media.analysis import recorded_frequency
-from callmeter.media.sinks import Echo
+from callmeter.media.echo import Echo
 from callmeter.media.sources import Tone
 from callmeter.srtp.libsrtp import supported_suites
 

@@ -51,6 +51,8 @@ OWN = AUTHORITY.issue("alice.example.com")
         (lambda: SrtpConfig(suites=(SrtpSuite.AEAD_AES_128_GCM,) * 2), "listed twice"),
         (lambda: SrtpConfig(osrtp=True, policy=SrtpPolicy.REQUIRED), "opportunistic"),
         (lambda: MediaConfig(codecs=()), "at least one codec"),
+        (lambda: MediaConfig(codecs=("opus", "G729")), "PCMU, PCMA, G722, opus.*G729"),
+        (lambda: MediaConfig(codecs=("opus", Codec.OPUS)), "listed twice"),
         (lambda: MediaConfig(ptime=25), "ptime"),
         (lambda: MediaConfig(ptime=70), "ptime"),
         (lambda: MediaConfig(telephone_event_payload_type=95), "96 to 127"),
@@ -91,6 +93,12 @@ OWN = AUTHORITY.issue("alice.example.com")
 def test_a_setting_that_cannot_work_is_refused_by_name(make, message):
     with pytest.raises(ConfigurationError, match=message):
         make()
+
+
+def test_codecs_are_given_by_name_too():
+    config = MediaConfig(codecs=("Opus", "g722", Codec.PCMU), dscp=None)
+    assert config.codecs == (Codec.OPUS, Codec.G722, Codec.PCMU)
+    assert config.dscp is None
 
 
 def full_config() -> EndpointConfig:

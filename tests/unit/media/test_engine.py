@@ -151,6 +151,21 @@ def test_silence_is_reported_once_per_gap(lab):
     assert len(lab.events(stream, Silent)) == 2
 
 
+def test_a_pause_with_comfort_noise_is_no_silence_for_half_a_minute(lab):
+    peer = lab.socket()
+    stream = lab.open()
+    stream.start(lab.parameters(peer))
+    for sequence in range(60):
+        peer.sendto(lab.rtp(sequence), ("127.0.0.1", stream.port))
+        lab.run(0.02)
+    peer.sendto(lab.rtp(60, payload_type=13, payload=b"\x41"), ("127.0.0.1", stream.port))
+    lab.run(20.0)
+    assert lab.events(stream, Silent) == []
+    lab.run(15.0)
+    assert len(lab.events(stream, Silent)) == 1
+    assert stream.statistics().receive.packets_lost == 0
+
+
 def test_a_stream_that_only_sends_expects_nothing(lab):
     stream = lab.open()
     stream.start(lab.parameters(lab.socket(), receive=False))

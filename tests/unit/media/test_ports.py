@@ -139,6 +139,19 @@ def test_a_machine_whose_neighbours_are_all_taken_gives_up(allocator, monkeypatc
         ("::1", socket.IPPROTO_IPV6, socket.IPV6_TCLASS),
     ],
 )
+def test_packets_can_be_left_unmarked(address, level, option):
+    bound = bind_socket(address, 0, None)
+    assert bound.getsockopt(level, option) == 0
+    bound.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "level", "option"),
+    [
+        (LOOPBACK, socket.IPPROTO_IP, socket.IP_TOS),
+        ("::1", socket.IPPROTO_IPV6, socket.IPV6_TCLASS),
+    ],
+)
 def test_packets_carry_the_code_point(address, level, option):
     bound = bind_socket(address, 0, 46)
     assert bound.getsockopt(level, option) == 46 << 2

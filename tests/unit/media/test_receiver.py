@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from callmeter.media import AuthenticationFailing, Discard
+import pytest
+
+from callmeter.media import AuthenticationFailing, DigitReceived, Discard, WavRecorder, level_dbov
+from callmeter.media.wave_file import read_wave
+from callmeter.rtp.jitter_buffer import JitterBufferSettings
 from callmeter.srtp import SrtpContext
 
 LOOPBACK = "127.0.0.1"
@@ -79,6 +83,60 @@ def test_comfort_noise_is_part_of_the_stream_and_not_heard(lab):
     assert statistics.dropped == {}
     assert statistics.dtmf_digits_received == 0
     assert sink.packets == 16
+
+
+def test_noise_of_a_number_of_its_own_is_told_to_who_wants_to_know(lab, tmp_path):
+    peer, recorder = lab.socket(), WavRecorder(tmp_path / "pause.wav")
+    stream = lab.open()
+    stream.attach(recorder)
+    stream.start(lab.parameters(peer, receive_comfort_noise=118))
+    for sequence in range(10):
+        peer.sendto(lab.rtp(sequence), (LOOPBACK, stream.port))
+        lab.run(0.02)
+    packet = lab.rtp(10, payload_type=118, payload=b"\x30")
+    peer.sendto(packet, (LOOPBACK, stream.port))
+    lab.run(1.0)
+    peer.sendto(lab.rtp(11, timestamp=160 * 60), (LOOPBACK, stream.port))
+    lab.run(0.1)
+    stream.detach(recorder)
+    assert recorder.statistics.comfort_noise_packets == 1
+    assert stream.statistics().dropped == {}
+    _, samples = read_wave(recorder.path)
+    assert level_dbov(samples[1600:9600]) == pytest.approx(-48, abs=1)
+
+
+@pytest.mark.parametrize("batch_from", [1, 24])
+def test_a_peer_that_changes_to_a_codec_with_another_clock_has_no_jitter(lab, batch_from):
+    lab.engine._receive.batch_from = batch_from
+    peer = lab.socket()
+    stream = lab.open()
+    stream.buffer(JitterBufferSettings(adaptive=False, delay=0.06))
+    stream.start(lab.parameters(peer, receive_payload_types={0: "PCMU", 111: "opus"}))
+    for sequence in range(60):
+        opus = sequence >= 30
+        units, number = (960, 111) if opus else (160, 0)
+        packet = lab.rtp(sequence, payload_type=number, timestamp=units * sequence)
+        peer.sendto(packet, (LOOPBACK, stream.port))
+        lab.run(0.02)
+    found = stream.statistics()
+    assert found.receive.timestamp_jumps == 0
+    assert found.receive.jitter_ms < 0.1
+    assert found.jitter_buffer.late == found.jitter_buffer.early == 0
+    assert found.decoding is None
+
+
+def test_events_of_two_clocks_are_both_understood(lab):
+    peer = lab.socket()
+    stream = lab.open()
+    both = {101: 48_000, 102: 8000}
+    stream.start(lab.parameters(peer, receive_telephone_events=both))
+    for number, (payload_type, rate) in enumerate(both.items()):
+        payload = bytes([number + 1, 0x8A]) + (rate // 10).to_bytes(2, "big")
+        packet = lab.rtp(number, payload_type=payload_type, payload=payload)
+        peer.sendto(packet, (LOOPBACK, stream.port))
+        lab.run(0.02)
+    heard = lab.events(stream, DigitReceived)
+    assert [(event.digit, event.duration_ms) for event in heard] == [("1", 100), ("2", 100)]
 
 
 def test_telephone_events_nobody_agreed_to_are_dropped(lab):

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from callmeter.errors import ConfigurationError, LocalProtocolError
-from callmeter.media import DigitReceived, Frames, Silence, Tone
+from callmeter.media import (
+    DigitReceived,
+    Frames,
+    Silence,
+    Tone,
+    WavRecorder,
+    recorded_frequency,
+)
+from callmeter.media.codecs import find_codec, silent_payload
+from callmeter.media.codecs.opus import OpusCodec
 from callmeter.media.sources import WavFile
 from callmeter.media.wave_file import WaveWriter
 
@@ -193,6 +204,159 @@ def test_a_live_source_may_stop_its_stream(lab):
     lab.run(0.2)
     assert lab.engine.streams == [other]
     assert other.statistics().send.packets_sent >= 9
+
+
+# --- other codecs, and silence left out ---------------------------------------------------------
+
+G722 = {"codec": "G722", "payload_type": 9}
+OPUS = {"codec": "opus", "payload_type": 111, "clock_rate": 48_000}
+
+
+@pytest.mark.parametrize(
+    ("codec", "units", "octets"), [(G722, 160, 160), (OPUS, 960, 80)], ids=["G722", "opus"]
+)
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_tone_is_sent_in_every_codec(lab, tmp_path, codec, units, octets, secure):
+    a, b = lab.pair(secure=secure, **codec)
+    recorder = WavRecorder(tmp_path / "tone.wav")
+    b.attach(recorder)
+    a.play(Tone(1004))
+    lab.run(2.0)
+    table, row = lab.engine.send_table, a._row
+    sent = a.statistics().send
+    assert sent.bytes_sent == octets * sent.packets_sent
+    assert (int(table.timestamp[row]) - int(table.last_timestamp[row])) & 0xFFFF_FFFF == units
+    assert b.statistics().receive.jitter_ms < 0.1
+    assert b.statistics().decoding.packets > 0
+    b.stop()
+    assert recorded_frequency(recorder.path) == pytest.approx(1004, abs=2)
+
+
+def test_frames_of_several_lengths_are_sent_one_by_one_and_again(lab):
+    packets = [b"\xf8" + bytes(length) for length in (20, 70, 30)]
+
+    class Prepared:
+        def frames(self, codec, samples_per_frame):
+            assert (codec, samples_per_frame) == ("opus", 960)
+            return Frames(packets, loop=True)
+
+    peer = lab.socket()
+    stream = lab.open()
+    playing = stream.play(Prepared(), seconds=0.1)
+    stream.start(lab.parameters(peer, **OPUS))
+    lab.run(0.2)
+    assert playing.done()
+    sent = [packet[12:] for packet in lab.fetch(peer)]
+    assert sent[:5] == [*packets, *packets[:2]]
+    assert {len(payload) for payload in sent[5:]} == {80}
+
+
+def test_a_live_frame_of_a_wrong_length_is_replaced_by_silence(lab):
+    class Line:
+        def __init__(self):
+            self.frames = [b"\xf8abc", b"", b"\xf0abc"]
+
+        def next_frame(self, codec, samples_per_frame):
+            return self.frames.pop(0) if self.frames else None
+
+        def open(self, schedule):
+            pass
+
+        write = close = lambda *_: None
+
+    class Source:
+        def line(self):
+            return Line()
+
+    peer = lab.socket()
+    stream = lab.open()
+    stream.play(Source())
+    stream.start(lab.parameters(peer, **OPUS))
+    lab.run(0.1)
+    sent = [packet[12:] for packet in lab.fetch(peer)]
+    silence = silent_payload(find_codec("opus"), 960)
+    assert sent[:4] == [b"\xf8abc", silence, silence, silence]
+
+
+def test_comfort_noise_is_sent_once_in_a_while_in_place_of_silence(lab, rtp_fields):
+    peer = lab.socket()
+    stream = lab.open()
+    stream.start(lab.parameters(peer, comfort_noise=13))
+    lab.run(2.0)
+    playing = stream.play(Tone(440), seconds=0.2)
+    lab.run(0.5)
+    assert playing.done()
+    packets = lab.fetch(peer)
+    fields = [rtp_fields(packet) for packet in packets]
+    kinds = [(second & 0x7F, bool(second & 0x80)) for second, *_ in fields]
+    assert kinds[:5] == [(13, True), *[(13, False)] * 4]
+    assert kinds[5:15] == [(0, True), *[(0, False)] * 9]
+    assert set(kinds[15:]) == {(13, False)}
+    assert {packet[12:] for packet in packets[:5]} == {b"\x41"}
+    # The media clock goes on, and no sequence number is left out.
+    steps = [(two[2] - one[2]) % 2**32 for one, two in itertools.pairwise(fields[:5])]
+    assert steps == [3200] * 4
+    assert [two[1] - one[1] for one, two in itertools.pairwise(fields)] == [1] * (len(fields) - 1)
+
+
+def test_a_limited_silence_ends_in_time_though_it_is_not_sent(lab):
+    stream = lab.open()
+    playing = stream.play(Silence(), seconds=1.0)
+    stream.start(lab.parameters(lab.socket(), comfort_noise=13))
+    lab.run(0.9)
+    assert not playing.done()
+    lab.run(0.2)
+    assert playing.done()
+
+
+def test_digits_interrupt_a_pause(lab):
+    a, b = lab.pair(comfort_noise=13)
+    lab.run(0.5)
+    sending = a.send_digits("12")
+    lab.run(1.0)
+    assert sending.done()
+    assert [event.digit for event in lab.events(b, DigitReceived)] == ["1", "2"]
+    before = a.statistics().send.packets_sent
+    lab.run(1.0)
+    assert a.statistics().send.packets_sent - before <= 4
+    assert b.statistics().receive.packets_lost == 0
+
+
+def test_a_pause_ends_when_noise_is_no_longer_agreed_on(lab, rtp_fields):
+    peer = lab.socket()
+    stream = lab.open()
+    stream.start(lab.parameters(peer, comfort_noise=13))
+    lab.run(0.5)
+    lab.fetch(peer)
+    stream.start(lab.parameters(peer))
+    lab.run(0.5)
+    kinds = {rtp_fields(packet)[0] & 0x7F for packet in lab.fetch(peer)}
+    assert kinds == {0}
+
+
+def test_opus_leaves_silence_out_where_it_may(lab, rtp_fields):
+    peer = lab.socket()
+    stream = lab.open()
+    stream.start(lab.parameters(peer, coding=OpusCodec(discontinuous=True), **OPUS))
+    lab.run(2.0)
+    packets = lab.fetch(peer)
+    assert len(packets) == 5
+    assert {rtp_fields(packet)[0] & 0x7F for packet in packets} == {111}
+    assert {packet[12:] for packet in packets} == {silent_payload(find_codec("opus"), 960)}
+
+
+@pytest.mark.parametrize("rate", [8000, 48_000])
+def test_digits_beside_opus_have_the_clock_of_their_own_format(lab, rate):
+    a, b = lab.pair(
+        telephone_event_rate=rate,
+        receive_telephone_event=None,
+        receive_telephone_events={101: rate},
+        **OPUS,
+    )
+    a.send_digits("5")
+    lab.run(1.0)
+    (digit,) = lab.events(b, DigitReceived)
+    assert (digit.digit, digit.duration_ms) == ("5", 160)
 
 
 # --- digits -----------------------------------------------------------------------------------

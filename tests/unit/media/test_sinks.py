@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from callmeter.errors import LocalProtocolError
-from callmeter.media import Discard, Echo, Tone, WavRecorder, recorded_frequency
+from callmeter.media import (
+    Discard,
+    Tone,
+    WavRecorder,
+    dominant_frequency,
+    level_dbov,
+    recorded_frequency,
+)
 from callmeter.media.codecs import find_codec
 from callmeter.media.wave_file import read_wave
 
@@ -170,69 +177,78 @@ def test_a_stream_is_recorded_with_its_tone(lab, tmp_path):
     assert recorder.seconds == pytest.approx(3.0, abs=0.05)
 
 
-# --- echo -------------------------------------------------------------------------------------
-
-
-def hear(line, *payloads, codec="PCMU"):
-    for number, payload in enumerate(payloads):
-        line.write(codec, number, 160 * number, 0.0, payload)
-
-
-def test_an_echo_waits_for_two_frames_and_then_flows():
-    line = Echo().line()
-    line.open(None)
-    silence = b"\xff" * 160
-    assert line.next_frame("PCMU", 160) == silence
-    hear(line, b"a" * 160)
-    assert line.next_frame("PCMU", 160) == silence
-    hear(line, b"b" * 160)
-    assert line.next_frame("PCMU", 160) == b"a" * 160
-    assert line.next_frame("PCMU", 160) == b"b" * 160
-    # It ran dry, so it waits for two again.
-    assert line.next_frame("PCMU", 160) == silence
-    hear(line, b"c" * 160)
-    assert line.next_frame("PCMU", 160) == silence
-    line.close()
-
-
-def test_an_echo_never_holds_more_than_200_ms():
-    line = Echo().line()
-    hear(line, *(bytes([number]) * 160 for number in range(30)))
-    assert line.next_frame("PCMU", 160) == bytes([20]) * 160
-
-
-def test_an_echo_cuts_other_packet_times_and_changes_the_law():
-    line = Echo().line()
-    hear(line, b"a" * 240, b"b" * 240)
-    assert line.next_frame("PCMU", 160) == b"a" * 160
-    assert line.next_frame("PCMU", 160) == b"a" * 80 + b"b" * 80
-    other = Echo().line()
-    hear(other, LOUD, LOUD)
-    echoed = find_codec("PCMA").decode(other.next_frame("PCMA", 160))
-    assert abs(int(echoed[0]) - LEVEL) < 300
-
-
-def test_an_echo_forgets_what_it_heard_in_another_codec():
-    line = Echo().line()
-    hear(line, b"a" * 320)
-    hear(line, b"b" * 320, codec="PCMA")
-    assert line.next_frame("PCMA", 160) == b"b" * 160
-
-
-def test_an_echo_gives_the_tone_back(lab, tmp_path):
-    a, b = lab.pair()
-    recorder = WavRecorder(tmp_path / "echo.wav")
-    a.attach(recorder)
-    a.play(Tone(700))
-    b.play(Echo())
-    lab.run(3.0)
-    a.stop()
-    assert recorded_frequency(recorder.path) == pytest.approx(700, abs=1)
-
-
 def test_discard_counts_and_forgets():
     sink = Discard()
     sink.open(None)
-    hear(sink, b"a", b"b")
+    for number, payload in enumerate((b"a", b"b")):
+        sink.write("PCMU", number, 160 * number, 0.0, payload)
     sink.close()
     assert sink.packets == 2
+
+
+# --- codecs, losses and pauses ------------------------------------------------------------------
+
+
+def tone_packets(codec, count, ptime=20, frequency=440):
+    known = find_codec(codec)
+    samples = known.sample_rate * ptime // 1000
+    times = np.arange(count * samples) / known.sample_rate
+    audio = np.round(8000 * np.sin(2 * np.pi * frequency * times)).astype(np.int16)
+    return known.frames(audio, samples, loop=False)
+
+
+@pytest.mark.parametrize(("codec", "units", "rate"), [("G722", 160, 16_000), ("opus", 960, 48_000)])
+def test_a_recording_has_the_rate_of_its_codec(recorder, codec, units, rate):
+    for number, payload in enumerate(tone_packets(codec, 100)):
+        write(recorder, number, timestamp=units * number, payload=payload, codec=codec)
+    assert recorder.seconds == pytest.approx(2)
+    recorder.close()
+    assert recorder.statistics.packets == 100
+    found, samples = read_wave(recorder.path)
+    assert (found, len(samples)) == (rate, 2 * rate)
+    assert dominant_frequency(samples, rate) == pytest.approx(440, abs=1)
+    assert recorder.statistics.plc_events == 0
+
+
+@pytest.mark.parametrize("first", ["PCMU", "opus"])
+def test_a_codec_change_is_no_break_in_the_recording(recorder, first):
+    packets = {"PCMU": tone_packets("PCMU", 100), "opus": tone_packets("opus", 100)}
+    units = {"PCMU": 160, "opus": 960}
+    for number in range(100):
+        codec = first if number < 50 else next(name for name in units if name != first)
+        payload = packets[codec][number]
+        write(recorder, number, timestamp=units[codec] * number, payload=payload, codec=codec)
+    recorder.close()
+    rate, samples = read_wave(recorder.path)
+    assert rate == find_codec(first).sample_rate
+    assert len(samples) == pytest.approx(2 * rate, abs=rate // 50)
+    for half in np.array_split(samples, 2):
+        assert dominant_frequency(half, rate) == pytest.approx(440, abs=2)
+
+
+def test_lost_packets_are_concealed_for_who_wants_that(tmp_path):
+    recorder = WavRecorder(tmp_path / "concealed.wav", conceal=True)
+    recorder.open(schedule_now)
+    for number, payload in enumerate(tone_packets("PCMU", 100, frequency=150)):
+        if number % 20 != 10:
+            write(recorder, number, payload=payload)
+    samples = recorded(recorder)
+    assert len(samples) == 16_000
+    assert level_dbov(samples[1600:1760]) == pytest.approx(level_dbov(samples[:1600]), abs=2)
+    found = recorder.statistics
+    assert (found.plc_events, found.plc_duration_ms, found.lost_packets) == (5, 100, 5)
+
+
+def test_a_pause_with_comfort_noise_is_no_gap_and_no_silence(recorder):
+    recorder.on_comfort_noise(0, 0, 0.0, bytes([60]))
+    for number, payload in enumerate(tone_packets("PCMU", 10)):
+        write(recorder, number, payload=payload)
+    recorder.on_comfort_noise(10, 1600, 0.2, bytes([40]))
+    recorder.on_comfort_noise(11, 3200, 0.4, bytes([40]))
+    write(recorder, 12, timestamp=4800, arrival=0.6)
+    samples = recorded(recorder)
+    assert len(samples) == 4960
+    assert level_dbov(samples[1600:4800]) == pytest.approx(-40, abs=0.5)
+    found = recorder.statistics
+    assert (found.plc_events, found.comfort_noise_packets) == (0, 2)
+    assert found.packets == 11

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from callmeter.errors import ConfigurationError
 from callmeter.media import Silence, Tone, WavFile, dominant_frequency, level_dbov
 from callmeter.media.codecs import find_codec
-from callmeter.media.sinks import Echo
+from callmeter.media.echo import Echo
 from callmeter.media.sources import AudioSource, LiveSource
 from callmeter.media.wave_file import WaveWriter
 

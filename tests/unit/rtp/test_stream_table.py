@@ -271,6 +271,28 @@ def test_after_a_pause_the_timing_may_start_anew():
     assert table.jitter[row] == 0.0
 
 
+def test_a_codec_with_another_clock_keeps_the_jitter_in_seconds_and_jumps_nowhere():
+    table, row = running_stream()
+    table.update_one(row, 13, 3 * 160, 0.08, 160)
+    before = table.jitter[row] / 8000
+    table.change_clock(row, 48_000)
+    assert table.jitter[row] / 48_000 == pytest.approx(before)
+    for number in range(30):
+        table.update_one(row, 14 + number, 4_000_000_000 + 960 * number, 0.1 + 0.02 * number, 80)
+    assert table.timestamp_jumps[row] == 0
+    assert table.jitter[row] / 48_000 < before
+    assert table.lost(row) == 0
+
+
+def test_a_clock_may_be_told_before_the_first_packet():
+    table = StreamTable()
+    row = table.allocate(1, 8000, probation=0)
+    table.change_clock(row, 48_000)
+    for number in range(40):
+        table.update_one(row, number, 960 * number, 0.02 * number, 80)
+    assert table.jitter[row] == pytest.approx(0, abs=1e-6)
+
+
 def test_what_was_sent_during_a_hold_is_no_loss():
     table, row = running_stream([1, 2, 4])
     table.resume(row)

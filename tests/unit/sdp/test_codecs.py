@@ -64,6 +64,30 @@ def test_an_encoding_that_is_not_known_cannot_be_offered():
         formats_for(["G729"])
 
 
+def test_an_offer_of_opus_has_events_of_both_clocks_and_its_own_parameters():
+    opus = PayloadFormat(100, "opus", 48_000, 2, "useinbandfec=1")
+    formats = formats_for(
+        (Codec.OPUS, Codec.G722), telephone_event_payload_type=101, comfort_noise=True, opus=opus
+    )
+    assert [str(item.rtpmap) for item in formats] == [
+        "100 opus/48000/2",
+        "9 G722/8000",
+        "13 CN/8000",
+        "101 telephone-event/48000",
+        "96 telephone-event/8000",
+    ]
+    assert formats[0].fmtp == "useinbandfec=1"
+    assert str(formats_for(["opus"], comfort_noise=True)[-1].rtpmap) == "111 opus/48000/2"
+
+
+def test_comfort_noise_is_answered_with_audio_of_its_clock_only():
+    noise = STATIC_PAYLOAD_TYPES[13]
+    fast = PayloadFormat(105, "CN", 16_000)
+    assert select_formats((PCMU, noise, fast), (PCMU, noise)) == (PCMU, noise)
+    assert select_formats((OPUS, noise), (OPUS, noise)) == (OPUS,)
+    assert select_formats((noise,), (PCMU, noise)) == ()
+
+
 def test_an_answer_keeps_the_order_and_numbers_of_the_offer():
     offered = (PayloadFormat(97, "iLBC", 8000), PayloadFormat(96, "pcma", 8000), PCMU)
     assert select_formats(offered, (PCMU, PCMA)) == (PayloadFormat(96, "pcma", 8000), PCMU)
