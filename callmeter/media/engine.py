@@ -45,6 +45,9 @@ SPREAD: Final = ((0, 4), (300, 2), (1500, 1))
 """From so many streams on a tick has so many phases: small batches are dear, large ones late."""
 GATHER_AT: Final = 0.7
 """There have to be so much fewer before they are gathered again."""
+REPORT_PHASES: Final = 20
+"""Many streams have their RTCP sent and read ten times a second: what runs seldom runs slowly, so
+some at once are cheaper than one by one. The times in it are those of arrival and sending."""
 MAX_BEHIND_S: Final = 0.2
 """A loop that was held up longer does not send the missed packets in a burst."""
 SILENCE_S: Final = 5.0
@@ -391,6 +394,7 @@ class MediaEngine:
             # Those that are together in one phase go to those that come between.
             self.lanes.due[rows] += rows // (PHASES // self._step) * step % self._step
         self._step = step
+        self._receive.deferring = step < PHASES
 
     def _begin(self) -> None:
         loop = self._running()
@@ -438,10 +442,12 @@ class MediaEngine:
         self.send_table.skip(rows, units)
 
     def _keep_deadlines(self, now: float) -> None:
-        for row in np.flatnonzero(self.lanes.report_due <= now).tolist():
-            stream = self.lanes.streams[row]
-            if stream is not None:
-                stream.on_report_due(now)
+        if self._step == PHASES or self._phase % REPORT_PHASES < self._step:
+            self._receive.run_deferred()
+            for row in np.flatnonzero(self.lanes.report_due <= now).tolist():
+                stream = self.lanes.streams[row]
+                if stream is not None:
+                    stream.on_report_due(now)
         for stream in tuple(self._watched):
             deadline = stream.next_deadline()
             if deadline is None:

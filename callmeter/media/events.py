@@ -162,21 +162,27 @@ class EventLog(Generic[EventT]):
         self._count = 0
         self._closed = False
         self._future = future
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: list[tuple[asyncio.Future[None], tuple[type, ...]]] = []
 
     def append(self, event: EventT) -> None:
         """Keep an event and wake the readers."""
         self._events.append(event)
         self._count += 1
-        self._wake()
+        if self._waiters:
+            self._wake(event)
 
     def close(self) -> None:
         """End every reader once it has read what is kept."""
         self._closed = True
-        self._wake()
+        self._wake(None)
 
-    async def read(self) -> AsyncIterator[EventT]:
-        """Yield the kept events, then each new one, until the log is closed."""
+    async def read(self, *, unmoved_by: tuple[type, ...] = ()) -> AsyncIterator[EventT]:
+        """Yield the kept events, then each new one, until the log is closed.
+
+        Args:
+            unmoved_by: Kinds of events that do not wake the reader; it gets them with the next
+                other one, if they are still kept.
+        """
         position = 0
         while True:
             kept_from = self._count - len(self._events)
@@ -189,11 +195,13 @@ class EventLog(Generic[EventT]):
                 return
             else:
                 waiter = self._future()
-                self._waiters.append(waiter)
+                self._waiters.append((waiter, unmoved_by))
                 await waiter
 
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
+    def _wake(self, event: EventT | None) -> None:
+        waiting, self._waiters = self._waiters, []
+        for waiter, unmoved_by in waiting:
+            if isinstance(event, unmoved_by):
+                self._waiters.append((waiter, unmoved_by))
+            elif not waiter.done():
                 waiter.set_result(None)

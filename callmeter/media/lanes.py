@@ -70,6 +70,8 @@ class LaneTable(ColumnTable):
         expected_head: Its first octets, as `Received.heads` has them.
         ports: The shared port of those rows that have no port of their own.
         destinations: Address packets go to.
+        destination_head: Its first octets.
+        descriptor: Socket they leave from.
         outlets: What the back-end sends with.
         payloads: Encoded frames that are playing.
         streams: The stream of each row.
@@ -106,6 +108,8 @@ class LaneTable(ColumnTable):
     level_packets: Integers
     buffer_row: Integers
     expected_head: npt.NDArray[np.uint64]
+    destination_head: npt.NDArray[np.uint64]
+    descriptor: Integers
 
     COLUMNS: ClassVar[Mapping[str, tuple[str, int | float]]] = {
         "steady": ("?", 0),
@@ -139,6 +143,8 @@ class LaneTable(ColumnTable):
         "level_packets": ("i8", 0),
         "buffer_row": ("i8", -1),
         "expected_head": ("u8", 0),
+        "destination_head": ("u8", 0),
+        "descriptor": ("i8", -1),
     }
 
     def __init__(self, rows: int, limit: int) -> None:
@@ -173,6 +179,11 @@ class LaneTable(ColumnTable):
         port = self.ports.get(row)
         if port is not None:
             port.expect(row, source)
+
+    def aim(self, row: int, destination: Hashable) -> None:
+        """Packets go to this address from now on."""
+        self.destinations[row] = destination
+        self.destination_head[row] = head_number(destination)
 
     def release_buffer(self, row: int) -> None:
         """Give the jitter buffer of a row back, if it has one."""

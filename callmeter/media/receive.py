@@ -15,16 +15,19 @@ import numpy as np
 from callmeter.media import buffering, levels
 from callmeter.media.arena import MAX_DATAGRAM, Arena
 from callmeter.media.datagrams import Received
-from callmeter.rtp.demux import PacketKind, classify_batch
+from callmeter.rtp.demux import PacketKind, classify, classify_batch
 from callmeter.rtp.header import FIXED_HEADER
 from callmeter.srtp import libsrtp
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable
+
     import numpy.typing as npt
 
     from callmeter.media.datagrams import Backend
     from callmeter.media.lanes import LaneTable
     from callmeter.media.shared_port import SharedPort
+    from callmeter.media.stream import MediaStream
     from callmeter.rtp.stream_table import StreamTable
 
 __all__ = ["ReceiveLane"]
@@ -37,6 +40,7 @@ BATCH_PAYS: Final = 24
 """Below this many packets the scalar path is cheaper."""
 MAX_DATAGRAMS: Final = 8 * SLOTS
 """Taken in one tick; the rest waits in the sockets, so that a flood cannot hold the loop."""
+MAX_DEFERRED: Final = 4096
 PLAIN_FIRST_OCTET: Final = 0x80
 # libsrtp trusts that there is room for the tag; the scalar path checks what is shorter.
 SHORTEST_IN_BATCH: Final = FIXED_HEADER + 16
@@ -54,6 +58,7 @@ class ReceiveLane:
         backend: Where datagrams come from; may be replaced between two runs.
         datagrams: Datagrams received.
         batch_from: Packets a batch needs to be worth numpy.
+        deferring: RTCP waits for `run_deferred`.
     """
 
     def __init__(self, lanes: LaneTable, reception: StreamTable, backend: Backend) -> None:
@@ -66,6 +71,8 @@ class ReceiveLane:
         self._ports: dict[int, SharedPort] = {}
         self.datagrams = 0
         self.batch_from = BATCH_PAYS
+        self.deferring = False
+        self._deferred: list[tuple[MediaStream, bytes, Hashable, float, bool]] = []
 
     def add(self, descriptor: int, row: int, *, rtcp_only: bool) -> None:
         """Packets of this socket belong to that row."""
@@ -124,7 +131,15 @@ class ReceiveLane:
                 if row is None:
                     continue
             stream = streams[row if row >= 0 else ~row]
-            if stream is not None:
+            if stream is None:
+                continue
+            if (
+                self.deferring
+                and len(self._deferred) < MAX_DEFERRED
+                and classify(datagram) is PacketKind.RTCP
+            ):
+                self._deferred.append((stream, datagram, source, arrivals[slot], row < 0))
+            else:
                 stream.on_datagram(
                     datagram,
                     source,
@@ -134,6 +149,16 @@ class ReceiveLane:
                 )
                 if port is not None:
                     port.note(row, datagram, source)
+
+    def run_deferred(self) -> None:
+        """Read the RTCP that has waited; that of streams which stopped since has come too late."""
+        waiting, self._deferred = self._deferred, []
+        for stream, datagram, source, arrival, rtcp_only in waiting:
+            if stream.is_open:
+                oversize = len(datagram) > MAX_DATAGRAM
+                stream.on_datagram(
+                    datagram, source, arrival, rtcp_only=rtcp_only, oversize=oversize
+                )
 
     def _batch(self, count: int, arrivals: npt.NDArray[np.float64]) -> None:
         arena, lanes = self._arena, self._lanes
@@ -236,14 +261,14 @@ class ReceiveLane:
         lanes, arena = self._lanes, self._arena
         chosen = slots[secure].tolist()
         chosen_rows = rows[secure].tolist()
-        status = bytes(
-            map(
-                libsrtp.unprotect,
-                map(lanes.receive_handles.__getitem__, chosen_rows),
-                map(arena.pointers.__getitem__, chosen),
-                map(arena.length_pointers.__getitem__, chosen),
-            )
-        )
+        pointers: Iterable[Any] = arena.pointers
+        lengths: Iterable[Any] = arena.length_pointers
+        if chosen[-1] >= len(chosen):
+            # Not the first slots without a gap, as usual.
+            pointers = map(arena.pointers.__getitem__, chosen)
+            lengths = map(arena.length_pointers.__getitem__, chosen)
+        handles = map(lanes.receive_handles.__getitem__, chosen_rows)
+        status = bytes(map(libsrtp.unprotect, handles, pointers, lengths))
         if not any(status):
             return None
         for failure, row in zip(status, chosen_rows, strict=True):

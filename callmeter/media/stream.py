@@ -108,7 +108,7 @@ class MediaStream:
         before = self._parameters
         self._receiver.start(parameters, remote, now)
         if before is None or before.remote != parameters.remote:
-            engine.lanes.destinations[row] = remote
+            engine.lanes.aim(row, remote)
         if before is None:
             self._listened_from = now - EARLY_S
         self._parameters = parameters
@@ -117,6 +117,7 @@ class MediaStream:
             self._release(self._rtcp)
             self._rtcp, self.rtcp_port = None, self.port
         engine.lanes.outlets[row] = engine.backend.outlet(self._rtp)
+        engine.lanes.descriptor[row] = self._rtp.fileno()
         self._sender.start(parameters, engine.first_phase(row), now)
         self._reports.start(parameters, rtcp_remote, engine.backend.outlet(self._rtcp or self._rtp))
         self._listen()
@@ -266,9 +267,13 @@ class MediaStream:
         """What the last live source that failed raised; it ended with that."""
         return self._sender.source_error
 
-    def events(self) -> AsyncIterator[MediaEvent]:
-        """All events so far (the last 256), then each new one, until the stream is stopped."""
-        return self._log.read()
+    def events(self, *, unmoved_by: tuple[type[MediaEvent], ...] = ()) -> AsyncIterator[MediaEvent]:
+        """All events so far (the last 256), then each new one, until the stream is stopped.
+
+        Args:
+            unmoved_by: Events that need not come at once; they come with the next other one.
+        """
+        return self._log.read(unmoved_by=unmoved_by)
 
     def tell(self, event: MediaEvent) -> None:
         """Add an event of the control lane to the stream's own."""
@@ -490,6 +495,11 @@ class MediaStream:
         self._sender.on_second()
 
     @property
+    def is_open(self) -> bool:
+        """Whether it was not stopped yet."""
+        return self._final is None
+
+    @property
     def secure(self) -> bool:
         """Whether nothing is accepted that a key does not open."""
         return self._receiver.context is not None
@@ -541,7 +551,7 @@ class MediaStream:
     def _on_source_moved(self, source: Any) -> None:
         parameters = self._parameters
         if parameters is not None and parameters.symmetric:
-            self._engine.lanes.destinations[self._row] = source
+            self._engine.lanes.aim(self._row, source)
             self._reports.on_media_moved(source)
 
 

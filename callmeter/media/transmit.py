@@ -122,27 +122,40 @@ class SendLane:
         arena.lengths[:count] = FIXED_HEADER + octets
         lanes.cursor[rows] = (cursors + 1) % lanes.count[rows]
         lanes.remaining[rows] -= 1
-        outlets: list[Any] = list(map(lanes.outlets.__getitem__, chosen))
-        destinations: list[Any] = list(map(lanes.destinations.__getitem__, chosen))
         if secure:
             handles = map(lanes.send_handles.__getitem__, chosen)
             status = bytes(map(libsrtp.protect, handles, arena.pointers, arena.length_pointers))
             if any(status):
-                self._send_good(rows, octets, status, outlets, destinations)
+                self._send_good(rows, octets, status)
                 return
-        refused = self.backend.send(arena, count, outlets, destinations)
+        refused = self._send(rows, chosen)
         self.datagrams += count - len(refused)
         if refused:
             self._uncount(rows[refused], octets)
 
-    def _send_good(
-        self, rows: Rows, octets: int, status: bytes, outlets: list[Any], destinations: list[Any]
-    ) -> None:
+    def _send(self, rows: Rows, chosen: list[int]) -> list[int]:
+        """Returns the slots that were refused."""
+        lanes = self._lanes
+        if self.backend.by_heads:
+            descriptors = lanes.descriptor[rows]
+            only = int(descriptors[0])
+            if (descriptors == only).all():
+                return self.backend.send_to_heads(
+                    self._arena, len(rows), only, lanes.destination_head[rows]
+                )
+        outlets: list[Any] = list(map(lanes.outlets.__getitem__, chosen))
+        destinations: list[Any] = list(map(lanes.destinations.__getitem__, chosen))
+        return self.backend.send(self._arena, len(rows), outlets, destinations)
+
+    def _send_good(self, rows: Rows, octets: int, status: bytes) -> None:
         """Send only what libsrtp has protected: the other slots still hold plain packets."""
-        for slot, failure in enumerate(status):
+        lanes, arena = self._lanes, self._arena
+        for slot, (row, failure) in enumerate(zip(rows.tolist(), status, strict=True)):
             if failure:
                 self.protect_failures += 1
-            elif self.backend.send_one(outlets[slot], self._arena.packet(slot), destinations[slot]):
+            elif self.backend.send_one(
+                lanes.outlets[row], arena.packet(slot), lanes.destinations[row]
+            ):
                 self.datagrams += 1
                 continue
             self._uncount(rows[slot : slot + 1], octets)

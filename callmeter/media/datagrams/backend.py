@@ -95,6 +95,10 @@ class Backend(Protocol):
     overflows: Overflows
     send_errors: SendErrors
 
+    @property
+    def by_heads(self) -> bool:
+        """Whether `send_to_heads` can be used."""
+
     def add(self, bound: socket.socket) -> None:
         """Receive from this socket from now on."""
 
@@ -117,6 +121,11 @@ class Backend(Protocol):
         self, arena: Arena, count: int, outlets: Sequence[Any], destinations: Sequence[Any]
     ) -> list[int]:
         """Send the first `count` slots; returns the slots the kernel refused."""
+
+    def send_to_heads(
+        self, arena: Arena, count: int, descriptor: int, heads: npt.NDArray[np.uint64]
+    ) -> list[int]:
+        """As `send`, from one socket to addresses given by their heads; only under `by_heads`."""
 
     def send_one(self, outlet: Any, datagram: bytes, destination: Any) -> bool:
         """Send one datagram of the control lane; False when the kernel refused it."""

@@ -26,6 +26,8 @@ from callmeter.media.datagrams.backend import (
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
+    import numpy.typing as npt
+
     from callmeter.media.arena import Arena
     from callmeter.media.datagrams.backend import Received
 
@@ -132,6 +134,11 @@ class MmsgBackend:
     """Many datagrams a system call: best on sockets that many calls share."""
 
     name = "mmsg"
+
+    @property
+    def by_heads(self) -> bool:
+        """Whether there are IPv4 sockets alone."""
+        return not self._wide
 
     def __init__(self) -> None:
         self.overflows = Overflows()
@@ -245,23 +252,40 @@ class MmsgBackend:
         )
         tables.vectors["length"][:count] = arena.lengths[:count]
         refused: list[int] = []
-        sendmmsg, size = _LIBRARY.sendmmsg, MESSAGE.itemsize
         start = 0
-        shared = outlets.count(outlets[0]) == count if count else False
         while start < count:
-            end = count if shared else start + 1
+            end = start + 1
             while end < count and outlets[end] == outlets[start]:
                 end += 1
-            while start < end:
-                sent = sendmmsg(
-                    outlets[start], tables.address + size * start, end - start, socket.MSG_DONTWAIT
-                )
-                if sent <= 0:
-                    self.send_errors.note(ctypes.get_errno())
-                    refused.append(start)
-                    sent = 1
-                start += sent
+            self._send_run(tables, outlets[start], start, end, refused)
+            start = end
         return refused
+
+    def send_to_heads(
+        self, arena: Arena, count: int, descriptor: int, heads: npt.NDArray[np.uint64]
+    ) -> list[int]:
+        """Send the first `count` slots from one socket to IPv4 addresses."""
+        tables = self._of(arena)
+        tables.heads[:count] = heads
+        tables.messages["name_length"][:count] = IPV4_NAME_OCTETS
+        tables.vectors["length"][:count] = arena.lengths[:count]
+        refused: list[int] = []
+        self._send_run(tables, descriptor, 0, count, refused)
+        return refused
+
+    def _send_run(
+        self, tables: _Tables, descriptor: int, start: int, end: int, refused: list[int]
+    ) -> None:
+        sendmmsg, size = _LIBRARY.sendmmsg, MESSAGE.itemsize
+        while start < end:
+            sent = sendmmsg(
+                descriptor, tables.address + size * start, end - start, socket.MSG_DONTWAIT
+            )
+            if sent <= 0:
+                self.send_errors.note(ctypes.get_errno())
+                refused.append(start)
+                sent = 1
+            start += sent
 
     def send_one(self, outlet: Any, datagram: bytes, destination: Any) -> bool:
         """Send one datagram of the control lane; False when the kernel refused it."""

@@ -19,6 +19,8 @@ from callmeter.media.datagrams.backend import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
+    import numpy.typing as npt
+
     from callmeter.media.arena import Arena
     from callmeter.media.datagrams.backend import Received
 
@@ -34,6 +36,7 @@ class PortableBackend:
     """`recvmsg_into` over a readiness set, and `sendto`."""
 
     name = "portable"
+    by_heads = False
 
     def __init__(self) -> None:
         self.overflows = Overflows()
@@ -134,6 +137,13 @@ class PortableBackend:
                 self.send_errors.note(error.errno)
                 refused.append(slot)
         return refused
+
+    def send_to_heads(
+        self, arena: Arena, count: int, descriptor: int, heads: npt.NDArray[np.uint64]
+    ) -> list[int]:
+        """Nothing: addresses are no octets here."""
+        del arena, descriptor, heads
+        return list(range(count))
 
     def _views_of(self, arena: Arena, length: int) -> list[memoryview]:
         """Slices of all slots: the same few lengths come again and again."""

@@ -29,8 +29,10 @@ class TappedBackend:
         self.inner = inner
         self._wall = wall
         self.name = inner.name
+        self.by_heads = False
         self.overflows = inner.overflows
         self.send_errors = inner.send_errors
+        self.send_to_heads = inner.send_to_heads
         self.add = inner.add
         self.remove = inner.remove
         self.outlet = inner.outlet

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from callmeter.media.events import MAX_KEPT, EventLog, Silent
+from callmeter.media.events import MAX_KEPT, EventLog, FirstPacket, Silent
 
 
 def event(number):
@@ -57,3 +57,18 @@ async def test_a_reader_that_gave_up_does_not_stop_the_others(log):
     assert (await second).at == 1
     with pytest.raises(asyncio.CancelledError):
         await first
+
+
+async def test_a_reader_is_not_woken_by_what_it_does_not_wait_for(log):
+    started = FirstPacket(at=1.0, source=("192.0.2.1", 4000), ssrc=7)
+    reader = log.read(unmoved_by=(Silent,))
+    waiting = asyncio.get_running_loop().create_task(anext(reader))
+    other = asyncio.get_running_loop().create_task(anext(log.read()))
+    await asyncio.sleep(0)
+    log.append(event(1))
+    assert (await other).at == 1
+    assert not waiting.done()
+    log.append(started)
+    assert (await waiting).at == 1
+    log.close()
+    assert [each async for each in reader] == [started]

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from callmeter.media import Discard
+from callmeter.media import Discard, receive
+from callmeter.media import engine as engine_module
 from callmeter.rtp.telephone_event import EventSender
 from callmeter.srtp import SrtpContext
 
@@ -195,3 +196,40 @@ def test_a_stream_that_is_stopped_by_a_sink_of_its_batch_is_left_alone(make_lab)
     a.attach(Stopper())
     lab.run(0.2)
     assert lab.engine.streams == [a]
+
+
+def test_many_streams_read_their_rtcp_ten_times_a_second(make_lab, monkeypatch):
+    monkeypatch.setattr(engine_module, "SPREAD", ((0, 4), (2, 1)))
+    lab = make_lab()
+    a, b = lab.pair(secure=True)
+    lab.run(0.1)
+    report, goodbye = (b._reports.reporter.compound(lab.engine.now(), 0.0) for _ in range(2))
+    context = b._sender.context
+
+    def send(data):
+        b._rtp.sendto(context.protect_rtcp(data), (LOOPBACK, a.port))
+
+    before = a.statistics().rtcp_packets_received
+    send(report)
+    lab.run(0.005)
+    assert a.statistics().rtcp_packets_received == before
+    lab.run(0.1)
+    assert a.statistics().rtcp_packets_received == before + 1
+    send(goodbye)
+    lab.run(0.005)
+    a.stop()
+    lab.run(0.2)
+    assert lab.engine.streams == [b]
+
+
+def test_rtcp_that_is_too_much_to_wait_is_read_at_once(make_lab, monkeypatch):
+    monkeypatch.setattr(engine_module, "SPREAD", ((0, 4), (2, 1)))
+    monkeypatch.setattr(receive, "MAX_DEFERRED", 0)
+    lab = make_lab()
+    a, b = lab.pair()
+    lab.run(0.1)
+    report = b._reports.reporter.compound(lab.engine.now(), 0.0)
+    before = a.statistics().rtcp_packets_received
+    b._rtp.sendto(report, (LOOPBACK, a.port))
+    lab.run(0.005)
+    assert a.statistics().rtcp_packets_received == before + 1

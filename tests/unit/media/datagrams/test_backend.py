@@ -6,12 +6,13 @@ import os
 import socket
 import struct
 
+import numpy as np
 import pytest
 
 from callmeter.errors import ConfigurationError
 from callmeter.media.arena import MAX_DATAGRAM, Arena
 from callmeter.media.datagrams import Received, mmsg, new_backend
-from callmeter.media.datagrams.backend import Overflows, SendErrors
+from callmeter.media.datagrams.backend import Overflows, SendErrors, head_number
 from callmeter.media.ports import bind_socket
 
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
@@ -222,3 +223,21 @@ def test_overflows_and_errors_are_kept_by_socket_and_name():
     errors.note(101)
     errors.note(101)
     assert errors.by_name == {"EUNKNOWN": 1, "ENETUNREACH": 2}
+
+
+def test_slots_go_to_ipv4_addresses_by_their_heads_where_the_back_end_has_them(bench):
+    sender, receiver = bench.socket(), bench.socket()
+    arena = Arena(8)
+    for slot in range(4):
+        arena.octets[slot, :3] = slot
+        arena.lengths[slot] = 3
+    place = bench.backend.to_native(sender, *receiver.getsockname()[:2])
+    heads = np.array([head_number(place)] * 4, np.uint64)
+    heads[2] = 0
+    refused = bench.backend.send_to_heads(arena, 4, sender.fileno(), heads)
+    if bench.backend.by_heads:
+        assert refused == [2]
+        assert [receiver.recv(9)[0] for _ in range(3)] == [0, 1, 3]
+        assert bench.backend.send_errors.total == 1
+    else:
+        assert refused == [0, 1, 2, 3]
