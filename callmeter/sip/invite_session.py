@@ -235,11 +235,10 @@ class InviteSession(SessionModification):
         del now
         if self._served is None or self._served.key != key:
             return []
-        if self.state in UNANSWERED:
-            return self._finish(Ended(self, cause))
         if cause == "transport":
-            # Section 13.3.1.4: the 2xx goes out again, and its caller may have come by another
-            # connection by then; the wait for the ACK ends it otherwise.
+            # A provisional response is only news. Section 13.3.1.4: the 2xx goes out again, and
+            # its caller may have come by another connection by then; the wait for the ACK ends
+            # it otherwise.
             return []
         return self._lose(cause)
 

@@ -228,11 +228,13 @@ def test_another_invite_before_the_answer_is_told_to_wait(rig, octet, wait):
     assert order.response.headers.get("Retry-After") == wait
 
 
-def test_a_provisional_response_that_cannot_be_sent_ends_the_call(rig):
+def test_a_provisional_response_that_cannot_be_sent_leaves_the_call_as_it_is(rig):
     session = rig.incoming()
-    refusal, ended = rig.core.on_server_transport_error(rig.key, "reset", 0.0)
-    assert refusal.response.status == 487
-    assert ended == Ended(session, "transport")
+    session.progress(180, 0.0)
+    assert rig.core.on_server_transport_error(rig.key, "reset", 0.0) == []
+    assert not session.over
+    (answer,) = session.accept(ANSWER, 1.0)
+    assert answer.response.status == 200
 
 
 def test_a_2xx_that_cannot_be_sent_is_sent_again_until_nobody_waits_for_it(rig):
