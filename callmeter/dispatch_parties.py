@@ -116,6 +116,7 @@ class Owner:
         ways: What its loss means the loss of: targets without, connections with a number.
         lost: The connection it was lost with last.
         repeats: How often it has gone out again, each time by another connection.
+        back: Where a CANCEL goes whose connection the peer opened and is lost, or None.
     """
 
     user: StackUser
@@ -124,3 +125,4 @@ class Owner:
     ways: set[Hop] = field(default_factory=set)
     lost: Hop | None = None
     repeats: int = 0
+    back: Hop | None = None

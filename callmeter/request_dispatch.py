@@ -220,6 +220,9 @@ class RequestDispatch:
         if owner is not None and owner.attempt is not None:
             # Nobody else's phone is to ring for a call that was given up.
             owner.attempt.hops.clear()
+            if owner.hop is not None and owner.hop.connection is not None:
+                # Its dialog may be forgotten when the loss of the connection shows.
+                owner.back = self._way_back(user, owner.attempt.request)
         _, effects = self._shell.transactions.cancel(key, self._shell.now, headers=headers)
         self._shell.push(None, effects)
 
@@ -423,6 +426,9 @@ class RequestDispatch:
             key: Its transaction.
             lost: The connection, or the target whose connection, was lost.
         """
+        if key is not None and key[-1] == "CANCEL":
+            # It follows its INVITE (RFC 3261 section 9.1), which does not go out again then.
+            key = (*key[:-1], "INVITE")
         owner = None if key is None else self._owners.get(key)
         if key is None or owner is None or owner.attempt is None:
             return False
@@ -450,7 +456,7 @@ class RequestDispatch:
             return None
         hop = owner.hop
         if hop is not None and hop.connection is not None:
-            hop = self._way_back(owner.user, attempt.request)
+            hop = owner.back or self._way_back(owner.user, attempt.request)
         return hop
 
     def _way_back(self, user: StackUser, request: Request) -> Hop | None:

@@ -508,7 +508,9 @@ class Stack:
                 self._dispatch.note_sent(key, hop)
         except TransportError as error:
             self.counters.unreachable += 1
-            if isinstance(error, FlowLost) and self._dispatch.resend(key, hop):
+            # A hop with a number names a connection, which has ended then.
+            lost = isinstance(error, FlowLost) or hop.connection is not None
+            if lost and self._dispatch.resend(key, hop):
                 return
             if key is not None:
                 self.push(None, self.transactions.on_transport_error(key, str(error), self.now))

@@ -280,6 +280,46 @@ async def test_a_dialog_follows_its_peer_to_a_new_connection(
             await leaving
 
 
+async def test_a_re_invite_on_a_dead_connection_is_cancelled_by_another(
+    make_alice, make_server, until
+):
+    alice, server = await make_alice(), make_server()
+    call = await alice.invite(server.uri)
+    async with asyncio.timeout(PATIENCE), call:
+        invite = await server.receive()
+        await server.accept_call(invite)
+        await call.answered(PATIENCE)
+        await server.receive()
+        moved = Server(server._listener)
+        moved.peer = socket.create_connection(alice.stack.transport.listening("TCP"))
+        moved.peer.settimeout(0)
+        moved._framer = StreamFramer()
+        await moved.send(server.in_dialog("INFO", invite, 9))
+        assert (await moved.receive()).status == 200
+        holding = start(call.hold())
+        reinvite = await moved.receive()
+        await moved.answer(reinvite, 180)
+        await until(lambda: alice.messages.received()[-1].text.startswith("SIP/2.0 180"))
+        # It has died, and nobody has noticed yet.
+        pool = alice.stack.transport.pool
+        for connection in list(pool._live.values()):
+            connection.close()
+            pool._drop(connection, finished=True)
+        leaving = start(call.bye())
+        moved.close()
+        server.close()
+        bye = await server.receive()
+        await server.answer(bye, 200)
+        cancel = await server.receive()
+        await server.answer(cancel, 200)
+        assert (bye.method, cancel.method) == ("BYE", "CANCEL")
+        assert cancel.via.branch == reinvite.via.branch
+        await server.answer(reinvite, 487)
+        await leaving
+        with pytest.raises(CallmeterError):
+            await holding
+
+
 async def test_an_unreadable_via_below_the_first_does_no_harm(make_alice, make_server):
     alice, server = await make_alice(), make_server()
     call = await alice.invite(server.uri)
