@@ -30,7 +30,7 @@ class CallerSetup:
     """The first offer and answer of a call we make.
 
     A forked INVITE is answered by several phones. There is one media port, and it goes with the
-    phone that answers early first, until another one is the first to send a 2xx.
+    phone that was the last to answer early, until one is the first to send a 2xx.
 
     Args:
         endpoint: Whose call it is.
@@ -41,7 +41,7 @@ class CallerSetup:
         self._endpoint = endpoint
         self._media = media
         self._agreed_with: str | None = None
-        self._early = b""
+        self._early: dict[str, bytes] = {}
         self._reliable: dict[str, bytes] = {}
 
     def on_provisional(self, event: Provisional, now: float) -> bool:
@@ -65,16 +65,21 @@ class CallerSetup:
             return False
         if event.reliable:
             self._reliable[tag] = body
-        if self._agreed_with is not None:
-            return False
+        known = self._early.get(tag)
+        if known is not None and (known == body or not event.reliable):
+            return False  # It runs already, or the 2xx has the last word.
+        first = self._agreed_with is None
         try:
-            self._media.accept_early_answer(body)
+            if first:
+                self._media.accept_early_answer(body)
+            else:
+                self._media.accept_other_answer(body)
         except BAD_DESCRIPTION:
             # The 2xx has the last word, unless this one was acknowledged.
-            if event.reliable:
+            if event.reliable and first:
                 raise
             return False
-        self._agreed_with, self._early = tag, body
+        self._agreed_with, self._early[tag] = tag, body
         return True
 
     def on_answered(self, session: InviteSession, response: Response, now: float) -> None:
@@ -97,7 +102,7 @@ class CallerSetup:
             body = session_description(response) if known is None else known
             if self._agreed_with is None:
                 self._media.accept_answer(body)
-            elif self._agreed_with != tag or (known is None and body != self._early):
+            elif self._agreed_with != tag or (known is None and body != self._early[tag]):
                 self._media.accept_other_answer(body)
         self._agreed_with = tag
 

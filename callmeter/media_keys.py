@@ -117,6 +117,7 @@ class MediaKeys:
         self.rekeys_sent = 0
         self.rekeys_received = 0
         self._rekey: RekeyRoc | None = None
+        self._forked = False
 
     # what is in use
 
@@ -201,6 +202,7 @@ class MediaKeys:
     def withdraw(self) -> None:
         """The offer came to nothing: the keys in use stay."""
         self._rekey = None
+        self._forked = False
         self.sdes.withdraw()
         if self.dtls is not None:
             self.dtls.withdraw()
@@ -218,6 +220,10 @@ class MediaKeys:
         self._in_clear = True
         self._warn(f"the peer refused SRTP with {status}: the media is not encrypted")
         return True
+
+    def expect_fork(self) -> None:
+        """The next answer may be of another peer: what was agreed with the one before is not."""
+        self._forked = True
 
     def accept_answer(self, track: RemoteTrack) -> None:
         """Use the keys of an answer, or of DTLS once `start` has them.
@@ -384,7 +390,8 @@ class MediaKeys:
         Raises:
             NegotiationError: The roles leave nobody to start the handshake.
         """
-        dtls = self.dtls
+        dtls, forked = self.dtls, self._forked
+        self._forked = False
         if setup is None or dtls is None or not track.keying.dtls:
             self._drop_dtls()
             return True
@@ -395,6 +402,7 @@ class MediaKeys:
             remote,
             rtcp_remote if rtcp_remote is not None and rtcp_remote[1] else None,
             tls_id=track.tls_id,
+            forked=forked,
         )
         # The keys in use stay good until a new association has others.
         return before is not None and dtls.contexts is before

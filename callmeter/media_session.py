@@ -77,7 +77,7 @@ class MediaSession(MediaNegotiation):
             raise
 
     def accept_other_answer(self, body: bytes) -> None:
-        """Take the answer to our first offer in place of the early one.
+        """Take the answer to our first offer in place of the early one, which stays if it fails.
 
         Raises:
             SdpSyntaxError: The answer cannot be read.
@@ -85,6 +85,7 @@ class MediaSession(MediaNegotiation):
             MediaSecurityError: The keys in the answer are not usable.
         """
         self._reopen()
+        self.keys.expect_fork()
         self.accept_answer(body)
 
     def _reopen(self) -> None:

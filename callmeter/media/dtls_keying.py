@@ -187,6 +187,7 @@ class DtlsKeying:
         rtcp_remote: Address | None,
         *,
         tls_id: str | None = None,
+        forked: bool = False,
     ) -> None:
         """Use what was agreed; the same peer again keeps its associations.
 
@@ -196,6 +197,8 @@ class DtlsKeying:
             remote: Where its media is.
             rtcp_remote: Where its RTCP is, None under mux.
             tls_id: Of the peer, None when it knows no such thing.
+            forked: Whether the peer may be another one that answers the same offer: no keys of
+                the one before are used for it.
 
         Raises:
             NegotiationError: The roles leave nobody to start the handshake.
@@ -208,6 +211,10 @@ class DtlsKeying:
         # Nor does a handshake that is still under way begin anew.
         known = None if self._media.failed else self._peer
         same = known is not None and _same_peer(known, peer)
+        if forked and not same:
+            for session in self._sessions():
+                session.forget_peer()
+            self.contexts = self.rtcp_contexts = self.profile = None
         self._peer, self._before = peer, None
         if rtcp_remote is None:
             self._end_rtcp()

@@ -87,6 +87,10 @@ class DtlsSession:
         self.renewing = self.established
         self._carry_out(self.transport.start(role, fingerprints, remote, self._loop.time()))
 
+    def forget_peer(self) -> None:
+        """Another peer takes what this end described; `start` follows with its description."""
+        self._carry_out(self.transport.forget_peer())
+
     async def wait(self) -> None:
         """Wait for verified keys.
 

@@ -280,6 +280,16 @@ class DtlsTransport:
             self.statistics.discarded += len(self._candidates)
             self._candidates.clear()
 
+    def forget_peer(self) -> DtlsResult:
+        """Another peer takes what this end described: the keys in use are not for that one.
+
+        Handshakes under way wait for the `start` that follows; one of them may be its.
+        """
+        if self._current:
+            self._queue(self._current.association.close(), self._current.source)
+        self._current = self.keys = self.source = None
+        return self._result()
+
     def on_datagram(self, data: bytes, source: Address, now: float) -> DtlsResult:
         """Take a datagram whose first octet is 20 to 63 (RFC 7983 section 7)."""
         self.statistics.datagrams_received += 1
@@ -453,12 +463,12 @@ class DtlsTransport:
         self, candidate: _Candidate, failure: MediaSecurityError, source: Address, now: float
     ) -> None:
         """Decide whether a failed handshake is the peer's, and whether to try again."""
-        if isinstance(failure, FingerprintMismatch) and self._current:
+        signalled = source == self.remote
+        if isinstance(failure, FingerprintMismatch) and (self._current or not signalled):
             # Its fingerprint may be in a description that is still on its way.
             self._parked = candidate
         if self._give_up_at is None:
             return
-        signalled = source == self.remote
         if self._remembered is None or signalled:
             self._remembered = candidate
         if signalled and candidate.association.complete:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 
 import pytest
 
@@ -231,6 +233,80 @@ async def test_media_goes_with_the_phone_that_answers(alice, phone, say, closed_
     assert call.media.remote == f"127.0.0.1:{phone._media_port}"
     await phone.expect("ACK")
     await phone.hang_up(call)
+
+
+async def test_early_media_of_the_newest_phone_is_heard(alice, phone, say, until):
+    """There is one media port: it goes with the last that was the first time heard of."""
+    call = await alice.invite(phone.uri)
+    phone.invite = invite = await phone.expect("INVITE")
+    first, second = (media_of(phone) for _ in range(2))
+    with first, second:
+        for number, (bound, tag) in enumerate(((first, "other"), (second, "phone")), 1):
+            say(invite, 183, at(phone, bound), tag=tag)
+            await until(lambda bound=bound: call.media.remote == address_of(bound))
+            await early_media(call, number)
+            for sequence in range(5):
+                bound.sendto(rtp(sequence, ssrc=number), media_address(call))
+            await until(lambda number=number: heard(call) == 5 * number)
+            playing = asyncio.get_running_loop().create_task(call.media.play(seconds=5))
+            async with asyncio.timeout(PATIENCE):
+                assert (await asyncio.get_running_loop().sock_recv(bound, 2_000))[0] == 0x80
+            playing.cancel()
+        # What comes again, as a 183 does each minute, moves nothing; neither does nonsense.
+        say(invite, 183, at(phone, first), tag="other")
+        say(invite, 183, b"v=nonsense", tag="third")
+        say(invite, 180)
+        await until(lambda: any(m.text.startswith("SIP/2.0 180") for m in call.messages))
+        assert call.media.remote == address_of(second)
+        say(invite, 200, at(phone, first), tag="other")
+        await call.answered(PATIENCE)
+        assert call.media.remote == address_of(first)
+    ack = await phone.expect("ACK")
+    assert ack.to.tag == "other"
+    leaving = asyncio.get_running_loop().create_task(call.bye())
+    say(await phone.expect("BYE"), 200, tag="other")
+    await leaving
+    assert [type(event) async for event in call.events()].count(events.EarlyMedia) == 2
+
+
+def media_of(phone):
+    bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    bound.bind((phone._host_port.partition(":")[0], 0))
+    bound.setblocking(False)  # noqa: FBT003  the socket's own signature
+    return bound
+
+
+def address_of(bound):
+    host, port = bound.getsockname()
+    return f"{host}:{port}"
+
+
+def at(phone, bound):
+    port = bound.getsockname()[1]
+    return phone.sdp().replace(b"m=audio %d" % phone._media_port, b"m=audio %d" % port)
+
+
+def media_address(call):
+    host, _, port = call.media.local.rpartition(":")
+    return host, int(port)
+
+
+def rtp(sequence, *, ssrc):
+    header = struct.pack("!BBHII", 0x80, 0, sequence, 160 * sequence, ssrc)
+    return header + b"\xff" * 160
+
+
+async def early_media(call, count):
+    """Wait until it was told so often."""
+    async with asyncio.timeout(PATIENCE):
+        async for event in call.events():
+            count -= isinstance(event, events.EarlyMedia)
+            if not count:
+                return
+
+
+def heard(call):
+    return call.media.statistics().receive.packets_received
 
 
 async def test_a_second_phone_that_answers_is_hung_up(alice, phone, say):

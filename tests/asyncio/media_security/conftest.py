@@ -370,13 +370,11 @@ class SniffingPeer:
         )
         self._sip.sendto(text.encode(), self.stack.transport.listening())
 
-    def respond(self, request, status=200, body=""):
+    def respond(self, request, status=200, body="", *, tag="peer"):
         headers = [("Contact", f"<{self.uri}>")]
         if body:
             headers.append(("Content-Type", "application/sdp"))
-        response = request.create_response(
-            status, to_tag="peer", headers=headers, body=body.encode()
-        )
+        response = request.create_response(status, to_tag=tag, headers=headers, body=body.encode())
         self._sip.sendto(response.to_bytes(), self.stack.transport.listening())
 
     async def receive(self):

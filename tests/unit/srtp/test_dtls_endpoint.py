@@ -535,6 +535,34 @@ class TestAgain:
         pair.assert_media_flows()
         assert pair.server.statistics.rehandshakes == 1
 
+    def test_another_peer_that_answers_the_same_offer_gets_keys_of_its_own(self, pair):
+        pair.start().run()
+        keys, now = pair.server.keys, pair.path.now
+        other = pair.server_certificate
+        pair.path.ends[CLIENT] = pair.client = DtlsTransport(other)
+        pair.start_client()
+        pair.run(until=lambda _: pair.server.statistics.discarded == 1)
+        farewell = pair.server.forget_peer()
+        assert [destination for _, destination in farewell.outgoing] == [CLIENT]
+        assert not pair.server.established
+        assert pair.server.source is None
+        pair.path.take(pair.server.start("server", [other.fingerprint()], CLIENT, now), SERVER)
+        pair.run(until=lambda _: pair.client.established)
+        pair.assert_media_flows()
+        assert pair.server.keys is not keys
+        assert pair.server.statistics.rehandshakes == 0
+
+    def test_another_peer_may_begin_while_the_one_before_is_waited_for(self, pair):
+        pair.start_server([pair.server_certificate.fingerprint()], remote=NATTED)
+        pair.start_client()
+        pair.run(until=lambda _: pair.server.statistics.discarded == 1)
+        assert not pair.server.forget_peer().outgoing
+        expected = [pair.client_certificate.fingerprint()]
+        result = pair.server.start("server", expected, CLIENT, pair.path.now)
+        pair.path.take(result, SERVER)
+        pair.run(until=lambda _: pair.client.established)
+        pair.assert_media_flows()
+
     def test_a_new_description_that_nobody_follows_fails_and_the_keys_stay(self, pair):
         pair.start().run()
         keys, now = pair.server.keys, pair.path.now
