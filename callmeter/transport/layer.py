@@ -355,6 +355,12 @@ class TransportLayer:
             return None
         return TlsReport(version=layer.version, cipher=layer.cipher or "", verified=layer.verified)
 
+    def certificate_of(self, hop: Hop) -> bytes | None:
+        """The certificate of the other end of the connection to `hop`, in DER."""
+        connection = self.pool.find(hop)
+        layer = None if connection is None else connection.layer(TlsLayer)
+        return None if layer is None else layer.peer_certificate
+
     # layers
 
     def _trust_alike(self, ours: int | None, theirs: int | None) -> bool:
