@@ -56,6 +56,7 @@ EXECUTABLES: dict[str, tuple[str, ...]] = {
     "bind": ("named",),
     "chromium": ("chromium",),
     "gstreamer": ("gst-launch-1.0",),
+    "iptables": ("iptables",),
     "janus": ("janus",),
     "kamailio": ("kamailio",),
     "knot": ("knotd",),

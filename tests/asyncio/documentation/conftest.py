@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from callmeter import Credentials, Endpoint, EndpointConfig, Tone
+from callmeter import Credentials, Endpoint, EndpointConfig, Tone, Transport
 from callmeter.testing.name_server import NameServer
 from callmeter.testing.registrar import Registrar
 from callmeter.transport.resolver import Resolver
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
 PORT = 5060
+TRANSPORTS = (Transport.UDP, Transport.TCP)
 PATIENCE = 20
 PASSWORD = "s3cret"
 USERS = ("alice", "bob", "carol", "dave", "service", "echo", "600", "mallory")
@@ -95,7 +96,9 @@ async def example_com(names: NameServer, address: str) -> AsyncIterator[World]:
     accounts = dict.fromkeys(USERS, PASSWORD)
     async with (
         names,
-        Registrar(accounts, host=address, port=PORT, realm="example.com") as registrar,
+        Registrar(
+            accounts, host=address, port=PORT, realm="example.com", transports=TRANSPORTS
+        ) as registrar,
         asyncio.TaskGroup() as tasks,
         AsyncExitStack() as exits,
     ):

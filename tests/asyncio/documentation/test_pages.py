@@ -173,7 +173,6 @@ async def an_example(reader, printed):
 @scene("how-to/register.md")
 async def register(reader, printed):
     del printed
-    reader.left = [reader.left[0].replace("    transport=Transport.TCP,\n", "")]
     await reader.run()
     assert not reader.world.registrar.contacts("alice")
 
