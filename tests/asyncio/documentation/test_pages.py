@@ -248,6 +248,22 @@ async def capture(reader, printed):
     assert (reader.folder / "call.pcapng").stat().st_size > 1000
 
 
+@scene("how-to/report-page.md")
+async def report_page(reader, printed):
+    del printed
+    await reader.world.answers("bob")
+    await reader.run()
+    assert "<!doctype html>" in (reader.folder / "call.html").read_text(encoding="utf-8").lower()
+
+
+@scene("how-to/check-a-server.md")
+async def check_a_server(reader, printed):
+    await reader.world.answers("600", media=MediaConfig.unknown_peer())
+    await reader.run()
+    assert "PASS  call sdes" in printed()
+    assert (reader.folder / "check-up.html").stat().st_size > 1000
+
+
 @scene("how-to/rekey.md")
 async def rekey(reader, printed):
     await reader.world.answers("bob", media=MediaConfig.sip_trunk())
