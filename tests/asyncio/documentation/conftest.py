@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from callmeter.transport.resolver import Resolver
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
-PORT = 5060
+DOMAINS = ("example.com", "pbx.test", "pbx.example.com")
 TRANSPORTS = (Transport.UDP, Transport.TCP)
 PATIENCE = 20
 PASSWORD = "s3cret"
@@ -32,16 +31,14 @@ _sip._tcp.{name}.  SRV   0 0 {port} sip.{name}.
 
 
 class World:
-    """example.com, on a loopback address of its own.
+    """example.com.
 
     Attributes:
-        address: Its IP address.
-        registrar: Its registrar and proxy, on port 5060.
+        registrar: Its registrar and proxy.
         exits: What is closed with it.
     """
 
-    def __init__(self, address: str, registrar: Registrar, exits: AsyncExitStack, tasks) -> None:
-        self.address = address
+    def __init__(self, registrar: Registrar, exits: AsyncExitStack, tasks) -> None:
         self.registrar = registrar
         self.exits = exits
         self._tasks = tasks
@@ -92,17 +89,18 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def example_com(names: NameServer, address: str) -> AsyncIterator[World]:
+async def example_com(names: NameServer) -> AsyncIterator[World]:
     accounts = dict.fromkeys(USERS, PASSWORD)
     async with (
+        Registrar(accounts, realm="example.com", transports=TRANSPORTS) as registrar,
         names,
-        Registrar(
-            accounts, host=address, port=PORT, realm="example.com", transports=TRANSPORTS
-        ) as registrar,
         asyncio.TaskGroup() as tasks,
         AsyncExitStack() as exits,
     ):
-        world = World(address, registrar, exits, tasks)
+        address, port = registrar.address
+        zone = (ZONE.format(name=name, address=address, port=port) for name in DOMAINS)
+        names.load("".join(zone))
+        world = World(registrar, exits, tasks)
         try:
             yield world
         finally:
@@ -112,15 +110,10 @@ async def example_com(names: NameServer, address: str) -> AsyncIterator[World]:
 @pytest.fixture
 def open_world(monkeypatch):
     """`async with open_world() as world`: until then example.com does not exist."""
-    address = ".".join(["127", *(str(secrets.randbelow(253) + 1) for _ in range(3))])
-    zone = "".join(
-        ZONE.format(name=name, address=address, port=PORT)
-        for name in ("example.com", "pbx.test", "pbx.example.com")
-    )
-    names = NameServer(zone, origin=".")
+    names = NameServer("", origin=".")
 
     async def ask_ours(resolver: Resolver, question: Any) -> Any:
         return await resolver._in_turn(question, (("127.0.0.1", names.port),))
 
     monkeypatch.setattr(Resolver, "_find_out", ask_ours)
-    return lambda: example_com(names, address)
+    return lambda: example_com(names)
