@@ -21,6 +21,16 @@ class CallReport(measured.CallReport):
     It pickles, `to_dict()` is ready for JSON, `str()` is for a terminal, `to_html()` for a browser.
 
     Attributes:
+        phase: How far it got.
+        outcome: How it ended; None while it runs.
+        final_status_code: The last definitive response to the INVITE, or None.
+        error: What ended it, or None.
+        signaling: The path of the signalling.
+        timing: One-shot timings.
+        media: Its streams.
+        counters: Counters and per-call values by catalogue key; counters not given are 0.
+        diagnosis: What the checks found.
+        party: URI of the other party, for people; empty when unknown.
         messages: The SIP messages in order, secrets removed.
     """
 
