@@ -206,7 +206,7 @@ def demo(session: nox.Session) -> None:
     """What a newcomer types first, from the built wheel and outside the checkout."""
     _install(session, extras="cli")
     with session.chdir(session.create_tmp()):
-        session.run("callmeter", "demo")
+        session.run("callmeter", "demo", "--report", "demo.html")
 
 
 @nox.session(default=False)

@@ -38,6 +38,8 @@ def answer(
     For example:
 
     callmeter answer --bind 192.0.2.7:5060 --srtp sdes --play echo
+
+    CALLMETER_PASSWORD=... callmeter answer --aor sip:100@pbx.example.com --register --calls 0
     """
     run(serve(options, calls, register=register), as_json=options.json)
 
@@ -61,7 +63,7 @@ async def serve(options: CallOptions, calls: int, *, register: bool) -> int:
         async for incoming in endpoint.incoming():
             error: CallmeterError | None = None
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(follow(incoming, options))
+                tasks.create_task(follow(incoming, options, options.duration))
                 acting = act(tasks, incoming, plan)
                 async with incoming:
                     try:

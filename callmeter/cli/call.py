@@ -58,7 +58,7 @@ async def place(uri: str, options: CallOptions) -> int:
         placed = await endpoint.invite(str(target))
         error: CallmeterError | None = None
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(follow(placed, options))
+            tasks.create_task(follow(placed, options, seconds))
             acting = act(tasks, placed, plan)
             async with placed:
                 try:

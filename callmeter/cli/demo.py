@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import AsyncExitStack
+from pathlib import Path  # noqa: TC003  read at run time by typer
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from callmeter.cli.output import print_json, progress, run
+from callmeter.cli.output import print_json, progress, run, write_page
+from callmeter.cli.settings import check_folder
+from callmeter.cli.terminal import print_colored
 from callmeter.config import (
     Credentials,
     EndpointConfig,
@@ -37,16 +40,26 @@ ACCOUNTS = {"alice": "wonderland", "bob": "builder"}
 
 def demo(
     seconds: Annotated[float, typer.Option(help="Length of the call.", min=0.5)] = 3.0,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Write the report as a page to this file."),
+    ] = None,
     json: Annotated[  # noqa: FBT002  a command line flag
         bool, typer.Option("--json", help="The report as one JSON object on stdout.")
     ] = False,
 ) -> None:
-    """Register two endpoints, call with SDES-SRTP between them, print report and ladder."""
-    run(show(seconds, as_json=json), as_json=json)
+    """Register two endpoints, call with SDES-SRTP between them, print report and ladder.
+
+    For example:
+
+    callmeter demo --seconds 10 --report demo.html
+    """
+    run(show(seconds, page=report, as_json=json), as_json=json)
 
 
-async def show(seconds: float, *, as_json: bool) -> int:
+async def show(seconds: float, *, page: Path | None = None, as_json: bool = False) -> int:
     """Do it; returns the exit status."""
+    check_folder("--report", page)
 
     def say(text: str) -> None:
         if not as_json:
@@ -71,10 +84,13 @@ async def show(seconds: float, *, as_json: bool) -> int:
         say(f"alice calls bob over SDES-SRTP for {seconds:g} s ...")
         call = await _talk(alice, bob, seconds)
         report = call.report()
+        if page is not None:
+            write_page(page, report)
         if as_json:
             print_json(report.to_dict())
         else:
-            sys.stdout.write(f"{report}\n\n{_drawing(alice, bob, call, names)}\n")
+            print_colored(str(report))
+            sys.stdout.write(f"\n{_drawing(alice, bob, call, names)}\n")
     return _status(report)
 
 

@@ -22,7 +22,14 @@ def options(
     uri: Annotated[str, typer.Argument(help="Whom to ask: sip:example.com.")],
     options: CommonOptions,
 ) -> None:
-    """Send OPTIONS and print status, round-trip time and capabilities."""
+    """Send OPTIONS and print status, round-trip time and capabilities.
+
+    For example:
+
+    callmeter options sip:pbx.example.com --transport tcp
+
+    callmeter options sips:pbx.example.com --transport tls --tls-ca ca.pem --json
+    """
     run(ask(uri, options), as_json=options.json)
 
 

@@ -11,12 +11,17 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from callmeter.cli.remedies import remedy_of
+from callmeter.cli.terminal import TalkBar, print_colored
 from callmeter.errors import CallmeterError, ConfigurationError
+from callmeter.events import Answered
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
+    from pathlib import Path
 
     from callmeter.call import Call
+    from callmeter.call_report import CallReport
     from callmeter.cli.settings import CallOptions, CommonOptions
     from callmeter.endpoint import Endpoint
     from callmeter.load import ScenarioResult
@@ -28,6 +33,7 @@ __all__ = [
     "print_report",
     "progress",
     "run",
+    "write_page",
     "write_report",
     "write_trace",
 ]
@@ -54,7 +60,13 @@ def run(work: Coroutine[Any, Any, int], *, as_json: bool = False) -> NoReturn:
             raise
         if as_json:
             print_json({"error": {"type": type(error).__name__, "message": str(error)}})
-        fail(f"{type(error).__name__}: {error}", 1)
+        fail(_reason(error), 1)
+
+
+def _reason(error: BaseException, report: CallReport | None = None) -> str:
+    """An error and what to do about it, as one line."""
+    reason, remedy = f"{type(error).__name__}: {error}", remedy_of(error, report)
+    return f"{reason}. What to do: {remedy}" if remedy else reason
 
 
 def _leaf(error: Exception) -> Exception:
@@ -77,7 +89,11 @@ def _complain(text: str) -> None:
 
 def progress(text: str) -> None:
     """One line on stderr about what happens."""
-    _stderr().print(f"[dim]{escape(text)}[/dim]", soft_wrap=True)
+    _tell(_stderr(), text)
+
+
+def _tell(console: Console, text: str) -> None:
+    console.print(f"[dim]{escape(text)}[/dim]", soft_wrap=True)
 
 
 def _stderr() -> Console:
@@ -101,11 +117,11 @@ def print_report(
         added = {} if scenario is None else {"scenario": scenario.to_dict()}
         print_json(report.to_dict() | added)
     else:
-        sys.stdout.write(f"{report}\n")
+        print_colored(str(report))
         if scenario is not None:
             sys.stdout.write(f"\n{scenario}\n")
     if error is not None:
-        _complain(f"{type(error).__name__}: {error}")
+        _complain(_reason(error, report))
     elif report.outcome is None or not report.outcome.good:
         name = "UNKNOWN" if report.outcome is None else report.outcome.value
         reason = "" if report.error is None else f": {report.error.message}"
@@ -117,11 +133,22 @@ def print_report(
     return 1
 
 
-async def follow(call: Call, options: CommonOptions) -> None:
-    """Print what happens in a call while it happens."""
-    async for event in call.events():
-        if not options.json:
-            progress(f"{event.at:8.3f} s  {event}")
+async def follow(call: Call, options: CommonOptions, seconds: float | None = None) -> None:
+    """Print what happens in a call while it happens, and on a terminal how far it is.
+
+    Args:
+        call: Whose events are told.
+        options: With `--json` nothing is told.
+        seconds: How long it lasts, if known.
+    """
+    console = _stderr()
+    with TalkBar(console, seconds) as bar:
+        async for event in call.events():
+            if options.json:
+                continue
+            if isinstance(event, Answered):
+                bar.begin()
+            _tell(console, f"{event.at:8.3f} s  {event}")
 
 
 def write_trace(endpoint: Endpoint, options: CommonOptions, calls: Iterable[Call] = ()) -> None:
@@ -143,4 +170,9 @@ def write_report(call: Call, options: CallOptions, number: int = 1) -> None:
         return
     if number > 1:
         path = path.with_stem(f"{path.stem}-{number}")
-    path.write_text(call.report().to_html(), encoding="utf-8")
+    write_page(path, call.report())
+
+
+def write_page(path: Path, report: CallReport) -> None:
+    """Write the page of a report."""
+    path.write_text(report.to_html(), encoding="utf-8")

@@ -30,6 +30,8 @@ def register(
     For example:
 
     CALLMETER_PASSWORD=... callmeter register --aor sip:100@pbx.example.com
+
+    CALLMETER_PASSWORD=... callmeter register --aor sip:100@pbx.example.com --duration 3600
     """
     run(bind(options, duration, expires), as_json=options.json)
 

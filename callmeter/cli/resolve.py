@@ -35,7 +35,14 @@ def resolve(
     *,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Ask the DNS as a call would (RFC 3263): what was asked, answered and chosen."""
+    """Ask the DNS as a call would (RFC 3263): what was asked, answered and chosen.
+
+    For example:
+
+    callmeter resolve example.com
+
+    callmeter resolve example.com --transport tls --nameserver 192.0.2.53 --json
+    """
     run(find(domain, transport, nameserver or (), as_json=json), as_json=json)
 
 

@@ -105,6 +105,14 @@ def test_the_demo_prints_report_and_ladder_with_three_parties():
     assert "alice registered as sip:alice@127.0.0.1:" in result.stderr
 
 
+def test_the_demo_writes_the_page_of_its_call(tmp_path):
+    page = tmp_path / "demo.html"
+    result = command("demo", "--seconds", "0.5", "--report", page)
+    assert result.exit_code == 0, result.stderr
+    assert "BYE" in page.read_text()
+    assert command("demo", "--report", tmp_path).exit_code == 2
+
+
 def test_the_demo_as_a_program_prints_one_object_and_nothing_else():
     done = subprocess.run(
         [*PROGRAM, "demo", "--json", "--seconds", "0.5"],
@@ -319,7 +327,8 @@ async def test_a_refused_call_exits_1_with_one_line(bob, json_option):
         tasks.create_task(refuse())
         result = await command_beside("call", bob.contact, "--srtp", "sdes", *json_option)
     assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1] == "callmeter: CallRejected: 486 Busy [/red] Here"
+    reason = "callmeter: CallRejected: 486 Busy [/red] Here. What to do: call again later"
+    assert result.stderr.splitlines()[-1] == reason
     if json_option:
         report = only_object(result.stdout)
         assert report["error"] == {"type": "CallRejected", "message": "486 Busy [/red] Here"}
@@ -381,7 +390,8 @@ def test_a_closed_port_exits_1_and_names_it(closed_port):
     result = command("call", f"sip:bob@127.0.0.1:{closed_port}", "--bind", "127.0.0.1")
     assert result.exit_code == 1
     last = result.stderr.splitlines()[-1]
-    assert last == f"callmeter: ConnectionFailed: UDP 127.0.0.1:{closed_port}: Connection refused"
+    reason = f"callmeter: ConnectionFailed: UDP 127.0.0.1:{closed_port}: Connection refused. "
+    assert last.startswith(f"{reason}What to do: check address, port and --transport")
 
 
 def test_a_port_that_is_taken_exits_1_with_an_object_for_json(silent_port):

@@ -39,6 +39,10 @@ def test_the_command_is_one(words):
     group = typer.main.get_command(app)
     if not words:
         return
+    if words[0].startswith("-"):
+        # What it does it does while it is parsed.
+        assert {*words} <= {name for option in group.params for name in option.opts}
+        return
     command = group.commands[words[0]]
     if words[1:] in ([], ["--json"]):
         return  # the command's name, in running text
