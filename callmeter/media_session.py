@@ -7,6 +7,7 @@ import copy
 import secrets
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from callmeter.config import CaptureConfig
@@ -19,7 +20,7 @@ from callmeter.errors import (
 from callmeter.media.capture import MediaCapture
 from callmeter.media.echo import Echo
 from callmeter.media.sinks import WavRecorder
-from callmeter.media.sources import Tone
+from callmeter.media.sources import PcmSource, Tone
 from callmeter.media_negotiation import MediaNegotiation, check_media
 from callmeter.rtp.jitter_buffer import JitterBufferSettings
 from callmeter.srtp.dtls_certificate import DtlsCertificate
@@ -54,6 +55,12 @@ CHANGEABLE = frozenset(
     }
 )
 """Settings that may differ in a later offer; the others were decided when the ports were opened."""
+
+
+@lru_cache
+def _usual_tone() -> Tone:
+    """What plays unless it is said: encoded once for all calls."""
+    return Tone(440)
 
 
 class MediaSession(MediaNegotiation):
@@ -120,10 +127,16 @@ class MediaSession(MediaNegotiation):
         Returns:
             Seconds played: fewer than asked for when the call ended first.
         """
-        stream = self._running()
+        stream, source = self._running(), source or _usual_tone()
+        encoding = stream.encoding
+        if isinstance(source, PcmSource) and encoding and not source.has_encoded(*encoding):
+            # A file may take a moment to encode, in which the calls of this loop have to go on.
+            await asyncio.to_thread(source.encoded, *encoding)
+            if self._stream is not stream:
+                return 0.0
         clock = asyncio.get_running_loop().time
         begun = clock()
-        finished = stream.play(source or Tone(440), seconds=seconds)
+        finished = stream.play(source, seconds=seconds)
         try:
             await asyncio.wait({finished})
         finally:

@@ -128,6 +128,10 @@ class PcmSource(ABC):
             frames = self._encoded[key] = Frames(payloads, self.loop)
         return frames
 
+    def has_encoded(self, codec: AudioCodec, samples_per_frame: int) -> bool:
+        """Whether this is there already, or made at once."""
+        return codec.immediate or (codec, samples_per_frame) in self._encoded
+
     @abstractmethod
     def samples(self, rate: int, multiple: int) -> npt.NDArray[np.int16]:
         """The audio at this rate; a loop has a multiple of so many samples."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Hashable
 
     from callmeter.media.capture import MediaCapture
+    from callmeter.media.codecs import AudioCodec
     from callmeter.media.engine import MediaEngine
     from callmeter.media.events import MediaEvent
     from callmeter.media.parameters import StreamParameters
@@ -173,6 +174,12 @@ class MediaStream:
     def _is_metered(self) -> bool:
         context = self._sender.context
         return context is not None and context.packets_left is not None
+
+    @property
+    def encoding(self) -> tuple[AudioCodec, int] | None:
+        """What encodes, and samples of a packet; None before `start`."""
+        parameters = self._parameters
+        return None if parameters is None else (parameters.encoding, parameters.samples_per_frame)
 
     def play(
         self, source: AudioSource | LiveSource | None, *, seconds: float | None = None

@@ -45,6 +45,7 @@ class AudioCodec(ABC):
         clock_rate: RTP timestamp units a second.
         sample_rate: Samples a second of the audio itself: not the same for G.722.
         octet_rate: Octets a second of a payload that can be cut anywhere; None when it cannot.
+        immediate: Encoding is a look into a table.
         discontinuous: Silence need not be sent: the decoder knows what to make of a pause.
     """
 
@@ -52,6 +53,7 @@ class AudioCodec(ABC):
     clock_rate: int
     sample_rate: int
     octet_rate: int | None = None
+    immediate: bool = False
     discontinuous: bool = False
 
     @abstractmethod
@@ -107,6 +109,7 @@ class G711Codec(AudioCodec):
     law: g711.Law
 
     clock_rate = sample_rate = octet_rate = 8000
+    immediate = True
 
     @property
     def name(self) -> str:  # type: ignore[override]
