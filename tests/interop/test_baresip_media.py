@@ -56,13 +56,16 @@ def conversation(phone, baresip, tmp_path):
         await control.close()
         return call
 
-    async def converse(encryption, srtp, expected):
-        bob = baresip(encryption=encryption, tone=ITS_TONE, rtcp_mux=expected.rtcp_mux)
+    async def converse(encryption, srtp, expected, *, its=None, **media):
+        options = {"rtcp_mux": expected.rtcp_mux, **(its or {})}
+        bob = baresip(encryption=encryption, tone=ITS_TONE, **options)
         heard = tmp_path / "heard.wav"
-        async with phone(srtp=srtp, rtcp_mux=expected.rtcp_mux) as alice:
+        async with phone(srtp=srtp, rtcp_mux=expected.rtcp_mux, **media) as alice:
             do = call_it if expected.role == "callee" else be_called
             call = await do(alice, bob, expected, heard)
-        expected.assert_met(call.report().to_dict())
+        report = call.report().to_dict()
+        expected.assert_met(report)
+        assert report["media"][0]["codec"] == media.get("codecs", ("PCMU",))[0]
         assert_heard(heard, ITS_TONE)
         assert_heard(await bob.heard(), OWN_TONE)
         media_alone = expected.suite in SHORT_TAGS
@@ -140,3 +143,45 @@ async def test_each_dtls_profile_is_heard_at_both_ends(conversation, expect, sui
         note=SHORT_TAGS.get(suite, ""),
     )
     await conversation("dtls_srtp", required(SrtpMethod.DTLS, suite), expected)
+
+
+CODECS = {"G722": {"codecs": "G722", "rate": 16_000}, "opus": {"codecs": "opus", "rate": 48_000}}
+"""What baresip is told to use, and how its tone has to be sampled for that."""
+
+
+@ROLES
+@pytest.mark.parametrize("keying", ["none", "sdes", "dtls"])
+@pytest.mark.parametrize("codec", CODECS)
+async def test_each_codec_is_heard_at_both_ends(conversation, expect, codec, keying, role):
+    encryption, srtp, profile = {
+        "none": ("", None, "RTP/AVP"),
+        "sdes": ("srtp-mand", required(SrtpMethod.SDES), "RTP/SAVP"),
+        "dtls": ("dtls_srtp", required(SrtpMethod.DTLS), DTLS_PROFILES[role]),
+    }[keying]
+    expected = expect(
+        peer="baresip",
+        role=role,
+        keying=keying,
+        suite=None if keying == "none" else CM_80,
+        profile=profile,
+        rtcp_mux=True,
+        rtcp=True,
+        note=codec,
+    )
+    await conversation(encryption, srtp, expected, its=CODECS[codec], codecs=(codec,))
+
+
+@ROLES
+@pytest.mark.parametrize("ptime", [10, 40, 60])
+async def test_packets_of_opus_of_every_length_are_heard(conversation, expect, ptime, role):
+    expected = expect(
+        peer="baresip",
+        role=role,
+        keying="none",
+        suite=None,
+        profile="RTP/AVP",
+        rtcp_mux=True,
+        note=f"opus, {ptime} ms offered here",
+    )
+    its = CODECS["opus"]
+    await conversation("", None, expected, its=its, codecs=("opus",), ptime=ptime)

@@ -176,6 +176,29 @@ async def test_a_browser_and_callmeter_talk_without_a_media_proxy(
     assert_counted(report, ice=True)
 
 
+@CALLER
+@LIBRARY
+@pytest.mark.parametrize("codec", ["opus", "G722"])
+async def test_a_browser_and_callmeter_hear_each_other_in_each_codec(
+    phone, kamailio, carol, certificates, leg, tmp_path, library, caller, codec
+):
+    expected = leg(library, caller, f"own ICE, {codec}")
+    proxy = kamailio(certificates=certificates)
+    options = {"proxy": proxy.reached_by("wss"), "transport": "wss", "certificates": certificates}
+    async with (
+        phone("alice", **options, **WEBRTC, codecs=(codec,)) as alice,
+        alice.registered(),
+        carol(library, proxy) as page,
+    ):
+        async with called(alice, page, caller) as call:
+            await talk(call, page, tmp_path / "heard.wav")
+            stats = await page.stats()
+        report = call.report().to_dict()
+    assert_secure(stats)
+    expected.assert_met(report)
+    assert report["media"][0]["codec"] == codec
+
+
 @LIBRARY
 async def test_an_ice_restart_of_the_browser_is_counted_and_audio_goes_on(
     phone, kamailio, carol, certificates, leg, tmp_path, library

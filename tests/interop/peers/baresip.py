@@ -27,8 +27,8 @@ audio_player            aubridge,nobody
 audio_alert             nil
 audio_level             no
 audio_txmode            thread
-ausrc_srate             8000
-auplay_srate            8000
+ausrc_srate             $rate
+auplay_srate            $rate
 ausrc_channels          1
 auplay_channels         1
 ausrc_format            s16
@@ -43,6 +43,8 @@ jitter_buffer_delay     5-10
 net_interface           $host
 module_path             $modules
 module                  g711.so
+module                  g722.so
+module                  opus.so
 module                  aubridge.so
 module                  aufile.so
 module                  sndfile.so
@@ -116,7 +118,8 @@ class Baresip(Program):
         transport: `"udp"`, `"tcp"` or `"tls"`.
         certificates: What it shows and trusts over TLS, or None.
         registrar: `"host:port"` of a registrar for `example.test`, or None.
-        codecs: In order of preference.
+        codecs: In order of preference, with their rates: `"opus/48000/2,pcmu"`.
+        rate: Samples a second of what it plays.
     """
 
     name = "baresip"
@@ -132,6 +135,7 @@ class Baresip(Program):
         transport: str = "udp",
         registrar: str | None = None,
         codecs: str = "pcmu,pcma",
+        rate: int = 8000,
         certificates: Certificates | None = None,
     ) -> None:
         super().__init__(folder)
@@ -142,6 +146,7 @@ class Baresip(Program):
         self.transport = transport
         self.registrar = registrar
         self.codecs = codecs
+        self.rate = rate
         self.certificates = certificates
         # sip_listen takes the port after it for TLS.
         self.port = free_ports(3)
@@ -184,9 +189,10 @@ class Baresip(Program):
 
     def start(self) -> None:
         modules = next(Path("/usr/lib").glob("**/baresip/modules/ctrl_tcp.so")).parent
-        write_tone(self.folder / "tone.wav", self.tone, seconds=60)
+        write_tone(self.folder / "tone.wav", self.tone, seconds=60, rate=self.rate)
         text = CONFIGURATION.substitute(
             host=HOST,
+            rate=self.rate,
             sip_port=self.port,
             control_port=self.control_port,
             media_port=self.media_port,

@@ -14,14 +14,14 @@ RATE = 8_000
 AMPLITUDE = 8_000
 
 
-def write_tone(path: Path, hertz: float, *, seconds: int) -> None:
-    """A sine wave, 16 bit mono at 8 kHz."""
-    at = np.arange(RATE * seconds) / RATE
+def write_tone(path: Path, hertz: float, *, seconds: int, rate: int = RATE) -> None:
+    """A sine wave, 16 bit mono."""
+    at = np.arange(rate * seconds) / rate
     samples = (AMPLITUDE * np.sin(2 * np.pi * hertz * at)).astype("<i2")
     with wave.open(str(path), "wb") as output:
         output.setnchannels(1)
         output.setsampwidth(2)
-        output.setframerate(RATE)
+        output.setframerate(rate)
         output.writeframes(samples.tobytes())
 
 
