@@ -230,6 +230,15 @@ async def change_media(reader, printed):
         await call.media.play(Tone(440), seconds=0.4)
 
 
+@scene("how-to/choose-codecs.md")
+async def choose_codecs(reader, printed):
+    await reader.world.answers("bob", media=MediaConfig(codecs=("PCMU", "G722", "opus")))
+    await reader.run(1)
+    assert printed().strip() == "opus 0"
+    await reader.alice_calls(media=MediaConfig(codecs=("G722",)))
+    await reader.run(1)
+
+
 @scene("how-to/report-page.md")
 async def the_report_page(reader, printed):
     del printed
