@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import pytest
 
@@ -57,9 +58,9 @@ async def kinds(call):
     return [type(event) async for event in call.events()]
 
 
-async def served(incoming):
+async def served(incoming, *, patience=20):
     await incoming.answer()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patience):
         await incoming.ended()
     return incoming.report()
 
@@ -210,6 +211,29 @@ async def test_a_session_that_sipp_stops_refreshing_is_ended(phone, sipp, transp
 
 
 # sipp calls callmeter
+
+
+@pytest.mark.slow
+async def test_a_session_whose_caller_stops_refreshing_is_ended(phone, sipp, transport):
+    """90 s is the shortest that a caller may ask for; by default it is agreed on, and no more."""
+    long, expires = bool(os.environ.get("CALLMETER_LONG")), 90
+    async with phone("service", session_timer=TIMED) as bob, asyncio.TaskGroup() as tasks:
+        calling = sipp(
+            "uac_timer_stops", transport=transport, target=address(bob), seconds=expires + 20
+        )
+        incoming = await bob.next_call(10)
+        serving = tasks.create_task(served(incoming, patience=expires + 10))
+        if not long:
+            await incoming.answered()
+            await incoming.bye()
+        assert clean(await calling.result(expires + 20))
+    report = serving.result()
+    assert report.counters["session_timer_refreshes"] == 0
+    if long:
+        assert report.outcome is Outcome.CALL_FAILED
+        assert "nobody refreshed it" in report.error.message
+        # RFC 4028 section 10: a third of the interval before its end.
+        assert 59_500 < report.timing.call_duration_ms < 63_000
 
 
 async def test_sipp_acknowledges_early_media(phone, sipp, transport):
