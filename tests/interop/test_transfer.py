@@ -37,9 +37,9 @@ def uri(endpoint):
     return str(endpoint.contact)
 
 
-async def talk(call, recording):
+async def talk(call, recording, hertz=OWN_TONE):
     call.media.record(recording)
-    await call.media.play(Tone(OWN_TONE), seconds=SECONDS)
+    await call.media.play(Tone(hertz), seconds=SECONDS)
 
 
 async def transferred(call):
@@ -56,7 +56,7 @@ async def test_baresip_calls_whom_we_transfer_it_to(phone, baresip, tmp_path):
 
     async def answer(carol):
         async with await (await carol.next_call(PATIENCE)).answer() as call:
-            await talk(call, tmp_path / "carol.wav")
+            await talk(call, tmp_path / "carol.wav", CAROLS_TONE)
         return call.request
 
     async with phone() as alice, phone("carol") as carol, asyncio.TaskGroup() as tasks:
@@ -68,6 +68,7 @@ async def test_baresip_calls_whom_we_transfer_it_to(phone, baresip, tmp_path):
     assert progress[-1] == 200
     assert call.report().to_dict()["outcome"] == "SUCCESS"
     assert_heard(tmp_path / "carol.wav", BOBS_TONE)
+    assert_heard(await bob.heard(call=2), CAROLS_TONE)
     assert answering.result().from_.uri.user_text == "bob"
 
 

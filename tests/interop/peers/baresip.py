@@ -212,11 +212,21 @@ class Baresip(Program):
         """A control connection; events are told from now on."""
         return Control(*await asyncio.open_connection(HOST, self.control_port))
 
-    async def heard(self) -> Path:
-        """The recording of what it decoded; it is complete a moment after the call has ended."""
+    async def heard(self, call: int = 1) -> Path:
+        """The recording of what it decoded; it is complete a moment after the call has ended.
+
+        Args:
+            call: Which of its calls, by when it began to hear something in them.
+        """
         for _ in range(150):
-            for path in sorted(self.folder.glob("dump-*-dec.wav")):
-                if is_complete(path):
-                    return path
+            found = sorted(self.folder.glob("dump-*-dec.wav"), key=_begun)
+            if len(found) >= call and is_complete(found[call - 1]):
+                return found[call - 1]
             await asyncio.sleep(0.02)
         raise PeerError(f"baresip recorded nothing\n{self.tail()}")
+
+
+def _begun(recording: Path) -> float:
+    """When its first octets were written, as good as the file system tells."""
+    status = recording.stat()
+    return status.st_mtime - (status.st_size - 44) / 16_000
