@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from callmeter.errors import SipSyntaxError
 from callmeter.sip.message import Request, Response
 from callmeter.trace.ladder import description_of, sdp_note
 from callmeter.trace.markup import Markup, element, joined, visible
@@ -20,13 +19,17 @@ if TYPE_CHECKING:
 
 __all__ = ["HtmlLadder"]
 
-BODY_BUDGET: Final = 400_000
-"""Characters of markup that opened messages may take together."""
-MAX_ROWS: Final = 500
+BUDGET: Final = 550_000
+"""Octets of markup that all messages may take together, and those that open."""
+BODY_BUDGET: Final = 350_000
+MAX_PARTIES: Final = 6
+"""Columns; the last one is for all the others."""
+OTHERS: Final = "others"
 _URI_MAX: Final = 60
 _CLASSES: Final = ("info", "ok", "moved", "bad", "bad", "bad")
 """By the first digit of a status code."""
 
+_ELEMENTS: Final = {Change.KEPT: "span", Change.ADDED: "ins", Change.REMOVED: "del"}
 _CHALLENGES: Final = {401, 407}
 """Questions, and no refusals."""
 
@@ -56,7 +59,8 @@ class HtmlLadder:
     def __init__(self, messages: Sequence[LoggedMessage]) -> None:
         self._entries = sorted(messages, key=lambda entry: entry.time)
         self._parties = _parties(self._entries)
-        self._left = BODY_BUDGET
+        self._left = BUDGET
+        self._bodies_left = BODY_BUDGET
 
     def styles(self) -> str:
         """Where the columns of these parties are."""
@@ -77,21 +81,30 @@ class HtmlLadder:
         """The ladder."""
         if not self._entries:
             return element("p", "No message was logged.", class_="quiet")
-        shown = self._entries[:MAX_ROWS]
-        rows = joined(self._row(number, row) for number, row in enumerate(_rows(shown)))
-        parts = [self._heading(), element("ol", rows, class_="messages")]
-        left_out = len(self._entries) - len(shown)
+        rows: list[Markup] = []
+        for number, row in enumerate(_rows(self._entries)):
+            made = self._row(number, row)
+            self._left -= len(made.encode())
+            if self._left < 0:
+                break
+            rows.append(made)
+        parts = [self._heading(), element("ol", *rows, class_="messages")]
+        left_out = len(self._entries) - len(rows)
         if left_out:
-            parts.append(
-                element("p", f"{left_out} later messages are left out here.", class_="quiet")
-            )
+            words = f"{left_out:,} later messages are left out: this page is kept small."
+            parts.append(element("p", words, class_="quiet left-out"))
         crowded = " crowded" if len(self._parties) > 2 else ""  # noqa: PLR2004  both ends
         return element("div", *parts, class_=f"ladder{crowded}")
 
     # parties
 
+    def _place(self, party: str) -> int:
+        """The column of an address."""
+        known = party in self._parties
+        return self._parties.index(party) if known else len(self._parties) - 1
+
     def _span(self, entry: LoggedMessage) -> tuple[int, int]:
-        ends = sorted((self._parties.index(entry.sender), self._parties.index(entry.receiver)))
+        ends = sorted((self._place(entry.sender), self._place(entry.receiver)))
         return ends[0], ends[1]
 
     def _heading(self) -> Markup:
@@ -120,10 +133,9 @@ class HtmlLadder:
     def _row(self, number: int, row: _Row) -> Markup:
         entry = row.entry
         first, last = self._span(entry)
+        way = "right" if self._place(entry.sender) == first else "left"
         if first == last:
             way = "self"
-        else:
-            way = "right" if self._parties.index(entry.sender) == first else "left"
         caption, kind = _caption(entry)
         arrow = element(
             "span",
@@ -151,8 +163,8 @@ class HtmlLadder:
         )
 
     def _within_budget(self, body: Markup) -> Markup:
-        self._left -= len(body)
-        if self._left >= 0:
+        self._bodies_left -= len(body.encode())
+        if self._bodies_left >= 0:
             return body
         return element(
             "p",
@@ -164,7 +176,8 @@ class HtmlLadder:
 def _parties(entries: Sequence[LoggedMessage]) -> list[str]:
     """The addresses, own ones first."""
     own = [entry.local for entry in entries]
-    return list(dict.fromkeys(own + [entry.peer for entry in entries]))
+    found = list(dict.fromkeys(own + [entry.peer for entry in entries]))
+    return found if len(found) <= MAX_PARTIES else [*found[: MAX_PARTIES - 1], OTHERS]
 
 
 def _programs(entries: Sequence[LoggedMessage]) -> dict[str, str]:
@@ -211,10 +224,7 @@ def _side(entry: LoggedMessage) -> str:
     if entry.direction == "sent" or entry.message is None:
         return "own"
     message = entry.message
-    try:
-        party = message.from_ if isinstance(message, Request) else message.to
-    except SipSyntaxError:
-        return "peer"
+    party = message.from_ if isinstance(message, Request) else message.to
     return f"peer {party.tag}"
 
 
@@ -228,16 +238,9 @@ def _caption(entry: LoggedMessage) -> tuple[Markup, str]:
         words = f"{message.status} {message.reason}".rstrip()
         asked = message.status in _CHALLENGES
         kind = "moved" if asked else _CLASSES[min(message.status // 100, 6) - 1]
-        return joined([element("b", _cut(words)), _answered(message)]), kind
+        answered = element("span", f"to {message.cseq.method}", class_="uri")
+        return joined([element("b", _cut(words)), answered]), kind
     return element("b", f"Unreadable, {len(entry.raw)} octets"), "bad"
-
-
-def _answered(message: Response) -> Markup:
-    try:
-        method = message.cseq.method
-    except SipSyntaxError:
-        return Markup()
-    return element("span", f"to {method}", class_="uri")
 
 
 def _chips(row: _Row) -> Markup:
@@ -300,13 +303,7 @@ def _body(body: str, lines: list[SdpLine]) -> Iterator[Markup | str]:
         return
     yield before
     for line in lines:
-        match line.change:
-            case Change.ADDED:
-                yield element("ins", line.text)
-            case Change.REMOVED:
-                yield element("del", line.text)
-            case Change.KEPT:
-                yield element("span", line.text, class_="line")
+        yield element(_ELEMENTS[line.change], line.text, class_="line")
     yield after.lstrip("\n")
 
 

@@ -24,6 +24,19 @@ def test_a_chart_is_told_in_words_too(page):
     assert found.of("figure")
 
 
+def test_what_has_no_limit_is_told_from_end_to_end(page):
+    packets = stream(packets_recv_rate_ps=(50.0, 48.0, 0.0), jitter_ms=(None, None, None))
+    text = page(HtmlCharts([packets]).markup(0)).text
+    assert "Received: median 48 packets/s, from 0 to 50." in text
+    assert "Never measured: jitter received." in text
+
+
+def test_a_counter_is_drawn_as_what_was_new(page):
+    charts = HtmlCharts([stream(srtp_decrypt_failures=(0, 9, 0))])
+    assert "Security counters (new in each sample)" in page(charts.markup(0)).text
+    assert json.loads(charts.json())["charts"]["0-0"]["counts"] is True
+
+
 def test_a_course_that_never_changes_is_one_value(page):
     found = page(HtmlCharts([stream(srtp_decrypt_failures=(0, 0))]).markup(0))
     assert "Received: 0 throughout." in found.text

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from callmeter.trace.html_ladder import BODY_BUDGET, MAX_ROWS, HtmlLadder
+from callmeter.trace.html_ladder import BUDGET, MAX_PARTIES, HtmlLadder, _body
 from callmeter.trace.message_log import LoggedMessage
+from callmeter.trace.sdp_changes import SdpLine
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd"
 SDP = (
@@ -182,9 +183,30 @@ def test_the_clock_is_told_where_it_is_known(wire, drawn):
 
 
 def test_a_flood_of_messages_makes_no_endless_page(wire, drawn):
-    for number in range(MAX_ROWS + 5):
-        wire.request(float(number), "received", INVITE, "x" * 2000, cseq=f"{number + 1} INVITE")
+    for number in range(1500):
+        wire.request(
+            float(number),
+            "received",
+            INVITE,
+            "v=0\r\na=x:<\u00e9\u6f22>\r\n" * 30,
+            cseq=f"{number + 1} INVITE",
+            peer=f"192.0.2.{number % 200}:5060",
+            headers=f"User-Agent: {'<' * 99}\r\n",
+        )
     html = HtmlLadder(tuple(wire.log)).markup()
-    assert "5 later messages are left out here." in html
+    assert "later messages are left out: this page is kept small." in html
     assert "Left out: this page is kept small." in html
-    assert len(html) < BODY_BUDGET + 1000 * MAX_ROWS
+    assert len(html.encode()) < BUDGET + 10_000
+
+
+def test_more_parties_than_columns_share_the_last_one(wire, drawn):
+    for number in range(20):
+        wire.request(float(number), "received", INVITE, peer=f"192.0.2.{number + 10}:5060")
+    found = drawn()
+    assert len([given for given in found.of("span") if "party" in given["class"]]) == MAX_PARTIES
+    assert "Peer others" in found.text
+    assert "192.0.2.29:5060 to 192.0.2.1:5060" in found.text
+
+
+def test_a_body_in_which_the_description_is_not_found_is_shown_as_it_is():
+    assert list(_body("as it came", [SdpLine("v=0")])) == ["as it came"]

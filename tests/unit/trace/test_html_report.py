@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from importlib.metadata import PackageNotFoundError
 from importlib.resources import files
 from itertools import pairwise
 
@@ -173,6 +174,14 @@ def test_a_call_without_media_or_messages_has_a_page_too(page):
     found = page(html_report(CallReport(phase=Phase.CALLING)))
     for said in ("No message was logged.", "There was no media.", "The call is calling"):
         assert said in found.text
+
+
+def test_sources_without_a_release_make_a_page_too(call, monkeypatch, page):
+    def unknown(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("callmeter.trace.html_report.version", unknown)
+    assert "Made by callmeter. Passwords" in page(html_report(call())).text
 
 
 def test_streams_of_one_kind_have_numbers(call, page):
