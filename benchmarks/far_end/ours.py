@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 LOOPBACK = "127.0.0.1"
 LEAD_S = 0.3
+DRAIN_S = 1.0
 WARM_S = 1.0
 """From the first packets of the peer to the window that is measured."""
 
@@ -137,32 +138,27 @@ async def measure(given: argparse.Namespace) -> dict:
 
 
 async def observe(given: argparse.Namespace, engine: MediaEngine, peer: Peer) -> dict:
-    begin = time.monotonic() + LEAD_S
-    total = WARM_S + given.seconds
-    peer.told(seconds=total, begin=begin)
     ticker = await asyncio.create_subprocess_exec(
         *pin(given.core), sys.executable, __file__, "--ticker", stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
+    await ticker.stdout.readline()
+    begin = time.monotonic() + LEAD_S
+    total = WARM_S + given.seconds
+    peer.told(seconds=total, begin=begin)
     await asyncio.sleep(begin + WARM_S - time.monotonic())
     engine.tick_lateness, engine.send_lateness = LatenessHistogram(), LatenessHistogram()
     packets = engine.datagrams_sent + engine.datagrams_received
-    if given.profile:
-        import cProfile  # noqa: PLC0415
-
-        profile = cProfile.Profile(time.process_time)
-        profile.enable()
     wall, cpu = time.monotonic(), time.process_time()
     ticker.stdin.write(b"begin\n")
     await asyncio.sleep(given.seconds - 0.1)
     cpu, wall = time.process_time() - cpu, time.monotonic() - wall
-    if given.profile:
-        profile.disable()
-        profile.dump_stats(given.profile)
     packets = engine.datagrams_sent + engine.datagrams_received - packets
     ticks, sending = engine.tick_lateness, engine.send_lateness
     control = json.loads((await ticker.communicate(b"end\n"))[0])
     far = await peer.says()
+    # What is still in the sockets has not been lost.
+    await asyncio.sleep(DRAIN_S)
     statistics = [stream.statistics() for stream in engine.streams]
     received = sum(each.receive.packets_received for each in statistics)
     return {
@@ -195,6 +191,7 @@ async def tick_along() -> None:
     """Measures from one line on standard input to the next."""
     loop = asyncio.get_running_loop()
     lateness = LatenessHistogram()
+    print("ready", flush=True)
     await loop.run_in_executor(None, sys.stdin.readline)
     async with asyncio.TaskGroup() as tasks:
         ticking = tasks.create_task(control_ticker(lateness))
@@ -213,7 +210,6 @@ def main() -> None:
     options.add_argument("--core", type=int, help="pin ours to this core")
     options.add_argument("--far-core", type=int, help="pin the far end to this core")
     options.add_argument("--leave", action="store_true", help="end without hanging up")
-    options.add_argument("--profile", help=argparse.SUPPRESS)
     options.add_argument("--ticker", action="store_true", help=argparse.SUPPRESS)
     given = options.parse_args()
     if given.ticker:

@@ -24,12 +24,26 @@ if TYPE_CHECKING:
     Flags = npt.NDArray[np.bool_]
     Integers = npt.NDArray[np.int64]
 
-__all__ = ["FOREVER", "LaneTable"]
+__all__ = ["FOREVER", "LaneTable", "signatures"]
 
 FOREVER: Final = 1 << 62
 """Frames that a looping source still has to give."""
-NO_TYPE: Final = 255
+UNSETTLED: Final = -1
 FIRST_BUFFERS: Final = 8
+
+
+_TYPE_BITS: Final = 7
+_TYPE_MASK: Final = 0x7F
+
+
+def signatures(ssrcs: Integers, second: npt.NDArray[np.uint8]) -> Integers:
+    """SSRC and payload type of packets in one number.
+
+    Args:
+        ssrcs: Synchronisation sources.
+        second: Second octets.
+    """
+    return (ssrcs << _TYPE_BITS) | (second & _TYPE_MASK)
 
 
 class LaneTable(ColumnTable):
@@ -39,7 +53,7 @@ class LaneTable(ColumnTable):
         steady: Nothing unusual is expected of what arrives, so batches may judge it: source
             locked, SSRC known, one key.
         secure_in: Packets are unprotected by `receive_handles`.
-        audio_type: Payload type the steady stream arrives with.
+        signature: SSRC and payload type of a steady stream, as `signatures` makes it of packets.
         listening: Some sink wants the payload.
         failing: Packets in a row that failed authentication.
         srtp_failures, srtp_replays: Packets that SRTP refused, as in `StreamStatistics`.
@@ -79,7 +93,7 @@ class LaneTable(ColumnTable):
 
     steady: Flags
     secure_in: Flags
-    audio_type: Integers
+    signature: Integers
     listening: Flags
     failing: Integers
     srtp_failures: Integers
@@ -114,7 +128,7 @@ class LaneTable(ColumnTable):
     COLUMNS: ClassVar[Mapping[str, tuple[str, int | float]]] = {
         "steady": ("?", 0),
         "secure_in": ("?", 0),
-        "audio_type": ("i8", NO_TYPE),
+        "signature": ("i8", UNSETTLED),
         "listening": ("?", 0),
         "failing": ("i8", 0),
         "srtp_failures": ("i8", 0),
@@ -179,6 +193,16 @@ class LaneTable(ColumnTable):
         port = self.ports.get(row)
         if port is not None:
             port.expect(row, source)
+
+    def settle(self, row: int, ssrc: int, payload_type: int) -> None:
+        """Batches may judge what comes with this SSRC and payload type."""
+        self.steady[row] = True
+        self.signature[row] = ssrc << _TYPE_BITS | payload_type
+
+    def unsettle(self, row: int) -> None:
+        """The next packet is judged alone."""
+        self.steady[row] = False
+        self.signature[row] = UNSETTLED
 
     def aim(self, row: int, destination: Hashable) -> None:
         """Packets go to this address from now on."""

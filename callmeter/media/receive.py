@@ -15,6 +15,7 @@ import numpy as np
 from callmeter.media import buffering, levels
 from callmeter.media.arena import MAX_DATAGRAM, Arena
 from callmeter.media.datagrams import Received
+from callmeter.media.lanes import signatures
 from callmeter.rtp.demux import PacketKind, classify, classify_batch
 from callmeter.rtp.header import FIXED_HEADER
 from callmeter.srtp import libsrtp
@@ -40,6 +41,7 @@ BATCH_PAYS: Final = 24
 """Below this many packets the scalar path is cheaper."""
 MAX_DATAGRAMS: Final = 8 * SLOTS
 """Taken in one tick; the rest waits in the sockets, so that a flood cannot hold the loop."""
+_ALL_SLOTS: Final = np.arange(SLOTS)
 MAX_DEFERRED: Final = 4096
 PLAIN_FIRST_OCTET: Final = 0x80
 # libsrtp trusts that there is room for the tag; the scalar path checks what is shorter.
@@ -163,36 +165,35 @@ class ReceiveLane:
     def _batch(self, count: int, arrivals: npt.NDArray[np.float64]) -> None:
         arena, lanes = self._arena, self._lanes
         headers, lengths = arena.headers, arena.lengths[:count]
-        rows = self._rows(count)
         first, second = headers.first[:count], headers.second[:count]
-        rtp = (classify_batch(first, second, lengths) == PacketKind.RTP) & (rows >= 0)
-        steady = (
-            rtp
-            & (first == PLAIN_FIRST_OCTET)
-            & (lengths >= SHORTEST_IN_BATCH)
-            & (lengths <= MAX_DATAGRAM)
-            & lanes.steady[rows]
-            & ((second & 0x7F) == lanes.audio_type[rows])
-            & (headers.ssrc[:count] == self._reception.ssrc[rows])
-        )
+        ssrcs = headers.ssrc[:count].astype(np.int64)
+        rows = self._rows(count, ssrcs)
+        # No payload type of audio makes RTCP of its second octet, so this is RTP alone.
+        steady = signatures(ssrcs, second) == lanes.signature[rows]
+        steady &= first == PLAIN_FIRST_OCTET
         steady &= self._from_expected(rows)
-        if not steady.all():
-            # A stream with one odd packet is judged one by one, to keep its packets in order.
-            odd = np.zeros(lanes.capacity, np.bool_)
-            odd[rows[rtp & ~steady]] = True
-            steady &= ~odd[rows]
-            slots = np.flatnonzero(steady)
+        if lengths.min() < SHORTEST_IN_BATCH or lengths.max() > MAX_DATAGRAM:
+            steady &= (lengths >= SHORTEST_IN_BATCH) & (lengths <= MAX_DATAGRAM)
+        if rows.min() < 0:
+            steady &= rows >= 0
+        if steady.all():
+            self._steady(_ALL_SLOTS[:count], rows, arrivals)
+            return
+        # A stream with one odd packet is judged one by one, to keep its packets in order.
+        rtp = (classify_batch(first, second, lengths) == PacketKind.RTP) & (rows >= 0)
+        odd = np.zeros(lanes.capacity, np.bool_)
+        odd[rows[rtp & ~steady]] = True
+        steady &= ~odd[rows]
+        slots = np.flatnonzero(steady)
+        if len(slots):
             self._steady(slots, rows[slots], arrivals)
-            self._one_by_one(np.flatnonzero(~steady).tolist(), arrivals.tolist())
-        else:
-            self._steady(np.arange(count), rows, arrivals)
+        self._one_by_one(np.flatnonzero(~steady).tolist(), arrivals.tolist())
 
-    def _rows(self, count: int) -> npt.NDArray[np.int64]:
+    def _rows(self, count: int, ssrcs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The stream of each datagram, `NO_ROW` where only a closer look can tell."""
         descriptors = self._received.descriptors
         if not self._ports:
             return np.array(list(map(self._row_of.__getitem__, descriptors)), np.int64)
-        ssrcs = self._arena.headers.ssrc[:count].astype(np.int64)
         ports = self._received.ports()
         only = self._ports.get(descriptors[0])
         if only is not None and descriptors.count(descriptors[0]) == count:
@@ -225,7 +226,8 @@ class ReceiveLane:
             good = self._unprotect(slots, rows, secure)
             if good is not None:
                 slots, rows = slots[good], rows[good]
-            lanes.failing[rows] = 0
+            if lanes.failing.any():
+                lanes.failing[rows] = 0
         headers = arena.headers
         sequences = headers.sequence[slots].astype(np.int64)
         timestamps = headers.timestamp[slots].astype(np.int64)
@@ -259,8 +261,9 @@ class ReceiveLane:
     ) -> npt.NDArray[np.bool_] | None:
         """Decrypt in place; which packets are good, or None when all are."""
         lanes, arena = self._lanes, self._arena
-        chosen = slots[secure].tolist()
-        chosen_rows = rows[secure].tolist()
+        every = bool(secure.all())
+        chosen = (slots if every else slots[secure]).tolist()
+        chosen_rows = (rows if every else rows[secure]).tolist()
         pointers: Iterable[Any] = arena.pointers
         lengths: Iterable[Any] = arena.length_pointers
         if chosen[-1] >= len(chosen):

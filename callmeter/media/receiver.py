@@ -52,6 +52,8 @@ MAX_EDGES: Final = 128
 SHORTEST_FRAMES: Final = 200
 """Packets a second of the shortest packet time, 5 ms."""
 HALF_SEQUENCES: Final = 1 << 15
+LIKE_RTCP: Final = range(64, 96)
+"""With the marker they are RTCP by their second octet (RFC 5761 section 4): no batch tells."""
 AUTHENTICATION: Final = "authentication"
 REPLAY: Final = "replay"
 OTHER_SRTP: Final = "srtp"
@@ -161,7 +163,7 @@ class StreamReceiver:
         if context is None and self.context is not None:
             raise LocalProtocolError("a secure stream stays secure until it is stopped")
         before = self._parameters
-        lanes.steady[row] = False
+        lanes.unsettle(row)
         self._end_failures()
         self.keys.change(context, int(self._reception.ssrc[row]), now)
         lanes.receive_handles[row] = None if context is None else context.handle
@@ -201,7 +203,7 @@ class StreamReceiver:
         if until is None:
             self._judge_again(self.keys.release())
         else:
-            self._lanes.steady[self._row] = False
+            self._lanes.unsettle(self._row)
             self.keys.expect(until)
 
     def _judge_again(self, held: list[HeldSecure]) -> None:
@@ -212,7 +214,7 @@ class StreamReceiver:
 
     def stop(self) -> None:
         """Let the sinks finish and close the keys."""
-        self._lanes.steady[self._row] = False
+        self._lanes.unsettle(self._row)
         self._lanes.receive_handles[self._row] = None
         self.keys.close()
         for sink in self.sinks:
@@ -338,7 +340,7 @@ class StreamReceiver:
 
     def on_batch_failure(self, status: int) -> None:
         """A packet of a batch failed; what comes next is judged one by one."""
-        self._lanes.steady[self._row] = False
+        self._lanes.unsettle(self._row)
         if self.context is not None:
             self.context.record(status)
         self.on_failure(status, b"", 0.0)
@@ -396,6 +398,7 @@ class StreamReceiver:
         elif header.ssrc != int(reception.ssrc[row]):
             previous = int(reception.ssrc[row])
             reception.switch_ssrc(row, header.ssrc)
+            self._lanes.unsettle(row)
             buffering.restart(self._lanes, row)
             self._edge(SsrcChanged(at=arrival, previous=previous, ssrc=header.ssrc))
         start, end = bounds
@@ -439,11 +442,12 @@ class StreamReceiver:
                 return
             # A context that follows another rollover counter has another session.
             lanes.receive_handles[row] = context.handle
+        if payload_type in LIKE_RTCP:
+            return
         if self.latch is not None and self.latch.locked:
-            lanes.audio_type[row] = payload_type
             lanes.level_law[row] = levels.law_of(codec)
             self._steady_codec = codec
-            lanes.steady[row] = True
+            lanes.settle(row, int(self._reception.ssrc[row]), payload_type)
 
     def hear(
         self, sequence: int, timestamp: int, arrival: float, payload: bytes, codec: str = ""

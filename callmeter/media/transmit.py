@@ -61,17 +61,16 @@ class SendLane:
         exhausted = lanes.remaining[rows] <= 0
         if exhausted.any():
             self._each(rows[exhausted], "on_exhausted")
-        live = lanes.live[rows]
-        if live.any():
-            self._each(rows[live], "on_live_frame")
+        # One look at all rows costs less than gathering those that are due.
+        if lanes.live.any():
+            self._each(rows[lanes.live[rows]], "on_live_frame")
             # Foreign code may have stopped a stream.
             rows = rows[lanes.sending[rows]]
-        resting = lanes.rest[rows]
-        if resting.any():
-            rows = self._rest(rows, resting)
+        if lanes.rest.any():
+            rows = self._rest(rows, lanes.rest[rows])
         due = len(rows)
-        special = lanes.special[rows]
-        if special.any():
+        if lanes.special.any():
+            special = lanes.special[rows]
             for row in rows[special].tolist():
                 stream = lanes.streams[row]
                 if stream is not None and stream.send_special(now):
@@ -79,8 +78,9 @@ class SendLane:
             rows = rows[~special]
         # One block per payload length and protection: usually there is one.
         kinds = lanes.octets[rows] * 2 + lanes.secure_out[rows]
-        for kind in sorted(set(kinds.tolist())):
-            block = rows[kinds == kind]
+        alike = len(rows) and bool((kinds == kinds[0]).all())
+        for kind in [int(kinds[0])] if alike else sorted(set(kinds.tolist())):
+            block = rows if alike else rows[kinds == kind]
             for start in range(0, len(block), SLOTS):
                 self._block(block[start : start + SLOTS], kind // 2, bool(kind % 2), now)
         return due
@@ -107,11 +107,13 @@ class SendLane:
         sequences, timestamps = self._table.advance(rows, lanes.samples[rows], octets, now)
         headers = arena.headers
         headers.first[:count] = PLAIN_FIRST_OCTET
-        headers.second[:count] = lanes.send_type[rows] | (lanes.marker[rows] << 7)
+        headers.second[:count] = lanes.send_type[rows]
+        if lanes.marker.any():
+            headers.second[:count] |= lanes.marker[rows].view(np.uint8) << 7
+            lanes.marker[rows] = False
         headers.sequence[:count] = sequences
         headers.timestamp[:count] = timestamps
         headers.ssrc[:count] = self._table.ssrc[rows]
-        lanes.marker[rows] = False
         chosen = rows.tolist()
         cursors = lanes.cursor[rows]
         payloads = map(lanes.payloads.__getitem__, chosen)

@@ -93,8 +93,9 @@ class SendTable(ColumnTable):
         Returns:
             Sequence numbers and timestamps of these packets, shape (n,).
         """
-        sequences = self.sequence[rows].copy()
-        timestamps = self.timestamp[rows].copy()
+        sequences, timestamps = self.sequence[rows], self.timestamp[rows]
+        if isinstance(rows, slice):
+            sequences, timestamps = sequences.copy(), timestamps.copy()
         self.sequence[rows] = (sequences + 1) & 0xFFFF
         self.timestamp[rows] = (timestamps + steps) & 0xFFFF_FFFF
         fresh = self.packets[rows] == 0

@@ -233,3 +233,15 @@ def test_rtcp_that_is_too_much_to_wait_is_read_at_once(make_lab, monkeypatch):
     b._rtp.sendto(report, (LOOPBACK, a.port))
     lab.run(0.005)
     assert a.statistics().rtcp_packets_received == before + 1
+
+
+def test_a_payload_type_that_looks_like_rtcp_with_its_marker_is_judged_alone(make_lab):
+    lab = make_lab()
+    lab.engine._receive.batch_from = 1
+    stream, peer = lab.open(), lab.socket()
+    stream.start(lab.parameters(peer, receive_payload_types={72: "PCMU"}))
+    for sequence in range(5):
+        peer.sendto(lab.rtp(sequence, payload_type=72), (LOOPBACK, stream.port))
+        lab.run(0.02)
+    assert stream.statistics().receive.packets_received == 5
+    assert not lab.engine.lanes.steady[stream._row]
