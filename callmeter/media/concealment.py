@@ -76,10 +76,9 @@ class Concealment:
         for periods in range(1, MOST_PERIODS + 1):
             length = periods * self._period
             buffer = self._history[-length:].copy()
-            if quarter:
-                # Its end flows into its beginning.
-                before = self._history[-length - quarter : -length]
-                buffer[-quarter:] = buffer[-quarter:] * (1 - rise) + before * rise
+            # Its end flows into its beginning.
+            before = self._history[-length - quarter : -length]
+            buffer[-quarter:] = buffer[-quarter:] * (1 - rise) + before * rise
             self._buffers.append(buffer)
 
     def _pitch(self) -> int:

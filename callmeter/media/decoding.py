@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from callmeter.codec_config import Codec
 from callmeter.media.codecs import find_codec
 from callmeter.media.concealment import Concealment
 from callmeter.media.noise import NoiseMaker
@@ -47,6 +48,7 @@ class DecodingStatistics:
         comfort_noise_packets: Descriptions of noise (RFC 3389).
         last_packet_ms: Audio in the last packet; None before the first one.
         decoder_gain_db: What the decoder adds: 0, for only a file can ask Opus for a gain.
+        seconds: Audio there is of it, gaps and pauses included.
     """
 
     codec: str = ""
@@ -58,6 +60,23 @@ class DecodingStatistics:
     comfort_noise_packets: int = 0
     last_packet_ms: float | None = None
     decoder_gain_db: float = 0.0
+    seconds: float = 0.0
+
+    def metrics(self) -> dict[str, float | None]:
+        """By catalogue key; what speaks of a second is the mean of all."""
+        if not self.packets:
+            return {}
+        values: dict[str, float | None] = {
+            "plc_events": self.plc_events / self.seconds if self.seconds else None,
+            "plc_duration_ms": self.plc_duration_ms / self.seconds if self.seconds else None,
+        }
+        if self.codec == Codec.OPUS:
+            values |= {
+                "opus_packet_loss": self.lost_packets / (self.packets + self.lost_packets) * 100,
+                "opus_decoder_gain": self.decoder_gain_db,
+                "opus_last_packet_duration_ms": self.last_packet_ms,
+            }
+        return values
 
 
 class Decoding:
@@ -77,7 +96,7 @@ class Decoding:
         self._noise: NoiseMaker | None = None
         self._sequence: int | None = None
         self._packets = self._damaged = self._events = self._lost = self._noises = 0
-        self._concealed = 0
+        self._concealed = self._samples = 0
         self._last_ms: float | None = None
 
     @property
@@ -92,6 +111,7 @@ class Decoding:
             lost_packets=self._lost,
             comfort_noise_packets=self._noises,
             last_packet_ms=self._last_ms,
+            seconds=self._samples / self._rate,
         )
 
     def packet(self, codec: str, sequence: int, payload: bytes) -> Samples:
@@ -108,6 +128,7 @@ class Decoding:
         # Its place in time is that of its description.
         samples = np.pad(samples[:wanted], (0, max(0, wanted - len(samples))))
         samples = resample(samples, known.sample_rate, self._rate)
+        self._samples += len(samples)
         return self._concealment.heard(samples) if self._conceal else samples
 
     def noise(self, sequence: int, payload: bytes) -> None:
@@ -127,6 +148,7 @@ class Decoding:
         Returns:
             So many samples, or fewer.
         """
+        self._samples += samples
         before = self._sequence
         missing = 0 if before is None else (sequence - before - 1) & 0xFFFF
         if 0 < missing < LONGEST_LOSS:

@@ -34,6 +34,42 @@ def test_a_gap_in_the_sequence_is_concealed_and_counted():
     assert (found.codec, found.packets, found.last_packet_ms) == ("PCMU", 21, 20)
 
 
+def test_what_is_told_of_a_second_is_the_mean_of_all():
+    decoding = heard(packets=40)
+    decoding.gap(1600, 50)
+    for number in range(50, 100):
+        decoding.packet("PCMU", number, VOICE)
+    assert decoding.statistics.seconds == pytest.approx(2)
+    assert decoding.statistics.metrics() == pytest.approx(
+        {"plc_events": 0.5, "plc_duration_ms": 100}
+    )
+
+
+def test_opus_has_figures_of_its_own():
+    opus = find_codec("opus")
+    payload = opus.encode(np.zeros(960, np.int16))
+    decoding = Decoding(48_000)
+    assert decoding.statistics.metrics() == {}
+    decoding.packet("opus", 0, payload)
+    decoding.gap(960 * 3, 4)
+    decoding.packet("opus", 4, payload)
+    assert decoding.statistics.metrics() == pytest.approx(
+        {
+            "plc_events": 10,
+            "plc_duration_ms": 600,
+            "opus_packet_loss": 60,
+            "opus_decoder_gain": 0,
+            "opus_last_packet_duration_ms": 20,
+        }
+    )
+
+
+def test_packets_without_audio_tell_nothing_of_a_second():
+    decoding = Decoding(8000)
+    decoding.packet("PCMU", 0, b"")
+    assert decoding.statistics.metrics()["plc_events"] is None
+
+
 def test_gaps_are_counted_where_they_are_not_concealed():
     decoding = heard(conceal=False)
     assert len(decoding.gap(160, 21)) == 0
