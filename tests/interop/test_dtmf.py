@@ -14,11 +14,20 @@ PATIENCE = 15
 DIGITS = "159#"
 
 
+OPUS = {"codecs": "opus", "rate": 48_000}
+"""baresip has events with a clock of 8000 alone, beside Opus too."""
+CODECS = pytest.mark.parametrize(
+    ("codecs", "its"), [(("PCMU",), {}), (("opus", "PCMU"), OPUS)], ids=["PCMU", "opus"]
+)
+
+
+@CODECS
 @pytest.mark.parametrize("method", ["rtp", "info"])
-async def test_baresip_hears_the_digits_we_send(phone, baresip, method):
-    bob = baresip()
+async def test_baresip_hears_the_digits_we_send(phone, baresip, method, codecs, its):
+    bob = baresip(**its)
     control = await bob.control()
-    async with phone() as alice, alice.call(bob.uri) as call:
+    async with phone(codecs=codecs) as alice, alice.call(bob.uri) as call:
+        assert call.media.codec == codecs[0]
         await control.event("CALL_ESTABLISHED")
         await call.send_dtmf(DIGITS, method=method)
         heard = [(await control.event("CALL_DTMF_START"))["param"] for _ in DIGITS]
@@ -26,11 +35,13 @@ async def test_baresip_hears_the_digits_we_send(phone, baresip, method):
     assert heard == list(DIGITS)
 
 
-async def test_we_hear_the_digits_baresip_sends(phone, baresip):
-    bob = baresip()
+@CODECS
+async def test_we_hear_the_digits_baresip_sends(phone, baresip, codecs, its):
+    bob = baresip(**its)
     control = await bob.control()
     heard = []
-    async with phone() as alice, alice.call(bob.uri) as call:
+    async with phone(codecs=codecs) as alice, alice.call(bob.uri) as call:
+        assert call.media.codec == codecs[0]
         await control.event("CALL_ESTABLISHED")
         for digit in DIGITS:
             await control.command("sndcode", digit)
