@@ -208,6 +208,24 @@ async def test_a_call_as_json_is_one_object_with_the_stable_keys(bob, serve):
     assert result.stderr == ""
 
 
+@pytest.mark.parametrize(("names", "codec"), [(["G722", "opus"], "G722"), (["OPUS"], "opus")])
+async def test_a_call_speaks_the_codecs_it_is_told_in_their_order(
+    make_endpoint, serve, tmp_path, names, codec
+):
+    media = MediaConfig(codecs=("opus", "G722"))
+    bob = await make_endpoint("bob", media=media)
+    heard = tmp_path / "heard.wav"
+    options = [word for name in names for word in ("--codec", name)]
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve(bob))
+        result = await command_beside(
+            *("call", bob.contact, *options, "--json", "--duration", "1.5", "--record", heard)
+        )
+    assert result.exit_code == 0, result.stderr
+    assert only_object(result.stdout)["media"][0]["codec"] == codec
+    assert recorded_frequency(heard) == pytest.approx(440, abs=3)
+
+
 async def test_a_call_prints_what_is_wrong_with_it_and_what_to_do(entered, stack, serve):
     config = EndpointConfig("sip:mallory@127.0.0.1", media=SECURE)
     endpoint = MisbehavingEndpoint(config, Misbehaviour.OTHER_TAG_LENGTH, stack)
@@ -361,6 +379,7 @@ async def test_a_call_that_ends_badly_without_an_error_exits_1_with_the_outcome(
         (["call"], "Missing argument"),
         (["call", "sip:a b"], "not a SIP URI"),
         (["call", "sip:x@127.0.0.1", "--suites", "ROT13"], "known are AES_CM_128_HMAC_SHA1_80"),
+        (["call", "sip:x@127.0.0.1", "--codec", "G729"], "'G729' is not"),
         (["call", "sip:x@127.0.0.1", "--play", "nothing.wav"], "no such file"),
         (["call", "sip:x@127.0.0.1", "--play", "tone:high"], "frequency is a number"),
         (["call", "sip:x@127.0.0.1", "--play", "tone:9000"], "does not fit"),
