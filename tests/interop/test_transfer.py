@@ -62,7 +62,8 @@ async def test_baresip_calls_whom_we_transfer_it_to(phone, baresip, tmp_path):
     async with phone() as alice, phone("carol") as carol, asyncio.TaskGroup() as tasks:
         answering = tasks.create_task(answer(carol))
         async with alice.call(bob.uri) as call:
-            await call.media.play(Tone(OWN_TONE), seconds=0.3)
+            # Its recordings of two calls within a second would have the same name.
+            await call.media.play(Tone(OWN_TONE), seconds=1.2)
             assert await call.transfer(uri(carol)) == 200
         progress = [e.status async for e in call.events() if isinstance(e, events.TransferProgress)]
     assert progress[-1] == 200
@@ -165,6 +166,35 @@ async def test_we_call_whom_sipp_transfers_us_to(phone, sipp, baresip, tmp_path,
     assert "SIP/2.0 200 OK" in verdict.messages
     assert_heard(tmp_path / "alice.wav", CAROLS_TONE)
     assert_heard(await carol.heard(), OWN_TONE)
+
+
+@pytest.mark.interop("baresip", "sipp")
+async def test_we_call_whom_sipp_as_the_caller_transfers_us_to(phone, sipp, baresip, tmp_path):
+    carol = baresip("carol", tone=CAROLS_TONE)
+    async with phone("service", transfers=TransferPolicy.FOLLOW) as bob:
+        keys = {"refer_port": str(carol.port)}
+        target = f"127.0.0.1:{bob.contact.port}"
+        referrer = sipp("uac_refer", target=target, keys=keys)
+        incoming = await (await bob.next_call(PATIENCE)).answer()
+        async with await transferred(incoming) as successor:
+            await talk(successor, tmp_path / "bob.wav")
+        await incoming.bye()
+        verdict = await referrer.result()
+    assert (verdict.status, verdict.successful, verdict.failed) == (0, 1, 0)
+    assert_heard(tmp_path / "bob.wav", CAROLS_TONE)
+    assert_heard(await carol.heard(), OWN_TONE)
+
+
+@pytest.mark.interop("sipp")
+async def test_sipp_is_transferred_and_tells_how_that_goes(phone, sipp):
+    bob = sipp("uas_referred")
+    async with phone() as alice:
+        async with asyncio.timeout(PATIENCE), alice.call(f"sip:service@{bob.address}") as call:
+            assert await call.transfer("sip:carol@127.0.0.1") == 200
+        verdict = await bob.result()
+    assert (verdict.status, verdict.successful, verdict.failed) == (0, 1, 0)
+    progress = [e.status async for e in call.events() if isinstance(e, events.TransferProgress)]
+    assert progress == [180, 200]
 
 
 @pytest.mark.interop("kamailio")

@@ -216,17 +216,11 @@ class Baresip(Program):
         """The recording of what it decoded; it is complete a moment after the call has ended.
 
         Args:
-            call: Which of its calls, by when it began to hear something in them.
+            call: Which of its calls. It names recordings by the second in which they begin.
         """
         for _ in range(150):
-            found = sorted(self.folder.glob("dump-*-dec.wav"), key=_begun)
+            found = sorted(self.folder.glob("dump-*-dec.wav"))
             if len(found) >= call and is_complete(found[call - 1]):
                 return found[call - 1]
             await asyncio.sleep(0.02)
         raise PeerError(f"baresip recorded nothing\n{self.tail()}")
-
-
-def _begun(recording: Path) -> float:
-    """When its first octets were written, as good as the file system tells."""
-    status = recording.stat()
-    return status.st_mtime - (status.st_size - 44) / 16_000
