@@ -41,7 +41,7 @@ from callmeter.sip.session_events import (
 from callmeter.sip.uri import SipUri
 from callmeter.sip.user_agent import UserAgentCore
 from callmeter.stack import Stack
-from callmeter.standalone_requests import StandaloneRequests
+from callmeter.standalone_requests import StandaloneRequests, check_call_id, header_lines
 from callmeter.trace.message_log import MessageLog
 from callmeter.transport.layer import Route
 from callmeter.uri_settings import proxy_uri, setting_uri, target_uri
@@ -74,6 +74,7 @@ class Invitation(NamedTuple):
     target: SipUri
     headers: dict[str, str] | None
     offer: bool
+    call_id: str | None
 
 
 class Endpoint(EndpointRequests):
@@ -221,6 +222,7 @@ class Endpoint(EndpointRequests):
         ring_timeout: float | None = None,
         headers: dict[str, str] | None = None,
         offer: bool = True,
+        call_id: str | None = None,
     ) -> AsyncIterator[Call]:
         """An answered call: BYE and its final response on exit.
 
@@ -232,14 +234,16 @@ class Endpoint(EndpointRequests):
             ring_timeout: Seconds until CANCEL; None takes the timer setting.
             headers: More header fields for the INVITE.
             offer: Whether the INVITE holds the offer; otherwise the callee makes it.
+            call_id: Its Call-ID; None makes one that nobody can guess.
 
         Raises:
+            ConfigurationError: A header field or Call-ID that would break the message.
             CallRejected: The callee or a server refused.
             CallTimedOut: Nobody answered in time.
             NegotiationError: The answer has nothing in common with the offer.
             AuthenticationFailed: The credentials were refused.
         """
-        call = await self.invite(target, media=media, headers=headers, offer=offer)
+        call = await self.invite(target, media=media, headers=headers, offer=offer, call_id=call_id)
         async with call:
             await call.answered(ring_timeout)
             yield call
@@ -251,6 +255,7 @@ class Endpoint(EndpointRequests):
         media: MediaConfig | None = None,
         headers: dict[str, str] | None = None,
         offer: bool = True,
+        call_id: str | None = None,
     ) -> Call:
         """Send an INVITE and return the ringing call at once; use it as `async with`.
 
@@ -259,8 +264,15 @@ class Endpoint(EndpointRequests):
             media: Settings of this call; None takes the endpoint's.
             headers: More header fields for the INVITE.
             offer: Whether the INVITE holds the offer; otherwise the callee makes it.
+            call_id: Its Call-ID; None makes one that nobody can guess.
+
+        Raises:
+            ConfigurationError: A header field or Call-ID that would break the message.
+            TransportError: The target cannot be reached.
         """
         stack = self.stack
+        check_call_id(call_id, {call.call_id for call in self.calls})
+        header_lines(headers)
         uri = self.target(target)
         settings = media or self.config.media
         check_media(settings)
@@ -276,7 +288,7 @@ class Endpoint(EndpointRequests):
         media_session = self._media.open(self.media_engine, settings, address)
         try:
             call = Call(self, media_session, remote=str(uri))
-            self._start(call, Invitation(uri, headers, offer=offer))
+            self._start(call, Invitation(uri, headers, offer, call_id))
         except BaseException:
             media_session.close()
             raise
@@ -287,7 +299,9 @@ class Endpoint(EndpointRequests):
         # Checked before there is a session that could be left behind.
         lines = Headers((invitation.headers or {}).items())
         offer = call.media.create_offer() if invitation.offer else b""
-        session, effects = self.core.invite(invitation.target, stack.now, body=offer, headers=lines)
+        session, effects = self.core.invite(
+            invitation.target, stack.now, body=offer, headers=lines, call_id=invitation.call_id
+        )
         self._calls[session] = call
         self._invited[call] = invitation
         call.begin(session, stack.now)
@@ -295,7 +309,8 @@ class Endpoint(EndpointRequests):
 
     def invite_again(self, call: Call) -> None:
         """Send the INVITE of a refused call once more, with its new offer, as a new session."""
-        self._start(call, self._invited[call])
+        # The refused session is not forgotten yet, and the two are told apart by their Call-ID.
+        self._start(call, self._invited[call]._replace(call_id=None))
 
     async def incoming(self) -> AsyncIterator[IncomingCall]:
         """Calls as they arrive, until the endpoint is left."""

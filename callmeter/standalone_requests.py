@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,7 +28,7 @@ from callmeter.sip.session_events import (
 from callmeter.subscription import IncomingSubscription
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from callmeter.endpoint import Endpoint
     from callmeter.sip.headers import NameAddr
@@ -40,6 +41,7 @@ __all__ = [
     "IncomingRequest",
     "StandaloneRequests",
     "UsageListener",
+    "check_call_id",
     "header_lines",
     "request_error",
     "take_success",
@@ -50,6 +52,15 @@ WAITING = 1_000
 
 TEMPORARILY_UNAVAILABLE = 480
 
+OWN_FIELDS = frozenset(
+    {"via", "v", "from", "f", "to", "t", "call-id", "i", "cseq", "max-forwards"}
+    | {"content-length", "l"}
+)
+"""Of these a second one would break a request."""
+MAX_CALL_ID = 255
+_WORD = r"[-\w.!%*+`'~()<>:\\\"/\[\]?{}]+"
+_CALL_ID = re.compile(f"{_WORD}(?:@{_WORD})?", re.ASCII)
+
 
 def header_lines(headers: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
     """The extra header fields that a user gives.
@@ -59,9 +70,26 @@ def header_lines(headers: Mapping[str, str] | None) -> tuple[tuple[str, str], ..
     """
     lines = tuple((headers or {}).items())
     for name, value in lines:
+        if name.lower() in OWN_FIELDS:
+            raise ConfigurationError(f"{name} is a header field that callmeter writes itself")
         if not name or any(c in f"{name}{value}" for c in "\r\n\0") or ":" in name:
             raise ConfigurationError(f"{name!r} is no header field of one line")
     return lines
+
+
+def check_call_id(call_id: str | None, known: Collection[str]) -> None:
+    """Refuse what is no Call-ID (RFC 3261 section 25.1), or that of another call.
+
+    Raises:
+        ConfigurationError: It is not of the form `word` or `word@word`, or too long.
+        LocalProtocolError: A call that runs has it.
+    """
+    if call_id is None:
+        return
+    if len(call_id) > MAX_CALL_ID or _CALL_ID.fullmatch(call_id) is None:
+        raise ConfigurationError(f"{call_id[:80]!r} is no Call-ID: word or word@word")
+    if call_id in known:
+        raise LocalProtocolError(f"another call has the Call-ID {call_id}")
 
 
 def request_error(cause: str, error: str) -> Exception:

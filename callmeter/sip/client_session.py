@@ -50,7 +50,7 @@ class ClientInviteSession(InviteSession):
 
     role: ClassVar[Role] = Role.UAC
 
-    def __init__(self, agent: Agent, target: SipUri) -> None:
+    def __init__(self, agent: Agent, target: SipUri, call_id: str | None = None) -> None:
         self._cseq = 1
         self._initial: ClientRequest | None = None
         self._manual_prack = False
@@ -64,7 +64,7 @@ class ClientInviteSession(InviteSession):
             target,
             NameAddr(target.aor()),
             CSeq(self._cseq, "INVITE"),
-            agent.new_call_id(),
+            call_id or agent.new_call_id(),
             local_tag,
         )
         super().__init__(agent, request, local_tag, SessionState.CALLING, None)

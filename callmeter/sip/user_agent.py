@@ -122,6 +122,7 @@ class UserAgentCore:
         content_type: str = ACCEPT,
         headers: HeaderLines = (),
         manual_prack: bool = False,
+        call_id: str | None = None,
     ) -> tuple[ClientInviteSession, list[Effect]]:
         """Call somebody; without a body the callee makes the offer.
 
@@ -133,6 +134,7 @@ class UserAgentCore:
             headers: Further header lines of the INVITE.
             manual_prack: The application acknowledges reliable provisional responses itself,
                 by `session.prack`, and may offer again there.
+            call_id: Its Call-ID; None makes one that nobody can guess.
 
         Raises:
             LocalProtocolError: There are as many sessions as may be.
@@ -140,7 +142,7 @@ class UserAgentCore:
         del now
         if len(self._agent.sessions) >= self.dialog_limit:
             raise LocalProtocolError(f"{self.dialog_limit} sessions are as many as may be")
-        session = ClientInviteSession(self._agent, target)
+        session = ClientInviteSession(self._agent, target, call_id)
         return session, session.start(body, content_type, headers, manual_prack=manual_prack)
 
     def register(

@@ -140,6 +140,35 @@ async def test_who_stops_to_wait_for_digits_is_cancelled(alice, phone, begin, un
     await phone.hang_up(call)
 
 
+# what a caller may say of the INVITE
+
+
+async def test_a_call_has_the_call_id_it_was_given(alice, phone):
+    call = await alice.invite(phone.uri, call_id="load-7@example.com", headers={"X-Run": "7"})
+    invite = await phone.take()
+    assert invite.call_id == call.call_id == "load-7@example.com"
+    assert invite.headers.get_all("X-Run") == ["7"]
+    await call.answered(PATIENCE)
+    with pytest.raises(LocalProtocolError, match="another call has the Call-ID"):
+        await alice.invite(phone.uri, call_id="load-7@example.com")
+    await phone.expect("ACK")
+    await phone.hang_up(call)
+    assert [m for m in call.messages if m.text.startswith("INVITE ")]
+
+
+@pytest.mark.parametrize("call_id", ["", "a b", "a@b@c", "a\r\nX: y", "ä", "x" * 256])
+async def test_what_is_no_call_id_is_refused(alice, phone, call_id):
+    with pytest.raises(ConfigurationError, match="no Call-ID"):
+        await alice.invite(phone.uri, call_id=call_id)
+
+
+@pytest.mark.parametrize("name", ["Call-ID", "i", "From", "cseq", "Content-Length", "a\r\nb"])
+async def test_a_header_field_that_would_break_the_invite_is_refused(alice, phone, name):
+    with pytest.raises(ConfigurationError):
+        await alice.invite(phone.uri, headers={name: "1"})
+    assert alice.calls == []
+
+
 # out of season
 
 
