@@ -96,7 +96,7 @@ class Decoding:
         self._noise: NoiseMaker | None = None
         self._sequence: int | None = None
         self._packets = self._damaged = self._events = self._lost = self._noises = 0
-        self._concealed = self._samples = 0
+        self._concealed = self._samples = self._length = 0
         self._last_ms: float | None = None
 
     @property
@@ -128,6 +128,7 @@ class Decoding:
         # Its place in time is that of its description.
         samples = np.pad(samples[:wanted], (0, max(0, wanted - len(samples))))
         samples = resample(samples, known.sample_rate, self._rate)
+        self._length = len(samples)
         self._samples += len(samples)
         return self._concealment.heard(samples) if self._conceal else samples
 
@@ -154,8 +155,10 @@ class Decoding:
         if 0 < missing < LONGEST_LOSS:
             self._events += 1
             self._lost += missing
-            self._concealed += samples
-            audible = min(samples, round(self._rate * CONCEALED_S))
+            # A pause may follow what was lost.
+            lost = min(samples, missing * self._length)
+            self._concealed += lost
+            audible = min(lost, round(self._rate * CONCEALED_S))
             return self._concealment.fill(audible) if self._conceal else NOTHING
         if self._noise is None:
             return NOTHING

@@ -77,6 +77,12 @@ def test_gaps_are_counted_where_they_are_not_concealed():
     assert decoding.statistics.plc_events == 1
 
 
+def test_a_pause_behind_a_lost_packet_is_not_concealed():
+    decoding = heard()
+    assert len(decoding.gap(8000, 21)) == 160
+    assert decoding.statistics.plc_duration_ms == 20
+
+
 def test_sequence_numbers_wrap():
     decoding = Decoding(8000)
     decoding.packet("PCMU", 65_535, VOICE)
