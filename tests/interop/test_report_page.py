@@ -215,7 +215,9 @@ async def test_the_page_of_a_good_call(browser, good_call, tmp_path, pictures):
     assert report.outcome is Outcome.SUCCESS
     await examine(browser, report, "good", tmp_path, pictures)
     async with ReportPage(browser, tmp_path / "good.html") as page:
-        assert await page.run("document.querySelector('h1').textContent") == "The call worked"
+        headline = await page.run("document.querySelector('h1').textContent")
+        # How well it worked is a matter of the machine's load too.
+        assert headline.startswith("The call worked")
         await every_message_opens(page, report)
         if pictures is not None:
             await page.run(
@@ -316,8 +318,8 @@ async def test_a_page_without_javascript_has_all_but_the_drawings(browser, misbe
     file.write_text(report.to_html(), encoding="utf-8")
     async with ReportPage(browser, file) as page:
         await page.command("Emulation.setScriptExecutionDisabled", value=True)
-        await page.command("Page.reload")
-        await page.until("document.readyState === 'complete' && !document.querySelector('canvas')")
+        await page.reload()
+        assert await page.run("document.querySelector('canvas')") is None
         await page.click("#message-1 summary")
         await page.until("document.querySelector('#message-1 details').open")
         await page.click(".chart summary")

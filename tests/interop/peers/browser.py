@@ -179,6 +179,13 @@ class Tab:
             raise PeerError(f"{method}: {answer['error']}")
         return answer["result"]
 
+    async def told(self, method: str, since: int = 0) -> None:
+        """Wait until the browser says this, after so many events."""
+        assert self._socket is not None
+        async with asyncio.timeout(PATIENCE):
+            while not any(event.get("method") == method for event in self.events[since:]):
+                self.events.append(json.loads(await self._socket.recv()))
+
     async def run(self, expression: str) -> Any:
         """The value of an expression, once its promise is kept."""
         result = await self.command(

@@ -65,19 +65,30 @@ class ReportPage(Tab):
             deviceScaleFactor=1 if self._width == DESKTOP else 2,
             mobile=self._width == PHONE,
         )
-        scheme = {"name": "prefers-color-scheme", "value": self._scheme}
-        await self.command("Emulation.setEmulatedMedia", features=[scheme])
+        # Without motion, what is clicked is where it was when it was asked for.
+        wishes = {"prefers-color-scheme": self._scheme, "prefers-reduced-motion": "reduce"}
+        await self.command(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": name, "value": value} for name, value in wishes.items()],
+        )
+        before = len(self.events)
         await self.command("Page.navigate", url=self._file.as_uri())
-        await self.until("location.protocol === 'file:' && document.readyState === 'complete'")
+        await self.told("Page.loadEventFired", before)
         await self.until(
             "[...document.querySelectorAll('[data-chart]')].every((each) => each.children.length)"
         )
         return self
 
+    async def reload(self) -> None:
+        """Load the page again."""
+        before = len(self.events)
+        await self.command("Page.reload")
+        await self.told("Page.loadEventFired", before)
+
     @property
     def complaints(self) -> list[str]:
         """What the console shows: errors, warnings, refusals of the Content Security Policy."""
-        return [json.dumps(event) for event in self.events if event["method"] in _COMPLAINTS]
+        return [json.dumps(event) for event in self.events if event.get("method") in _COMPLAINTS]
 
     @property
     def fetched(self) -> set[str]:
@@ -85,7 +96,7 @@ class ReportPage(Tab):
         return {
             event["params"]["request"]["url"]
             for event in self.events
-            if event["method"] == "Network.requestWillBeSent"
+            if event.get("method") == "Network.requestWillBeSent"
         }
 
     async def charts(self) -> list[dict[str, int]]:
