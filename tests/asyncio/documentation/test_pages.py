@@ -12,6 +12,7 @@ import inspect
 import re
 import socket
 import wave
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +61,9 @@ async def run_block(source: str, names: dict[str, Any]) -> None:
     waiting = eval(code, names)
     if inspect.isawaitable(waiting):
         await waiting
-    main = names.pop("main", None)
+    main = names.get("main")
     if main is not None and not inspect.signature(main).parameters:
+        del names["main"]
         await main()
 
 
@@ -398,6 +400,48 @@ async def publish(endpoint: Endpoint) -> str:
         there = ("127.0.0.1", endpoint.contact.port)
         await loop.sock_sendto(bound, ("\r\n".join(lines) + "\r\n\r\n").encode(), there)
         return (await loop.sock_recv(bound, 65_535)).decode()
+
+
+@scene("how-to/choose-the-mode.md")
+async def every_mode(reader, printed):
+    await reader.world.answers("bob", media=MediaConfig.unknown_peer())
+    await reader.run()
+    clear, sdes, dual = printed().splitlines()
+    assert clear == "clear SUCCESS none None"
+    assert sdes == "sdes SUCCESS sdes AES_CM_128_HMAC_SHA1_80"
+    assert dual.startswith("dual SUCCESS dtls ")
+
+
+@scene("how-to/test-a-trunk.md")
+async def a_trunk(reader, printed):
+    del printed
+    names = reader.names
+    await reader.world.answers("600", media=MediaConfig.sip_trunk())
+    await reader.run()
+    for name in ("call_is_encrypted_and_good", "new_keys_are_followed", "number_that_is_not"):
+        (test,) = [test for key, test in names.items() if name in key]
+        setting_up = names["trunk"].__wrapped__()
+        await test(await anext(setting_up))
+        await setting_up.aclose()
+    await names["test_clear_media_is_refused"]()
+
+
+@scene("how-to/test-a-webrtc-gateway.md")
+async def a_gateway(reader, printed):
+    await reader.run()
+    # The registrar of this world is no gateway: both ends speak alike.
+    bob = replace(reader.names["desk_phone"], media=reader.names["browser"].media)
+    alice = replace(reader.names["browser"], transport=bob.transport)
+    await reader.names["main"](alice, bob)
+    assert printed().strip() == "dtls UDP/TLS/RTP/SAVPF SUCCESS"
+
+
+@scene("how-to/embed-in-a-harness.md")
+async def a_harness(reader, printed):
+    await reader.world.answers("bob", media=MediaConfig.unknown_peer())
+    await reader.run()
+    told = sorted(printed().splitlines())
+    assert told == ["CALL_FAILED 404", "CALL_FAILED 404", "SUCCESS 200", "SUCCESS 200"]
 
 
 @scene("how-to/transfer.md")
