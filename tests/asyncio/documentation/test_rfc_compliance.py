@@ -24,9 +24,9 @@ def test_every_row_that_is_implemented_names_modules_and_tests_that_exist():
     package = Path(callmeter.__path__[0])
     checked = 0
     for rfc, _, modules, tests, status in rows():
-        if status == "planned":
+        if status == "planned" or status.startswith("excepted"):
             continue
-        assert status.startswith(("implemented", "deviates", "excepted")), rfc
+        assert status.startswith(("implemented", "deviates")), rfc
         for module in re.findall(r"`([\w.]+)`", modules):
             path = package.joinpath(*module.split("."))
             assert path.is_dir() or path.with_suffix(".py").is_file(), (rfc, module)
