@@ -344,6 +344,8 @@ class LimitConfig:
         media_ports: Live media sockets.
         loop_delay: Seconds by which the event loop may be late for some seconds on end; above,
             requests outside dialogs get a stateless 503.
+        tick_delay: Seconds by which half of the media ticks may be late for some seconds on end;
+            above, the same.
     """
 
     message: int = 65_535
@@ -351,13 +353,15 @@ class LimitConfig:
     dialogs: int = 5_000
     media_ports: int = 16_384
     loop_delay: float = 0.1
+    tick_delay: float = 0.05
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if name != "loop_delay" and value < 1:
+            if name not in {"loop_delay", "tick_delay"} and value < 1:
                 raise ConfigurationError(f"{name} is at least 1")
-        if self.loop_delay <= 0:
-            raise ConfigurationError("loop_delay is above 0")
+        for name in ("loop_delay", "tick_delay"):
+            if getattr(self, name) <= 0:
+                raise ConfigurationError(f"{name} is above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -134,6 +134,8 @@ class Stack:
             entropy=secrets.token_bytes,
             wall_clock=time.time,  # noqa: TID251  RTCP sender reports carry wall clock time
             max_streams=self.config.limits.media_ports,
+            tick_delay=self.config.limits.tick_delay,
+            on_overload=self._on_media_late,
         )
         self.recovery = RecoveryPace()
         self.export: DatagramExport | None = None
@@ -252,7 +254,11 @@ class Stack:
 
     def _on_loop_delay(self, exceeded: bool) -> None:  # noqa: FBT001  it tells, it does not steer
         """The loop has become too slow for new work, or is fast enough again."""
-        self.transactions.overloaded = exceeded
+        self.transactions.overloaded = exceeded or self.media.overload.exceeded
+
+    def _on_media_late(self, exceeded: bool) -> None:  # noqa: FBT001  as above
+        """Media leaves too late for more calls, or in time again."""
+        self.transactions.overloaded = exceeded or self._loop_delay.exceeded
 
     # what arrives
 

@@ -18,7 +18,7 @@ from callmeter.media.datagrams import mmsg, new_backend
 from callmeter.media.datagrams.tap import TappedBackend
 from callmeter.media.handshake_queue import HandshakeQueue
 from callmeter.media.lanes import LaneTable
-from callmeter.media.pace import ClockOffset, LatenessHistogram
+from callmeter.media.pace import ClockOffset, LatenessHistogram, Overload
 from callmeter.media.parameters import PHASE_MS
 from callmeter.media.ports import PortAllocator, widen
 from callmeter.media.receive import ReceiveLane
@@ -64,12 +64,15 @@ class MediaEngine:
         entropy: Gives random octets.
         wall_clock: Seconds since 1970, for RTCP and the kernel's arrival stamps.
         max_streams: Streams at most.
+        tick_delay: Seconds by which ticks may be late for some seconds on end.
+        on_overload: Called with whether they are later, when that changes.
         backend: `"mmsg"` or `"portable"`; None takes what is best for the first stream.
 
     Attributes:
         tick_lateness: How late ticks began.
         send_lateness: How long after their time packets were handed to the kernel.
         skipped_phases: Phases left out because the loop was held up.
+        overload: Whether ticks are so late that there should be no more calls.
         handshakes: Steps of DTLS handshakes, so many in a turn of the loop.
     """
 
@@ -80,6 +83,8 @@ class MediaEngine:
         wall_clock: Callable[[], float],
         max_streams: int = 16_384,
         backend: str | None = None,
+        tick_delay: float = 0.05,
+        on_overload: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self.entropy = entropy
         self.wall = wall_clock
@@ -91,6 +96,7 @@ class MediaEngine:
         self.tick_lateness = LatenessHistogram()
         self.send_lateness = LatenessHistogram()
         self.skipped_phases = 0
+        self.overload = Overload(tick_delay, on_overload)
         self.handshakes = HandshakeQueue(self.call_soon)
         self._choosing = backend is None
         self._ports = PortAllocator(entropy)
@@ -308,6 +314,7 @@ class MediaEngine:
         if not len(self.lanes) and self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            self.overload.end()
 
     def listen(self, bound: socket.socket, row: int, *, rtcp_only: bool) -> None:
         """Receive from a socket of a stream."""
@@ -408,6 +415,7 @@ class MediaEngine:
         scheduled = self._origin + self._phase * PHASE_S
         now = loop.time()
         self.tick_lateness.add(now - scheduled)
+        self.overload.add(now - scheduled)
         if now - scheduled > MAX_BEHIND_S:
             self._skip(now - scheduled)
         phase = self._phase
@@ -460,6 +468,7 @@ class MediaEngine:
 
     def _on_second(self, now: float) -> None:
         lanes = self.lanes
+        self.overload.on_second()
         self.reception.roll()
         self.samples.on_second(now)
         for stream in self._metered:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ClockOffset", "LatenessHistogram"]
+__all__ = ["ClockOffset", "LatenessHistogram", "Overload"]
 
 BUCKETS_PER_DOUBLING: Final = 8
 SMALLEST_S: Final = 1e-5
@@ -15,6 +15,7 @@ BUCKETS: Final = 168
 LATE_S: Final = 0.005
 TIGHT_S: Final = 2e-5
 STEP_S: Final = 1e-3
+OVERLOADED_SECONDS: Final = 3
 
 
 class LatenessHistogram:
@@ -96,3 +97,43 @@ class ClockOffset:
         offset = (before + after) / 2 - wall
         if after - before <= TIGHT_S or abs(offset - self.seconds) > STEP_S + after - before:
             self.seconds = offset
+
+
+class Overload:
+    """Whether the ticks of a packet lane come too late to take more calls.
+
+    Args:
+        limit: Seconds that half of the ticks of a second may be late by; above, three seconds in
+            a row, there is too much to do, and below, three seconds in a row, there is not.
+        on_change: Called with whether there is, when that changes.
+    """
+
+    __slots__ = ("_lateness", "_limit", "_on_change", "_seconds", "exceeded")
+
+    def __init__(self, limit: float, on_change: Callable[[bool], None]) -> None:
+        self._limit = limit
+        self._on_change = on_change
+        self._lateness = LatenessHistogram()
+        self._seconds = 0
+        self.exceeded = False
+
+    def add(self, lateness: float) -> None:
+        """A tick was so late."""
+        self._lateness.add(lateness)
+
+    def on_second(self) -> None:
+        """Judge the second that has passed."""
+        late = self._lateness.quantile(0.5) > self._limit
+        self._lateness = LatenessHistogram()
+        self._seconds = 0 if late is self.exceeded else self._seconds + 1
+        if self._seconds == OVERLOADED_SECONDS:
+            self._seconds, self.exceeded = 0, late
+            self._on_change(late)
+
+    def end(self) -> None:
+        """There are no ticks any more."""
+        self._seconds = 0
+        self._lateness = LatenessHistogram()
+        if self.exceeded:
+            self.exceeded = False
+            self._on_change(False)  # noqa: FBT003  what it was told before

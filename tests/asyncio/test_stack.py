@@ -47,6 +47,21 @@ async def test_a_stack_without_time_refuses_what_is_new_and_serves_it_again_afte
     assert (await peer.ask(stack, peer.request("OPTIONS", str(bob.contact)))).status == 200
 
 
+async def test_a_stack_whose_media_is_late_refuses_what_is_new_until_it_is_not(
+    entered, make_endpoint, peer
+):
+    config = StackConfig(bind=LOOPBACK, limits=LimitConfig(tick_delay=1e-9))
+    stack = await entered.enter_async_context(Stack(config))
+    bob = await make_endpoint("bob", on=stack)
+    stream = stack.media.open_stream(LOOPBACK, rtcp_mux=True)
+    async with asyncio.timeout(PATIENCE):
+        while not stack.media.overload.exceeded:  # noqa: ASYNC110  it is the clock that is waited for
+            await asyncio.sleep(0.05)
+    assert (await peer.ask(stack, peer.request("OPTIONS", str(bob.contact)))).status == 503
+    stream.stop()
+    assert (await peer.ask(stack, peer.request("OPTIONS", str(bob.contact)))).status == 200
+
+
 async def test_two_endpoints_of_one_user_have_contacts_of_their_own(make_endpoint, peer, stack):
     first, second = await make_endpoint("alice"), await make_endpoint("alice")
     assert first.contact.user == "alice"

@@ -69,6 +69,7 @@ OWN = AUTHORITY.issue("alice.example.com")
         (lambda: LimitConfig(message=0), "message is at least 1"),
         (lambda: LimitConfig(dialogs=-1), "dialogs is at least 1"),
         (lambda: LimitConfig(loop_delay=0), "loop_delay is above 0"),
+        (lambda: LimitConfig(tick_delay=0), "tick_delay is above 0"),
         (lambda: ConnectionLimits(connect=0), "connect is above 0"),
         (lambda: ConnectionLimits(inbound=-1), "inbound is above 0"),
         (lambda: StackConfig(bind="localhost"), "not an IP address"),

@@ -23,6 +23,8 @@ from callmeter import (
     Endpoint,
     EndpointConfig,
     MediaConfig,
+    SrtpConfig,
+    SrtpPolicy,
     Tone,
     TransferPolicy,
 )
@@ -230,6 +232,17 @@ async def change_media(reader, printed):
         reader.names["call"] = call
         await reader.run(1)
         await call.media.play(Tone(440), seconds=0.4)
+
+
+@scene("how-to/many-calls.md")
+async def many_calls(reader, printed):
+    secure = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED))
+    await reader.world.answers("bob", media=secure)
+    await reader.run()
+    await reader.names["hold"]("sip:bob@example.com", 3, 0.4)
+    late, quantile = printed().split()
+    assert int(late) >= 0
+    assert float(quantile) >= 0
 
 
 @scene("how-to/choose-codecs.md")

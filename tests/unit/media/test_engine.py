@@ -212,3 +212,17 @@ async def test_leaving_the_context_stops_all_streams():
 def test_an_unknown_back_end_is_a_configuration_error():
     with pytest.raises(ConfigurationError):
         MediaEngine(entropy=os.urandom, wall_clock=fixed_clock, backend="carrier pigeon")
+
+
+def test_late_ticks_are_told_as_our_own_and_not_as_the_jitter_of_the_peer(make_lab):
+    told = []
+    lab = make_lab(on_overload=told.append)
+    stream, peer = lab.open(), lab.socket()
+    stream.start(lab.parameters(peer))
+    while not told:
+        lab.loop.hold_up(0.15)
+        lab.run(0.02)
+    assert told == [True]
+    assert lab.engine.late_ticks >= 15
+    stream.stop()
+    assert told == [True, False]

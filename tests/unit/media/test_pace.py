@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callmeter.media.pace import ClockOffset, LatenessHistogram
+from callmeter.media.pace import ClockOffset, LatenessHistogram, Overload
 
 durations = st.lists(st.floats(0, 15), min_size=1, max_size=200)
 
@@ -89,3 +89,34 @@ def test_a_stepped_wall_clock_is_followed_even_then():
     clocks.wall_time -= 1.0
     offset.sample()
     assert offset.seconds == pytest.approx(-991, abs=0.005)
+
+
+def pass_seconds(overload, *lateness):
+    for late in lateness:
+        for tick in range(50):
+            overload.add(late if tick % 3 else 0.0)
+        overload.on_second()
+
+
+def test_three_seconds_of_late_ticks_are_too_much_and_three_of_others_end_that():
+    told = []
+    overload = Overload(0.05, told.append)
+    pass_seconds(overload, 0.2, 0.2, 0.01, 0.2, 0.2)
+    assert told == []
+    pass_seconds(overload, 0.2)
+    assert told == [True]
+    assert overload.exceeded
+    pass_seconds(overload, 0.01, 0.01, 0.2, 0.01, 0.01)
+    assert told == [True]
+    pass_seconds(overload, 0.01, 0.2)
+    assert told == [True, False]
+
+
+def test_without_ticks_there_is_nothing_too_late():
+    told = []
+    overload = Overload(0.05, told.append)
+    overload.end()
+    pass_seconds(overload, 0.2, 0.2, 0.2)
+    overload.end()
+    assert told == [True, False]
+    assert not overload.exceeded
