@@ -45,9 +45,9 @@ SPREAD: Final = ((0, 4), (300, 2), (1500, 1))
 """From so many streams on a tick has so many phases: small batches are dear, large ones late."""
 GATHER_AT: Final = 0.7
 """There have to be so much fewer before they are gathered again."""
-REPORT_PHASES: Final = 20
-"""Many streams have their RTCP sent and read ten times a second: what runs seldom runs slowly, so
-some at once are cheaper than one by one. The times in it are those of arrival and sending."""
+REPORT_PHASES: Final = 50
+"""Many streams have their RTCP sent and read four times a second: what runs seldom runs slowly,
+so some at once are cheaper than one by one. The times in it are those of arrival and sending."""
 MAX_BEHIND_S: Final = 0.2
 """A loop that was held up longer does not send the missed packets in a burst."""
 SILENCE_S: Final = 5.0
