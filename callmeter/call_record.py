@@ -217,6 +217,7 @@ def _stream(media: MediaSession, statistics: StreamStatistics) -> StreamReport:
             "jitter_ms": statistics.reported_jitter_ms,
             "rtcp_packets_sent": statistics.rtcp_packets_sent,
             "srtp_protect_failures": statistics.srtp_protect_failures,
+            "late_ticks": statistics.late_ticks,
         }
         | _feedback(statistics.feedback_received)
     )

@@ -56,6 +56,7 @@ class StreamStatistics:
         jitter_buffer: What the jitter buffer did, None without one.
         dropped: Datagrams that were not accepted, by reason.
         socket_overflows: Datagrams the kernel dropped because nobody fetched them in time.
+        late_ticks: Own media ticks that began more than 5 ms late while the stream was there.
     """
 
     sampled_at: float
@@ -96,3 +97,4 @@ class StreamStatistics:
     jitter_buffer: JitterBufferStatistics | None
     dropped: Mapping[str, int]
     socket_overflows: int
+    late_ticks: int = 0

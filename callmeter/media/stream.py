@@ -86,6 +86,7 @@ class MediaStream:
         self._listening: set[int] = set()
         self._final: StreamStatistics | None = None
         self._course: StreamSeries | None = None
+        self._late_before = engine.late_ticks
         self._capture: MediaCapture | None = None
 
     def __repr__(self) -> str:
@@ -397,6 +398,7 @@ class MediaStream:
             socket_overflows=sum(
                 engine.backend.overflows.of(bound.fileno()) for bound in self._sockets()
             ),
+            late_ticks=max(0, engine.late_ticks - self._late_before),
         )
 
     def series(self) -> StreamSeries:

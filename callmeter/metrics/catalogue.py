@@ -391,6 +391,15 @@ _OWN = (
         verified=False,
     ),
     _stream(
+        "late_ticks",
+        "ticks",
+        _COUNTER,
+        _SEND,
+        "",
+        "Own media ticks more than 5 ms late: what the peer measures as jitter may be ours.",
+        verified=False,
+    ),
+    _stream(
         "socket_overflows",
         "packets",
         _COUNTER,

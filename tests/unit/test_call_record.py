@@ -68,6 +68,7 @@ class Media:
             jitter_buffer=buffer,
             dropped={},
             socket_overflows=0,
+            late_ticks=3,
             rtcp_sr_rr_interval_ms=5000.0,
             dtmf_digits_sent=sent,
             dtmf_digits_received=received,
@@ -196,6 +197,7 @@ def test_the_stream_says_what_the_media_session_says(record):
     assert stream["send"]["packets_lost"] == 1
     assert stream["send"]["jitter_ms"] == 0.5
     assert stream["send"]["rtcp_packets_sent"] == 4
+    assert stream["send"]["late_ticks"] == 3
     assert stream["receive"]["audio_packetization_ms"] == 20
     assert stream["receive"]["srtp_replayed"] == 6
     assert (stream["receive"]["nack_count"], stream["receive"]["pli_count"]) == (2, 0)

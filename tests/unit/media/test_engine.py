@@ -224,5 +224,9 @@ def test_late_ticks_are_told_as_our_own_and_not_as_the_jitter_of_the_peer(make_l
         lab.run(0.02)
     assert told == [True]
     assert lab.engine.late_ticks >= 15
+    assert stream.statistics().late_ticks == lab.engine.late_ticks
+    assert lab.open().statistics().late_ticks == 0
     stream.stop()
+    assert told == [True]
+    lab.close()
     assert told == [True, False]
