@@ -12,6 +12,8 @@ from callmeter.sip.grammar import is_token, split_list, to_bytes, to_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from callmeter.sip.usual_message import UsualLines
+
 __all__ = ["COMPACT_FORMS", "KEYS", "Headers", "header_key"]
 
 COMPACT_FORMS = {
@@ -133,7 +135,7 @@ class Headers:
 
     __slots__ = ("_head", "line_keys", "line_names", "line_values", "typed")
 
-    _head: bytes
+    _head: bytes | str
     typed: dict[str, Any]
 
     def __init__(self, lines: Iterable[tuple[str, object]] = ()) -> None:
@@ -141,7 +143,7 @@ class Headers:
         self.line_names = []
         self.line_values = []
         self.typed = {}
-        """Typed values made so far; any change of the headers empties it."""
+        """Values made so far, and what the parser saw; any change of the headers empties it."""
         for name, value in lines:
             self.add(name, value)
 
@@ -153,6 +155,14 @@ class Headers:
         headers.line_names = names
         headers.line_values = values
         headers.typed = {}
+        return headers
+
+    @classmethod
+    def from_usual(cls, usual: UsualLines) -> Self:
+        """Take over what the pattern of usual messages has found; it is split when first needed."""
+        headers = cls.__new__(cls)
+        headers._head = usual.lines  # noqa: SLF001  its own class
+        headers.typed = {"usual": usual}
         return headers
 
     @classmethod
@@ -176,7 +186,8 @@ class Headers:
         def __getattr__(self, name: str) -> Any:
             if name not in {"line_keys", "line_names", "line_values"}:
                 raise AttributeError(name)
-            lines = self._head.split(b"\r\n")
+            head = self._head
+            lines = (head if isinstance(head, bytes) else head.encode("latin-1")).split(b"\r\n")
             del lines[0]
             names, _, values = zip(*map(bytes.partition, lines, repeat(b":")), strict=True)
             keys = [*map(KEYS.get, names)]

@@ -19,6 +19,8 @@ from callmeter.sip.uri import Uri, parse_uri
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from callmeter.sip.usual_message import UsualLines
+
 __all__ = ["REASON_PHRASES", "Headers", "Message", "Request", "Response"]
 
 T = TypeVar("T")
@@ -57,6 +59,42 @@ class Message(ABC):
         if "\r" in start_line or "\n" in start_line or "\0" in start_line:
             raise LocalProtocolError("the start line may not have a line break or NUL")
         return self.headers.write(to_bytes(start_line), self.body)
+
+    @property
+    def usual(self) -> UsualLines | None:
+        """What the parser saw of a message of the usual shape; None once its headers changed."""
+        found: UsualLines | None = self.headers.typed.get("usual")
+        return found
+
+    @property
+    def branch(self) -> str | None:
+        """The branch of the topmost Via, or None.
+
+        Raises:
+            SipSyntaxError: Via is absent or malformed.
+        """
+        usual: UsualLines | None = self.headers.typed.get("usual")
+        return self.via.branch if usual is None else usual.branch
+
+    @property
+    def from_tag(self) -> str | None:
+        """The tag of From, or None.
+
+        Raises:
+            SipSyntaxError: From is absent or malformed.
+        """
+        usual: UsualLines | None = self.headers.typed.get("usual")
+        return self.from_.tag if usual is None else usual.from_tag
+
+    @property
+    def to_tag(self) -> str | None:
+        """The tag of To, or None.
+
+        Raises:
+            SipSyntaxError: To is absent or malformed.
+        """
+        usual: UsualLines | None = self.headers.typed.get("usual")
+        return self.to.tag if usual is None else usual.to_tag
 
     @property
     def via(self) -> Via:
@@ -100,6 +138,9 @@ class Message(ABC):
         Raises:
             SipSyntaxError: Absent.
         """
+        usual: UsualLines | None = self.headers.typed.get("usual")
+        if usual is not None:
+            return usual.call_id
         return self._typed("call-id", lambda: to_text(self._required("Call-ID")))
 
     @property
@@ -109,7 +150,7 @@ class Message(ABC):
         Raises:
             SipSyntaxError: Absent or malformed.
         """
-        return self._typed("cseq", lambda: CSeq.parse(self._required("CSeq")))
+        return self._typed("cseq", self._parse_cseq)
 
     @property
     def contacts(self) -> list[NameAddr] | Literal["*"]:
@@ -191,7 +232,16 @@ class Message(ABC):
             raise _absent(name)
         return value
 
+    def _parse_cseq(self) -> CSeq:
+        usual: UsualLines | None = self.headers.typed.get("usual")
+        if usual is None:
+            return CSeq.parse(self._required("CSeq"))
+        return CSeq(int(usual.number), usual.method)
+
     def _parse_vias(self) -> list[Via]:
+        usual: UsualLines | None = self.headers.typed.get("usual")
+        if usual is not None and usual.more_vias is None:
+            return [Via.parse("SIP/2.0/" + usual.via)]
         lines = self.headers.get_all("Via")
         return [Via.parse(element) for line in lines for element in split_list(line)]
 

@@ -18,6 +18,7 @@ from callmeter.sip.grammar import KNOWN_METHODS, is_token, to_bytes, to_text
 from callmeter.sip.header_fields import KEYS, Headers, header_key
 from callmeter.sip.message import Request, Response
 from callmeter.sip.uri import OtherUri, SipUri
+from callmeter.sip.usual_message import USUAL_LINE_COUNT, UsualLines, match_request, match_response
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -30,7 +31,6 @@ __all__ = [
 ]
 
 _RFC_GRAMMAR = "RFC 3261 section 25.1"
-_USUAL_LINE_COUNT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class ParserLimits:
     def __post_init__(self) -> None:
         counts = min(self.header_lines, self.vias, self.routes)
         octets = min(self.start_line, self.header_line, self.head)
-        object.__setattr__(self, "usual", octets if counts >= _USUAL_LINE_COUNT else 0)
+        object.__setattr__(self, "usual", octets if counts >= USUAL_LINE_COUNT else 0)
 
 
 DEFAULT_LIMITS = ParserLimits()
@@ -94,41 +94,6 @@ _STATUS = re.compile(rb"([1-6][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*+))?")
 
 _call_id = re.compile(rb"[!-~\x80-\xff]++").fullmatch
 _digits = re.compile(rb"[0-9]++").fullmatch
-
-# The usual shape, part by part. "(?(5)(?!))" fails when group 3 was seen before.
-_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9\-]++|\.(?!\.))*+(?::[0-9]{1,4}(?![0-9]))?+"
-_TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]++"  # noqa: S105  a lexical token
-_PARAMS = rf"(?:;{_TOKEN}(?:={_TOKEN})?+)*+"
-_URI_PARAMS = r"(?:;[A-Za-z0-9\-_.!~*'+]++(?:=[A-Za-z0-9\-_.!~*'+]++)?+)*+"
-_URI = rf"sips?+:(?:[A-Za-z0-9\-_.!~*'+]++@)?+{_HOST}{_URI_PARAMS}"
-_ADDRESS = rf'(?:"[^"\\\x00-\x1f\x7f]*+"\ ?+|[A-Za-z0-9\-.\ ]*+)<{_URI}>{_PARAMS}'
-_USUAL_LINES = rf"""
-(?P<lines>(?:\r\n(?:
-    Via:\ SIP/2\.0/[A-Z]++\ {_HOST}{_PARAMS}(?P<via>)
-  | (?(5)(?!)) From:\ {_ADDRESS}(?P<from>)
-  | (?(6)(?!)) To:\ {_ADDRESS}(?P<to>)
-  | (?(7)(?!)) Call-ID:\ [!-~]++(?P<call_id>)
-  | (?(8)(?!)) CSeq:\ [0-9]{{1,9}}\ (?P<cseq>[A-Z]{{1,32}})
-  | Contact:\ {_ADDRESS}
-  | (?(9)(?!)) Max-Forwards:\ [0-9]{{1,3}}(?P<max_forwards>)
-  | (?(10)(?!)) Content-Length:\ (?P<length>[0-9]{{1,5}})
-  | (?(11)(?!)) Content-Type:\ application/sdp(?P<type>)
-  | (?(12)(?!)) (?:Session-Expires|Expires|Event|Refer-To|RAck|RSeq):[^\r\n]*+(?P<single>)
-  | (?(13)(?!)) (?:Min-SE|Min-Expires|Referred-By|Replaces):[^\r\n]*+(?P<other_single>)
-  | (?:Record-)?+Route:\ {_ADDRESS}
-  | (?!(?i:via|from|to|call-id|cseq|contact|max-forwards|content-length|content-type
-      |content-disposition|expires|session-expires|event|refer-to|rack|rseq|min-se|min-expires
-      |referred-by|replaces|route|record-route|[a-z])[\ \t:]) {_TOKEN}:[^\r\n]*+
-)){{5,{_USUAL_LINE_COUNT}}}+)
-\r\n\r\n
-"""
-
-_usual_request = re.compile(
-    rf"([A-Z]{{1,32}})\ ({_URI})\ SIP/2\.0{_USUAL_LINES}".encode(), re.VERBOSE
-).match
-_usual_response = re.compile(
-    rf"SIP/2\.0\ ([1-6][0-9]{{2}})\ ([ -~]*+){_USUAL_LINES}".encode(), re.VERBOSE
-).match
 
 
 class Head:
@@ -310,25 +275,26 @@ def parse_message(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request
 def usual_message(data: bytes, limits: ParserLimits) -> Request | Response | None:
     """The message if it has the usual shape and fills the data, else None: that says nothing."""
     is_response = data[:4] == b"SIP/"
-    found = _usual_response(data) if is_response else _usual_request(data)
+    # One character for each octet; all that the pattern captures alone is ASCII.
+    text = data.decode("latin-1")
+    found = match_response(text) if is_response else match_request(text)
     if found is None:
         return None
-    first, second, lines, via, sender, to, call_id, cseq, length = found.group(
-        1, 2, 3, "via", "from", "to", "call_id", "cseq", "length"
-    )
+    usual = UsualLines._make(found.groups())
     end = found.end()
     if (
-        None in {via, sender, to, call_id, cseq, length}
+        None in (usual.via, usual.from_, usual.to, usual.call_id, usual.number, usual.length)
         or end > limits.usual
         or len(data) > limits.message
-        or end + int(length) != len(data)
-        or int(length) > limits.body
+        or end + int(usual.length) != len(data)
+        or int(usual.length) > limits.body
     ):
         return None
-    headers = Headers.from_head(lines)
     if is_response:
-        return Response(int(first), second.decode(), headers, data[end:])
-    return Request(first.decode(), second, headers, data[end:]) if cseq == first else None
+        return Response(int(usual.first), usual.second, Headers.from_usual(usual), data[end:])
+    if usual.method != usual.first:
+        return None
+    return Request(usual.first, usual.second, Headers.from_usual(usual), data[end:])
 
 
 def _any_message(data: bytes, limits: ParserLimits) -> Request | Response:

@@ -156,6 +156,8 @@ def test_the_pattern_for_usual_messages_takes_nothing_the_grammar_refuses(round_
             assert same(usual, full)
             assert usual.headers == full.headers
             assert [n for n, _ in usual.headers] == [n for n, _ in full.headers]
+            for name in ("branch", "from_tag", "to_tag", "call_id", "cseq", "vias"):
+                assert getattr(usual, name) == getattr(full, name)
             touch(usual)
     assert taken > 50
 

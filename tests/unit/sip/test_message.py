@@ -190,3 +190,28 @@ def test_what_is_shown_is_the_start_line_alone(request_):
 def test_a_message_is_a_request_or_a_response():
     with pytest.raises(TypeError):
         Message().start_line  # noqa: B018
+
+
+def test_what_identifies_a_message_is_the_same_by_either_way_of_parsing():
+    data = (
+        b"BYE sip:b@b.example SIP/2.0\r\nVia: SIP/2.0/UDP a:5070;branch=z9hG4bK1\r\n"
+        b"From: <sip:a@a.example>;tag=1\r\nTo: <sip:b@b.example>;tag=2\r\n"
+        b"Call-ID: c\r\nCSeq: 2 BYE\r\nContent-Length: 0\r\n\r\n"
+    )
+    usual, odd = parse_message(data), parse_message(data.replace(b"Call-ID", b"i"))
+    assert usual.usual is not None
+    assert odd.usual is None
+    for message in (usual, odd):
+        assert (message.branch, message.from_tag, message.to_tag) == ("z9hG4bK1", "1", "2")
+        assert (message.call_id, message.cseq.number, message.via.port) == ("c", 2, 5070)
+
+
+def test_what_the_parser_saw_is_forgotten_when_the_headers_change():
+    data = (
+        b"BYE sip:b@b.example SIP/2.0\r\nVia: SIP/2.0/UDP a:5070;branch=z9hG4bK1\r\n"
+        b"From: <sip:a@a.example>;tag=1\r\nTo: <sip:b@b.example>;tag=2\r\n"
+        b"Call-ID: c\r\nCSeq: 2 BYE\r\nContent-Length: 0\r\n\r\n"
+    )
+    message = parse_message(data)
+    message.headers.set("To", "<sip:b@b.example>;tag=3")
+    assert (message.usual, message.to_tag) == (None, "3")
