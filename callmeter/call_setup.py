@@ -90,7 +90,7 @@ class CallerSetup:
             NegotiationError: Nothing in common.
             MediaSecurityError: Its keys are not usable.
         """
-        tag = response.to.tag or ""
+        tag = response.to_tag or ""
         if session.state is SessionState.ANSWERED:
             # It holds the offer, and the ACK the answer (RFC 3261 section 13.2.2.4).
             answer = self._media.accept_offer(session_description(response))

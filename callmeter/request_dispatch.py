@@ -161,7 +161,7 @@ class RequestDispatch:
         if target is None:
             self._fail(user, token, f"{request.uri} has no address to send to")
             return
-        in_dialog = request.to.tag is not None
+        in_dialog = request.to_tag is not None
         path = self._paths.get(request.call_id) if in_dialog else None
         flow = self._paths.flow_of(request.call_id, target) if in_dialog else None
         if flow is not None:
@@ -316,7 +316,7 @@ class RequestDispatch:
             if request.method == "REGISTER":
                 # The connection of the last one may have ended: this one binds its own way.
                 user.move_home(local, hop.transport)
-        if request.method == "INVITE" and request.to.tag is None:
+        if request.method == "INVITE" and request.to_tag is None:
             self._paths.begin(request.call_id, hop)
         key, effects = shell.transactions.request(request, hop, host_port(local), shell.now)
         self._owners[key] = owner = Owner(user, attempt, hop)

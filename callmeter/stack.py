@@ -466,7 +466,7 @@ class Stack:
         if user is None:
             self.counters.unroutable += 1
             if key is not None:
-                status = 481 if request.to.tag or request.method == "CANCEL" else 404
+                status = 481 if request.to_tag or request.method == "CANCEL" else 404
                 self.push(
                     None,
                     self.transactions.respond(

@@ -164,7 +164,7 @@ class Capabilities:
             return Refusal(406)
         if (
             self.reliable is Extension.REQUIRED
-            and request.to.tag is None
+            and request.to_tag is None
             and "100rel" not in request.supported
             and "100rel" not in request.require
         ):

@@ -145,7 +145,7 @@ class ClientInviteSession(InviteSession):
 
     def _dialog_of(self, request: Request) -> Dialog | None:
         if self.dialog is None:
-            return self.early_dialogs.get(request.from_.tag or "")
+            return self.early_dialogs.get(request.from_tag or "")
         return super()._dialog_of(request)
 
     def _on_invite_response(
@@ -208,16 +208,16 @@ class ClientInviteSession(InviteSession):
         if response.status > 100:  # noqa: PLR2004  a 100 creates no dialog
             if self.state is SessionState.CALLING:
                 self.state = SessionState.EARLY
-            tag = response.to.tag
+            tag = response.to_tag
             known = self.early_dialogs
             if tag and tag not in known and len(known) < MAX_FORKS:
                 known[tag] = Dialog.from_response(sent.request, response)
-        dialog = self.early_dialogs.get(response.to.tag or "")
+        dialog = self.early_dialogs.get(response.to_tag or "")
         asked = not sent.request.body and dialog is not None and not dialog.exchange.complete
         return self._on_provisional_in(dialog, response, asked=asked, manual=self._manual_prack)
 
     def _on_success(self, sent: ClientRequest, response: Response, now: float) -> list[Effect]:
-        tag = response.to.tag or ""
+        tag = response.to_tag or ""
         repeated = self._acks.get((sent.token, tag))
         if repeated is not None:
             return [repeated]
@@ -236,7 +236,7 @@ class ClientInviteSession(InviteSession):
     def _on_first_success(
         self, sent: ClientRequest, response: Response, now: float
     ) -> list[Effect]:
-        dialog = self.early_dialogs.get(response.to.tag or "")
+        dialog = self.early_dialogs.get(response.to_tag or "")
         if dialog is None:
             dialog = Dialog.from_response(sent.request, response)
         else:

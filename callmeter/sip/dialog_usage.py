@@ -254,7 +254,7 @@ class DialogUsage(Usage):
 
     def _dialog_of(self, request: Request) -> Dialog | None:
         dialog = self.dialog
-        if dialog is None or dialog.remote_tag != (request.from_.tag or ""):
+        if dialog is None or dialog.remote_tag != (request.from_tag or ""):
             return None
         return dialog
 

@@ -61,7 +61,7 @@ class EventRequests:
             return [self._reply(key, request, 489)]
         for usage in self._usages(request):
             if isinstance(usage, Notifier) and is_for(usage.event, event):
-                if usage.dialog.remote_tag != request.from_.tag:
+                if usage.dialog.remote_tag != request.from_tag:
                     return [self._reply(key, request, 481)]
                 if not usage.dialog.in_order(request):
                     return [self._reply(key, request, 500, reason="CSeq Out Of Order")]
@@ -79,7 +79,7 @@ class EventRequests:
         refer_to = refer_to_of(request)
         if refer_to is None:
             return [self._reply(key, request, 400, reason="Not Exactly One Refer-To")]
-        if request.to.tag is None and not self._agent.capabilities.refer_outside:
+        if request.to_tag is None and not self._agent.capabilities.refer_outside:
             return [self._reply(key, request, 603)]
         refusal = self._enter(key, request, session)
         if refusal is not None:
@@ -88,8 +88,8 @@ class EventRequests:
 
     def _enter(self, key: Key, request: Request, session: InviteSession | None) -> Respond | None:
         """The refusal of a request that is in no dialog of ours, or one too many."""
-        if request.to.tag is not None:
-            if session is None or session.over or not session.has_dialog(request.from_.tag or ""):
+        if request.to_tag is not None:
+            if session is None or session.over or not session.has_dialog(request.from_tag or ""):
                 return self._reply(key, request, 481)
             if session.dialog is None or not session.dialog.in_order(request):
                 return self._reply(key, request, 500, reason="CSeq Out Of Order")
@@ -99,7 +99,7 @@ class EventRequests:
         return None
 
     def _usages(self, request: Request) -> list[Subscriber | Notifier]:
-        name = (request.call_id, request.to.tag or "")
+        name = (request.call_id, request.to_tag or "")
         return self._agent.subscriptions.get(name, [])
 
     def _reply(

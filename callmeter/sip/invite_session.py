@@ -309,7 +309,7 @@ class InviteSession(SessionModification):
     def _on_reinvite_success(
         self, sent: ClientRequest, response: Response, now: float
     ) -> list[Effect]:
-        repeated = self._acks.get((sent.token, response.to.tag or ""))
+        repeated = self._acks.get((sent.token, response.to_tag or ""))
         if repeated is not None:
             return [repeated]
         dialog = self.dialog

@@ -6,8 +6,8 @@ they are asked for and kept until the headers change.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Literal, TypeVar
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 from callmeter.errors import LocalProtocolError, SipSyntaxError
 from callmeter.sip.grammar import is_token, split_list, to_bytes, to_text
@@ -26,7 +26,7 @@ __all__ = ["REASON_PHRASES", "Headers", "Message", "Request", "Response"]
 T = TypeVar("T")
 
 
-class Message(ABC):
+class Message:
     """What requests and responses share.
 
     Typed access never changes the headers: to change a value, set the header. Values are
@@ -43,6 +43,9 @@ class Message(ABC):
     headers: Headers
     body: bytes
     is_request = False
+
+    def __init__(self) -> None:
+        raise TypeError("a message is a Request or a Response")
 
     @property
     @abstractmethod
@@ -298,6 +301,18 @@ class Request(Message):
         else:
             self.uri = uri
 
+    @classmethod
+    def from_usual(cls, usual: UsualLines, body: bytes) -> Self:
+        """The request that the pattern of usual messages has found, and its body."""
+        request = cls.__new__(cls)
+        request.headers = Headers.from_usual(usual)
+        request.body = body
+        request.method = usual.first
+        request.next_hop = None
+        request._uri = None  # noqa: SLF001  its own class
+        request._uri_text = usual.second  # noqa: SLF001  its own class
+        return request
+
     @property
     def uri(self) -> Uri:
         """The Request-URI.
@@ -313,6 +328,11 @@ class Request(Message):
     def uri(self, uri: Uri) -> None:
         self._uri = uri
         self._uri_text = str(uri)
+
+    @property
+    def uri_text(self) -> str:
+        """The Request-URI as written."""
+        return self._uri_text
 
     @property
     def start_line(self) -> str:
@@ -343,6 +363,11 @@ class Request(Message):
         if to_tag is not None and not is_token(to_tag):
             raise LocalProtocolError("a tag is a token")
         response = Response(status, reason, body=body)
+        usual = self.usual
+        if usual is not None and usual.more_vias is None and usual.special is None:
+            response.headers = _copied(usual, None if status == 100 else to_tag)  # noqa: PLR2004
+            response.headers.extend(headers)
+            return response
         own = response.headers
         own.copy_lines(self.headers, "Via")
         for name in ("From", "To", "Call-ID", "CSeq"):
@@ -356,9 +381,17 @@ class Request(Message):
 
     def _is_to_tagged(self) -> bool:
         try:
-            return self.to.tag is not None
+            return self.to_tag is not None
         except SipSyntaxError:
             return True  # what is malformed is given back as it came
+
+    def with_via(self, via: str) -> Request:
+        """A copy that bears this Via, and no other."""
+        headers = self.headers.copy()
+        if "Via" in headers:
+            headers.remove("Via")
+        headers.insert("Via", via)
+        return Request(self.method, self.uri, headers, self.body)
 
     def copy(self) -> Request:
         """An independent request of the same content."""
@@ -395,6 +428,16 @@ class Response(Message):
         self.status = status
         self.reason = REASON_PHRASES.get(status, "") if reason is None else reason
 
+    @classmethod
+    def from_usual(cls, usual: UsualLines, body: bytes) -> Self:
+        """The response that the pattern of usual messages has found, and its body."""
+        response = cls.__new__(cls)
+        response.headers = Headers.from_usual(usual)
+        response.body = body
+        response.status = int(usual.first)
+        response.reason = usual.second
+        return response
+
     @property
     def start_line(self) -> str:
         """The Status-Line."""
@@ -406,6 +449,22 @@ class Response(Message):
 
     def __repr__(self) -> str:
         return f"<Response {self.start_line!r}>"
+
+
+def _copied(usual: UsualLines, to_tag: str | None) -> Headers:
+    """What a response repeats of a usual request with one Via."""
+    to = usual.to if to_tag is None or usual.to_tag is not None else f"{usual.to};tag={to_tag}"
+    return Headers.from_raw(
+        ["via", "from", "to", "call-id", "cseq"],
+        [b"Via", b"From", b"To", b"Call-ID", b"CSeq"],
+        [
+            b"SIP/2.0/" + usual.via.encode(),
+            usual.from_.strip().encode("latin-1"),
+            to.strip().encode("latin-1"),
+            usual.call_id.encode(),
+            f"{usual.number} {usual.method}".encode(),
+        ],
+    )
 
 
 def _absent(name: str) -> SipSyntaxError:

@@ -268,7 +268,8 @@ def parse_message(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request
         SipSyntaxError: It is no valid message. `status` is the answer to a request (400,
             413, 414, 505, 513), `partial` what can be read of it, or None.
     """
-    data = bytes(data)
+    if type(data) is not bytes:
+        data = bytes(data)
     return usual_message(data, limits) or _any_message(data, limits)
 
 
@@ -281,20 +282,19 @@ def usual_message(data: bytes, limits: ParserLimits) -> Request | Response | Non
     if found is None:
         return None
     usual = UsualLines._make(found.groups())
-    end = found.end()
+    end, size, length = found.end(), len(data), int(usual.length)
     if (
-        None in (usual.via, usual.from_, usual.to, usual.call_id, usual.number, usual.length)
+        end + length != size
         or end > limits.usual
-        or len(data) > limits.message
-        or end + int(usual.length) != len(data)
-        or int(usual.length) > limits.body
+        or size > limits.message
+        or length > limits.body
+        or (not is_response and usual.method != usual.first)
+        or ".." in usual.lines
+        or ".." in usual.second
     ):
         return None
-    if is_response:
-        return Response(int(usual.first), usual.second, Headers.from_usual(usual), data[end:])
-    if usual.method != usual.first:
-        return None
-    return Request(usual.first, usual.second, Headers.from_usual(usual), data[end:])
+    kind = Response if is_response else Request
+    return kind.from_usual(usual, data[end:])
 
 
 def _any_message(data: bytes, limits: ParserLimits) -> Request | Response:

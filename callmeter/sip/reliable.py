@@ -23,7 +23,7 @@ def is_reliable(response: Response) -> bool:
     return (
         100 < response.status < 200  # noqa: PLR2004  a 100 is hop by hop
         and "100rel" in {tag.lower() for tag in response.require}
-        and bool(response.to.tag)
+        and bool(response.to_tag)
         and _rseq(response) is not None
     )
 

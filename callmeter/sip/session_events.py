@@ -87,7 +87,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class SendRequest:
     """Start a client transaction for `request` and report back by `token`.
 
@@ -98,7 +98,7 @@ class SendRequest:
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class SendAck:
     """Send the ACK of a 2xx, outside of any transaction (RFC 3261 section 13.2.2.4)."""
 
@@ -116,7 +116,7 @@ class CancelRequest:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Respond:
     """Answer in the server transaction `key`; a 2xx to an INVITE comes here once per sending."""
 

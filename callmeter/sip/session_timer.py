@@ -148,7 +148,7 @@ class SessionTimer:
         if not self.policy.mode.offered:
             return None
         supported = _supports(request)
-        if not supported and self.policy.mode is Extension.REQUIRED and request.to.tag is None:
+        if not supported and self.policy.mode is Extension.REQUIRED and request.to_tag is None:
             return 421, (("Require", "timer"),)
         asked = session_interval(request)
         # A peer that knows nothing of timers, for which a proxy asks, would not know what 422 is.

@@ -164,7 +164,7 @@ class Subscriber(Usage):
             # It may overtake the 2xx, and then it is what creates the dialog.
             dialog = self.dialog = Dialog.from_request(request, self.local_tag)
             dialog.local_cseq = self._cseq
-        elif dialog.remote_tag != (request.from_.tag or ""):
+        elif dialog.remote_tag != (request.from_tag or ""):
             return [self._reply(key, request, 481)]
         elif not dialog.in_order(request):
             return [self._reply(key, request, 500, "CSeq Out Of Order")]

@@ -284,7 +284,7 @@ class UserAgentCore:
         """
         if request.method == "CANCEL":
             return invite_key in self._agent.served
-        name = (request.call_id, request.to.tag or "")
+        name = (request.call_id, request.to_tag or "")
         return name in self._agent.sessions or name in self._agent.subscriptions
 
     def on_request(
@@ -315,7 +315,7 @@ class UserAgentCore:
             return [self._reply(key, request, status, headers, reason)]
         if request.method in {"SUBSCRIBE", "NOTIFY", "REFER"}:
             return self._events.on_request(key, request, self._session_of(request), now)
-        if request.to.tag is not None:
+        if request.to_tag is not None:
             session = self._session_of(request)
             if session is None:
                 return [self._reply(key, request, 481)]
@@ -372,7 +372,7 @@ class UserAgentCore:
         return self._agent.deadlines.next_deadline()
 
     def _session_of(self, request: Request) -> InviteSession | None:
-        return self._agent.sessions.get((request.call_id, request.to.tag or ""))
+        return self._agent.sessions.get((request.call_id, request.to_tag or ""))
 
     def _on_invite(self, key: Key, request: Request, now: float) -> list[Effect]:
         if len(self._agent.sessions) >= self.dialog_limit:

@@ -42,6 +42,7 @@ class UsualLines(NamedTuple):
         method: Of CSeq.
         length: Of the body, as Content-Length says.
         content_type: `application/sdp`.
+        contact: The Contact, if there is one line of it.
         max_forwards: Max-Forwards.
         single: Value of a header that may stand once.
         other_single: Value of another that may stand once.
@@ -68,6 +69,7 @@ class UsualLines(NamedTuple):
     method: str
     length: str
     content_type: str | None
+    contact: str | None
     max_forwards: str | None
     single: str | None
     other_single: str | None
@@ -76,7 +78,8 @@ class UsualLines(NamedTuple):
 
 # No group may open before the name of its line: what fails once a group is open fails altogether,
 # so that no other part of the pattern goes on with half a group.
-_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9\-]++|\.(?!\.))*+"
+# Two dots in a row, which no host may have, are looked for once in all that was matched.
+_HOST = r"[A-Za-z0-9][A-Za-z0-9\-.]*+"
 _PORT = r"(?:[0-5][0-9]{0,4}+|6[0-4][0-9]{3}|[6-9][0-9]{0,3}+)(?![0-9])"
 _HOST_PORT = rf"{_HOST}(?::{_PORT})?+"
 _TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]++"  # noqa: S105  a lexical token
@@ -109,7 +112,7 @@ _LINES = rf"""
       |Seq:(?(number)(?!))\ (?P<number>[0-9]{{1,9}})\ (?P<method>[A-Z]{{1,32}})
       |ontent-(?:Length:(?(length)(?!))\ {{1,16}}+(?P<length>[0-9]{{1,5}})
           |Type:(?(content_type)(?!))\ (?P<content_type>application/sdp))
-      |ontact:\ (?:{_NAMED}|{_BARE_URI}){_PARAMS})
+      |ontact:(?(contact)(?!))\ (?P<contact>(?:{_NAMED}|{_BARE_URI}){_PARAMS}))
   | Max-Forwards:(?(max_forwards)(?!))\ (?P<max_forwards>[0-9]{{1,3}})
   | (?:Allow|S(?:upported|ubject|erver)|User-Agent):[^\r\n]*+
   | (?:(?:Session-Expires|Expires|Event|Refer-To|RAck|RSeq):(?(single)(?!))(?P<single>[^\r\n]*+)
@@ -123,6 +126,7 @@ _LINES = rf"""
       |timestamp|[a-z])[\ \t:]) {_TOKEN}:[^\r\n]*+
 )){{5,{USUAL_LINE_COUNT}}}+)
 \r\n\r\n
+(?(via)|(?!))(?(from_)|(?!))(?(to)|(?!))(?(call_id)|(?!))(?(number)|(?!))(?(length)|(?!))
 """
 
 

@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from callmeter.errors import ConnectionFailed, MessageTooLarge
 from callmeter.sip.transaction.effects import Hop
@@ -24,6 +24,8 @@ __all__ = ["UdpTransport", "local_address_towards"]
 
 DRAIN = 64
 """Datagrams taken per turn of the loop, so that a flood cannot starve it."""
+SOURCES = 1_024
+"""Addresses whose hops are kept, as most datagrams come from the same few."""
 MAX_DATAGRAM = 65_535
 MAX_PAYLOAD = 65_507
 RECEIVE_BUFFER = 4 * 1024 * 1024
@@ -60,6 +62,7 @@ class UdpTransport:
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._closed = False
         self.dropped_sends = 0
+        self._sources: dict[tuple[Any, ...], Hop] = {}
         try:
             self._socket.setblocking(False)  # noqa: FBT003  the socket module's own signature
             self._ask_for_errors(family)
@@ -130,7 +133,7 @@ class UdpTransport:
             self._socket.close()
 
     def _on_readable(self) -> None:
-        receive = self._socket.recvfrom
+        receive, sources = self._socket.recvfrom, self._sources
         for _ in range(DRAIN):
             try:
                 data, address = receive(MAX_DATAGRAM)
@@ -142,7 +145,12 @@ class UdpTransport:
                 if not self._drain_errors():
                     return
                 continue
-            self._user.on_datagram(data, Hop("UDP", address[0], address[1]))
+            source = sources.get(address)
+            if source is None:
+                if len(sources) >= SOURCES:
+                    sources.clear()
+                source = sources[address] = Hop("UDP", address[0], address[1])
+            self._user.on_datagram(data, source)
             if self._closed:
                 return
 

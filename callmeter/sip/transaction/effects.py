@@ -20,6 +20,9 @@ __all__ = [
     "TransportFailed",
 ]
 
+# What is made for each message is not frozen: that would treble what making it costs. Nobody
+# changes it all the same.
+
 Key = tuple[Hashable, ...]
 """What the transaction layer knows a transaction by; see `callmeter.sip.transaction.key`."""
 
@@ -56,7 +59,7 @@ class Hop:
         return f"{self.transport} {host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Send:
     """Put `message` on the wire; a failure comes back as `on_transport_error(key, ...)`.
 
@@ -68,7 +71,7 @@ class Send:
     hop: Hop
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Deliver:
     """Give `message` to the transaction user; `key` is None for the ACK of a 2xx."""
 
@@ -96,7 +99,7 @@ class TransportFailed:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Terminated:
     """The transaction has gone, and its key means nothing any more."""
 

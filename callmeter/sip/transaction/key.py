@@ -43,6 +43,9 @@ def client_key(branch: str, method: str) -> Key:
 
 def response_key(response: Response) -> Key:
     """The client transaction a response belongs to: 17.1.3, branch and CSeq method."""
+    usual = response.usual
+    if usual is not None:
+        return ("c", usual.branch, usual.method)
     return ("c", response.via.branch, response.cseq.method)
 
 
@@ -54,11 +57,15 @@ def server_key(request: Request, method: str | None = None) -> Key:
         method: `"INVITE"` for the transaction that an ACK or CANCEL is about, None for the
             request's own.
     """
+    method = method or request.method
+    usual = request.usual
+    if usual is not None and usual.branch.startswith(MAGIC_COOKIE) and usual.branch != MAGIC_COOKIE:
+        port = usual.port
+        return ("s", usual.branch, usual.host.lower(), None if port is None else int(port), method)
     via = request.via
     branch = via.branch
-    method = method or request.method
     if branch is None or not branch.startswith(MAGIC_COOKIE) or branch == MAGIC_COOKIE:
-        return (*_legacy_key(request, method), request.to.tag)
+        return (*_legacy_key(request, method), request.to_tag)
     return ("s", branch, via.host.lower(), via.port, method)
 
 
@@ -74,6 +81,9 @@ def is_legacy(key: Key) -> bool:
 
 def merge_key(request: Request) -> Key:
     """Equal for the copies of one request that came along different paths (8.2.2.2)."""
+    usual = request.usual
+    if usual is not None:
+        return (usual.from_tag, usual.call_id, int(usual.number), request.method)
     return (request.from_.tag, request.call_id, request.cseq.number, request.method)
 
 
@@ -83,7 +93,7 @@ def _legacy_key(request: Request, method: str) -> Key:
     return (
         "s2543",
         str(request.uri),
-        request.from_.tag,
+        request.from_tag,
         request.call_id,
         request.cseq.number,
         (via.transport, via.host.lower(), via.port, via.branch),

@@ -31,7 +31,7 @@ from callmeter.sip.transaction.key import (
     response_key,
     server_key,
 )
-from callmeter.sip.transaction.response_route import response_hops, stamp
+from callmeter.sip.transaction.response_route import response_way
 from callmeter.sip.transaction.server import ServerTransaction
 
 if TYPE_CHECKING:
@@ -247,9 +247,11 @@ class TransactionLayer:
         When both are for one user agent, the later copy gets 482 (8.2.2.2). A proxy that forks
         to two of them that share this layer is in its right.
         """
-        if request.to.tag is not None:
+        if request.to_tag is not None:
             return None
-        first = self._merges.get(merge_key(request), key)
+        server = self._servers.get(key)
+        merge = merge_key(request) if server is None else server.merge
+        first = self._merges.get(merge or (), key)
         return None if first == key else first
 
     def is_merged(self, request: Request, key: Key) -> bool:
@@ -306,7 +308,7 @@ class TransactionLayer:
             transaction is None
             or transaction.hop.transport != source.transport
             # 8.1.3.3: we are the only UA on its way; a second Via was meant for somebody else.
-            or len(response.vias) != 1
+            or not _has_one_via(response)
         ):
             self.counters.stray_responses += 1
             return []
@@ -331,7 +333,7 @@ class TransactionLayer:
         if not isinstance(transaction, InviteServerTransaction):
             return [Deliver(None, ack)]
         answer = transaction.response
-        if legacy and (answer is None or ack.to.tag != answer.to.tag):
+        if legacy and (answer is None or ack.to_tag != answer.to_tag):
             return [Deliver(None, ack)]
         effects = transaction.on_ack(ack, now)
         self._settle(transaction)
@@ -346,9 +348,8 @@ class TransactionLayer:
                 # Its connection was lost, and the request came by another: so may the answer.
                 transaction.fallback = source
             return transaction.on_request(now)
-        merge = None if request.to.tag is not None else merge_key(request)
-        hop, fallback = response_hops(request.via, source)
-        stamp(request, source)
+        merge = None if request.to_tag is not None else merge_key(request)
+        hop, fallback = response_way(request, source)
         if (self.overloaded or len(self._servers) >= self.limit) and self._sheds(request):
             return self._refuse(request, key, hop)
         kind = InviteServerTransaction if request.method == "INVITE" else ServerTransaction
@@ -372,7 +373,7 @@ class TransactionLayer:
         """Over the limit only what ends or continues calls gets in, and not without end."""
         if len(self._servers) >= 2 * self.limit:
             return True
-        return request.to.tag is None and request.method not in {"BYE", "CANCEL"}
+        return request.to_tag is None and request.method not in {"BYE", "CANCEL"}
 
     def _refuse(self, request: Request, key: Key, hop: Hop) -> list[Effect]:
         """A 503 that leaves nothing behind (8.2.7): the same To tag each time it is asked for."""
@@ -399,16 +400,17 @@ class TransactionLayer:
             self._legacy_invites.pop(key[:-1], None)
 
 
+def _has_one_via(response: Response) -> bool:
+    usual = response.usual
+    return len(response.vias) == 1 if usual is None else usual.more_vias is None
+
+
 def _with_via(request: Request, hop: Hop, sent_by: str, branch: str) -> Request:
     """A copy that bears our Via, and no other: a user agent is where requests begin."""
-    headers = request.headers.copy()
-    if "Via" in headers:
-        headers.remove("Via")
     # RFC 3581 section 3: rport asks for answers by the way the request came. RFC 5923 section 4:
     # alias lets the peer send its own requests by the same connection.
     alias = ";alias" if hop.reliable else ""
-    headers.insert("Via", f"SIP/2.0/{hop.transport} {sent_by};branch={branch};rport{alias}")
-    return Request(request.method, request.uri, headers, request.body)
+    return request.with_via(f"SIP/2.0/{hop.transport} {sent_by};branch={branch};rport{alias}")
 
 
 def _cancel_of(invite: Request, headers: Iterable[tuple[str, str]]) -> Request:

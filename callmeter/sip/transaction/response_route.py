@@ -6,13 +6,14 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from callmeter.errors import SipSyntaxError
+from callmeter.sip.grammar import param_text
 from callmeter.sip.headers import Via
 from callmeter.sip.transaction.effects import Hop
 
 if TYPE_CHECKING:
     from callmeter.sip.message import Request
 
-__all__ = ["response_hops", "stamp"]
+__all__ = ["response_hops", "response_way", "stamp"]
 
 DEFAULT_PORT = 5060
 DEFAULT_TLS_PORT = 5061
@@ -29,6 +30,7 @@ def stamp(request: Request, source: Hop) -> None:
     Raises:
         SipSyntaxError: The Via cannot be written again.
     """
+    usual = request.usual
     via = request.via
     asked = via.rport is not None
     if not asked and via.received is None and via.host == source.host:
@@ -48,7 +50,35 @@ def stamp(request: Request, source: Hop) -> None:
         # A quoted pair may hold it, but nothing of ours sends one.
         raise SipSyntaxError("a NUL in Via", rfc="RFC 3261 section 20.42")
     headers.set("Via", text)
+    if usual is not None:
+        typed["usual"] = usual._replace(
+            via=f"{via.transport} {via.sent_by}{param_text(stamped.params)}",
+            before="",
+            after=param_text(stamped.without_param("branch").params),
+        )
     headers.typed.update(typed, vias=vias)
+
+
+def response_way(request: Request, source: Hop) -> tuple[Hop, Hop | None]:
+    """Where the responses to a request go, as `response_hops` says; the request is stamped.
+
+    Raises:
+        SipSyntaxError: The Via cannot be written again.
+    """
+    usual = request.usual
+    if (
+        usual is not None
+        and not usual.after
+        and not usual.before
+        and usual.host == source.host
+        and source.transport == "UDP"
+        and int(usual.port or DEFAULT_PORT) == source.port
+    ):
+        # The Via says where it came from, and asks for nothing.
+        return source, None
+    hops = response_hops(request.via, source)
+    stamp(request, source)
+    return hops
 
 
 def response_hops(via: Via, source: Hop) -> tuple[Hop, Hop | None]:
