@@ -20,6 +20,8 @@ from callmeter.load.plan import (
 )
 from callmeter.load.runner import run_scenario
 from callmeter.load.scenario import ScenarioResult, StepResult, StepStatus
+from callmeter.load.signaling_answerer import SignalingAnswerer
+from callmeter.load.signaling_caller import SignalingCaller
 
 __all__ = [
     "Action",
@@ -34,6 +36,8 @@ __all__ = [
     "ScenarioPlan",
     "ScenarioResult",
     "SendDtmf",
+    "SignalingAnswerer",
+    "SignalingCaller",
     "Step",
     "StepResult",
     "StepStatus",

@@ -110,11 +110,11 @@ _LINES = rf"""
   | To:(?(to)(?!))(?P<to>\ {_tagged("to_tag")})
   | C(?:all-ID:(?(call_id)(?!))\ (?P<call_id>[!-~]++)
       |Seq:(?(number)(?!))\ (?P<number>[0-9]{{1,9}})\ (?P<method>[A-Z]{{1,32}})
-      |ontent-(?:Length:(?(length)(?!))\ {{1,16}}+(?P<length>[0-9]{{1,5}})
-          |Type:(?(content_type)(?!))\ (?P<content_type>application/sdp))
-      |ontact:(?(contact)(?!))\ (?P<contact>(?:{_NAMED}|{_BARE_URI}){_PARAMS}))
+      |on(?:tent-(?:Length:(?(length)(?!))\ {{1,16}}+(?P<length>[0-9]{{1,5}})
+              |Type:(?(content_type)(?!))\ (?P<content_type>application/sdp))
+          |tact:(?(contact)(?!))\ (?P<contact>(?:{_NAMED}|{_BARE_URI}){_PARAMS})))
   | Max-Forwards:(?(max_forwards)(?!))\ (?P<max_forwards>[0-9]{{1,3}})
-  | (?:Allow|S(?:upported|ubject|erver)|User-Agent):[^\r\n]*+
+  | (?:Allow|Supported|Subject|Server|User-Agent):[^\r\n]*+
   | (?:(?:Session-Expires|Expires|Event|Refer-To|RAck|RSeq):(?(single)(?!))(?P<single>[^\r\n]*+)
       |(?:Min-SE|Min-Expires|Referred-By|Replaces):(?(other_single)(?!))
        (?P<other_single>[^\r\n]*+)

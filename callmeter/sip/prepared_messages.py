@@ -1,0 +1,184 @@
+"""Messages that are all alike but for what identifies them, written from one template.
+
+A template holds the octets that do not change. Filling it in is one formatting; header lines are
+made only of a message that somebody looks into.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callmeter.errors import LocalProtocolError
+from callmeter.sip.grammar import is_token
+from callmeter.sip.message import Request, Response
+from callmeter.sip.parser import parse_message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from callmeter.sip.usual_message import UsualLines
+
+__all__ = ["PreparedRequest", "PreparedResponse", "RequestTemplate", "ResponseTemplate"]
+
+
+class PreparedResponse(Response):
+    """A response that is written already; its parts are parsed when they are asked for.
+
+    Args:
+        status: Its status code.
+        octets: The whole of it.
+    """
+
+    __slots__ = ("octets",)
+
+    def __init__(self, status: int, octets: bytes) -> None:
+        self.status = status
+        self.octets = octets
+
+    def to_bytes(self) -> bytes:
+        """The message as on the wire."""
+        return self.octets
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in {"headers", "body", "reason"}:
+                raise AttributeError(name)
+            whole = parse_message(self.octets)
+            self.headers, self.body, self.reason = whole.headers, whole.body, whole.reason
+            return getattr(self, name)
+
+
+class PreparedRequest(Request):
+    """A request that is written already, but for its Via.
+
+    Args:
+        method: The method.
+        uri: The Request-URI.
+        lines: All behind the Via: header lines, empty line and body.
+        via: The Via value, empty as long as there is none.
+    """
+
+    __slots__ = ("_via", "lines")
+
+    def __init__(self, method: str, uri: str, lines: bytes, via: str = "") -> None:
+        self.method = method
+        self._uri_text = uri
+        self._uri = None
+        self.next_hop = None
+        self.lines = lines
+        self._via = via
+
+    def with_via(self, via: str) -> Request:
+        """The request with this Via, and no other."""
+        return PreparedRequest(self.method, self._uri_text, self.lines, via)
+
+    def to_bytes(self) -> bytes:
+        """The message as on the wire."""
+        start = f"{self.method} {self._uri_text} SIP/2.0\r\nVia: {self._via}\r\n"
+        return start.encode() + self.lines
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in {"headers", "body"}:
+                raise AttributeError(name)
+            via = self._via or "SIP/2.0/UDP localhost"
+            whole = parse_message(PreparedRequest.to_bytes(self.with_via(via)))
+            if not self._via:
+                whole.headers.remove("Via")
+            self.headers, self.body = whole.headers, whole.body
+            return getattr(self, name)
+
+
+class ResponseTemplate:
+    """Responses of one kind to any number of requests (RFC 3261 section 8.2.6).
+
+    Args:
+        status: Status code.
+        headers: Lines beyond those that a response copies from its request.
+        body: The body.
+
+    Raises:
+        LocalProtocolError: A header has a line break or NUL.
+    """
+
+    __slots__ = ("_body", "_headers", "_start", "_tail", "status")
+
+    def __init__(
+        self, status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
+    ) -> None:
+        self.status = status
+        self._headers = tuple(headers)
+        self._body = body
+        empty = Response(status, headers=self._headers, body=body)
+        start, _, rest = empty.to_bytes().partition(b"\r\n")
+        self._start = start.decode() + "\r\nVia: SIP/2.0/"
+        self._tail = rest
+
+    def fill(self, request: Request, to_tag: str) -> Response:
+        """The response to a request.
+
+        Args:
+            request: As it came.
+            to_tag: Tag for a To that has none.
+        """
+        usual = request.usual
+        if usual is None or usual.more_vias is not None or usual.special is not None:
+            return self._compose(request, to_tag)
+        return PreparedResponse(self.status, self._write(usual, to_tag))
+
+    def _write(self, usual: UsualLines, to_tag: str) -> bytes:
+        tag = "" if usual.to_tag is not None else f";tag={to_tag}"
+        head = (
+            f"{self._start}{usual.via}\r\nFrom:{usual.from_}\r\nTo:{usual.to}{tag}\r\n"
+            f"Call-ID: {usual.call_id}\r\nCSeq: {usual.number} {usual.method}\r\n"
+        )
+        return head.encode("latin-1") + self._tail
+
+    def _compose(self, request: Request, to_tag: str) -> Response:
+        routes = [("Record-Route", line) for line in request.headers.get_all("Record-Route")]
+        return request.create_response(
+            self.status, to_tag=to_tag, headers=[*routes, *self._headers], body=self._body
+        )
+
+
+class RequestTemplate:
+    """Requests of one kind in any number of dialogs.
+
+    Args:
+        method: The method.
+        headers: Lines beyond Via, From, To, Call-ID and CSeq.
+        body: The body.
+
+    Raises:
+        LocalProtocolError: A header has a line break or NUL.
+    """
+
+    __slots__ = ("_tail", "method")
+
+    def __init__(
+        self, method: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
+    ) -> None:
+        if not is_token(method):
+            raise LocalProtocolError(f"{method!r} is no method")
+        self.method = method
+        empty = Request(method, "sip:localhost", [("Max-Forwards", "70"), *headers], body)
+        self._tail = empty.to_bytes().partition(b"\r\n")[2]
+
+    def fill(self, uri: str, local: str, remote: str, call_id: str, number: int) -> Request:
+        """The request.
+
+        Args:
+            uri: The Request-URI.
+            local: Value of From.
+            remote: Value of To.
+            call_id: Value of Call-ID.
+            number: CSeq number.
+        """
+        head = (
+            f"From: {local}\r\nTo: {remote}\r\nCall-ID: {call_id}\r\n"
+            f"CSeq: {number} {self.method}\r\n"
+        )
+        return PreparedRequest(self.method, uri, head.encode("latin-1") + self._tail)

@@ -1,0 +1,337 @@
+"""The caller's side of many calls that are signalling alone: INVITE, ACK, and BYE after a while.
+
+Transactions are the transaction layer's. What is left out is what a call is without: media, and
+with them the reading of the answer; credentials, redirection, and an application to ask.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from callmeter.sip.capabilities import ACCEPT, Capabilities
+from callmeter.sip.dialog import Dialog
+from callmeter.sip.prepared_messages import RequestTemplate, ResponseTemplate
+from callmeter.sip.session_events import CancelRequest, Respond, SendAck, SendRequest
+from callmeter.sip.timers import NEVER
+from callmeter.sip.transaction.deadlines import Deadlines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from callmeter.sip.message import Request, Response
+    from callmeter.sip.session_events import Effect
+    from callmeter.sip.transaction.deadlines import Entry
+    from callmeter.sip.transaction.key import Key
+    from callmeter.sip.uri import SipUri
+
+__all__ = ["SignalingUac", "UacCounters"]
+
+FINAL: Final = 200
+FAILURE: Final = 300
+TARGETS: Final = 1_024
+"""Contacts that are remembered."""
+
+
+class UacCounters:
+    """What became of the calls.
+
+    Attributes:
+        invites: Calls that were begun.
+        answered: Calls that got a 2xx.
+        ended: Calls that ended with a BYE, ours or the callee's, and its response.
+        refused: Calls that got another final response.
+        failed: Calls that got none, or whose BYE got none.
+        statuses: Final responses to INVITEs by their status.
+    """
+
+    __slots__ = ("answered", "ended", "failed", "invites", "refused", "statuses")
+
+    def __init__(self) -> None:
+        self.invites = 0
+        self.answered = 0
+        self.ended = 0
+        self.refused = 0
+        self.failed = 0
+        self.statuses: dict[int, int] = {}
+
+
+class State(Enum):
+    """How far a call is."""
+
+    CALLING = "calling"
+    ANSWERED = "answered"
+    CANCELLED = "cancelled"
+    LEAVING = "leaving"
+
+
+class UacCall:
+    """One call.
+
+    Attributes:
+        token: Names its INVITE towards the shell; its BYE has the negative of it.
+        tag: Our tag.
+        remote: To value, with the tag of who answered; empty before.
+        acks: The ACK of its 2xx, each time that comes.
+        bye: What will end it, once it is answered.
+    """
+
+    __slots__ = (
+        "acks",
+        "bye",
+        "call_id",
+        "due",
+        "entry",
+        "remote",
+        "request",
+        "state",
+        "tag",
+        "token",
+    )
+
+    def __init__(self, token: int, tag: str, call_id: str, request: Request) -> None:
+        self.token = token
+        self.tag = tag
+        self.call_id = call_id
+        self.request = request
+        self.state = State.CALLING
+        self.remote = ""
+        self.acks: tuple[SendAck, ...] = ()
+        self.bye: Request | None = None
+        self.due = NEVER
+        self.entry: Entry | None = None
+
+    def next_deadline(self) -> float:
+        """When something is to be done without being asked."""
+        return self.due
+
+
+class SignalingUac:
+    """Places calls, without sockets and clock.
+
+    Args:
+        target: Whom to call.
+        caller: Value of From without tag.
+        contact: URI of the Contact.
+        offer: The session description of every INVITE, or of none if empty.
+        entropy: `entropy(n)` gives n octets nobody can guess.
+        hold: Seconds from the ACK to the BYE.
+        ring_timeout: Seconds until an INVITE that rings is cancelled.
+
+    Attributes:
+        counters: What became of the calls.
+    """
+
+    __slots__ = (
+        "_ack",
+        "_by_tag",
+        "_bye",
+        "_caller",
+        "_calls",
+        "_capabilities",
+        "_deadlines",
+        "_entropy",
+        "_hold",
+        "_invite",
+        "_ok",
+        "_ring_timeout",
+        "_target",
+        "_targets",
+        "_to",
+        "_token",
+        "counters",
+    )
+
+    def __init__(
+        self,
+        target: SipUri,
+        caller: str,
+        contact: str,
+        offer: bytes,
+        entropy: Callable[[int], bytes],
+        *,
+        hold: float = 0.0,
+        ring_timeout: float = 180.0,
+    ) -> None:
+        self.counters = UacCounters()
+        self._target = str(target)
+        self._to = f"<{target.aor()}>"
+        self._caller = caller
+        self._entropy = entropy
+        self._hold = hold
+        self._ring_timeout = ring_timeout
+        self._capabilities = Capabilities()
+        lines = [("Contact", f"<{contact}>")]
+        more = [*lines, *self._capabilities.contact_lines]
+        if offer:
+            more.append(("Content-Type", ACCEPT))
+        self._invite = RequestTemplate("INVITE", more, offer)
+        self._ack = RequestTemplate("ACK", lines)
+        self._bye = RequestTemplate("BYE")
+        self._ok = ResponseTemplate(200)
+        self._calls: dict[int, UacCall] = {}
+        self._by_tag: dict[str, UacCall] = {}
+        self._targets: dict[str, str] = {}
+        self._token = 0
+        self._deadlines: Deadlines[UacCall] = Deadlines()
+
+    def __len__(self) -> int:
+        """Live calls."""
+        return len(self._calls)
+
+    # -- Commands ----------------------------------------------------------------------------
+
+    def call(self, now: float) -> list[Effect]:
+        """Begin a call."""
+        self._token = token = self._token + 1
+        random = self._entropy(16).hex()
+        tag, call_id = random[:16], random[16:]
+        local = f"{self._caller};tag={tag}"
+        request = self._invite.fill(self._target, local, self._to, call_id, 1)
+        call = UacCall(token, tag, call_id, request)
+        self._calls[token] = self._by_tag[tag] = call
+        self.counters.invites += 1
+        self._arm(call, now + self._ring_timeout)
+        return [SendRequest(token, request)]
+
+    def hang_up(self) -> list[Effect]:
+        """End all calls: BYE where they are answered, CANCEL where they are not."""
+        effects: list[Effect] = []
+        for call in self._calls.values():
+            effects += self._leave(call)
+        return effects
+
+    # -- Inputs ------------------------------------------------------------------------------
+
+    def on_response(self, token: int, response: Response, now: float) -> list[Effect]:
+        """A response in the client transaction of `token`."""
+        call = self._calls.get(abs(token))
+        if call is None or response.status < FINAL:
+            return []
+        if token < 0:
+            self._forget(call)
+            self.counters.ended += 1
+            return []
+        if response.status < FAILURE:
+            return self._on_success(call, response, now)
+        self._note(response.status)
+        self._forget(call)
+        self.counters.refused += 1
+        return []
+
+    def on_failure(self, token: int) -> list[Effect]:
+        """The layer's `TimedOut` or `TransportFailed` for the client transaction of `token`."""
+        call = self._calls.get(abs(token))
+        if call is not None:
+            self._forget(call)
+            self.counters.failed += 1
+        return []
+
+    def on_request(self, key: Key, request: Request) -> list[Effect]:
+        """A request of a callee: BYE ends the call, what changes it is refused."""
+        call = self._by_tag.get(request.to_tag or "")
+        if call is None or call.call_id != request.call_id or not call.remote:
+            return [self._reply(key, request, 481)]
+        refusal = self._capabilities.inspect(request)
+        if refusal is not None:
+            return [self._reply(key, request, *refusal)]
+        if request.method == "INVITE":
+            return [self._reply(key, request, 488)]
+        if request.method == "BYE":
+            # Our own may be under way: whichever is answered first, it is over.
+            self._forget(call)
+            self.counters.ended += 1
+        return [Respond(key, self._ok.fill(request, call.tag))]
+
+    def on_deadline(self, now: float) -> list[Effect]:
+        """Do what is due by `now`."""
+        effects: list[Effect] = []
+        while (call := self._deadlines.pop_due(now)) is not None:
+            call.due = NEVER
+            effects += self._leave(call)
+        return effects
+
+    def next_deadline(self) -> float | None:
+        """When `on_deadline` wants to be called; None for not at all."""
+        return self._deadlines.next_deadline()
+
+    # -- Calls -------------------------------------------------------------------------------
+
+    def _on_success(self, call: UacCall, response: Response, now: float) -> list[Effect]:
+        usual = response.usual
+        remote = str(response.to) if usual is None else usual.to[1:]
+        if call.remote:
+            if remote == call.remote:
+                # The ACK was lost (RFC 3261 section 13.2.2.4).
+                return list(call.acks)
+            # Another fork has answered, too.
+            dialog = Dialog.from_response(call.request, response)
+            dialog.confirm(response)
+            ack, bye = dialog.create_ack(1), dialog.create_request("BYE")
+            return [SendAck(ack), SendRequest(0, bye)]
+        self._note(response.status)
+        self.counters.answered += 1
+        call.remote = remote
+        if usual is None or usual.special is not None or usual.contact is None:
+            dialog = Dialog.from_response(call.request, response)
+            dialog.confirm(response)
+            call.acks, call.bye = (SendAck(dialog.create_ack(1)),), dialog.create_request("BYE")
+        else:
+            target = self._target_of(usual.contact, response)
+            local = f"{self._caller};tag={call.tag}"
+            ack = self._ack.fill(target, local, remote, call.call_id, 1)
+            call.acks = (SendAck(ack),)
+            call.bye = self._bye.fill(target, local, remote, call.call_id, 2)
+        if self._hold <= 0 or call.state is State.CANCELLED:
+            return [*call.acks, *self._leave(call)]
+        call.state = State.ANSWERED
+        self._arm(call, now + self._hold)
+        return list(call.acks)
+
+    def _target_of(self, contact: str, response: Response) -> str:
+        """The remote target: Contacts are few, and looked into once."""
+        target = self._targets.get(contact)
+        if target is None:
+            if len(self._targets) >= TARGETS:
+                self._targets.clear()
+            target = self._targets[contact] = str(response.contacts[0].uri)  # type: ignore[union-attr]
+        return target
+
+    def _leave(self, call: UacCall) -> list[Effect]:
+        if call.bye is not None and call.state is not State.LEAVING:
+            call.state = State.LEAVING
+            self._disarm(call)
+            return [SendRequest(-call.token, call.bye)]
+        if call.state is State.CALLING:
+            call.state = State.CANCELLED
+            self._disarm(call)
+            return [CancelRequest(call.token)]
+        return []
+
+    def _note(self, status: int) -> None:
+        statuses = self.counters.statuses
+        statuses[status] = statuses.get(status, 0) + 1
+
+    def _reply(
+        self,
+        key: Key,
+        request: Request,
+        status: int,
+        headers: tuple[tuple[str, str], ...] = (),
+        reason: str | None = None,
+    ) -> Respond:
+        tag = self._entropy(8).hex()
+        response = request.create_response(status, reason, to_tag=tag, headers=headers)
+        return Respond(key, response)
+
+    def _forget(self, call: UacCall) -> None:
+        del self._calls[call.token], self._by_tag[call.tag]
+        self._disarm(call)
+
+    def _arm(self, call: UacCall, at: float) -> None:
+        call.due = at
+        self._deadlines.arm(call)
+
+    def _disarm(self, call: UacCall) -> None:
+        call.due = NEVER
+        self._deadlines.disarm(call)

@@ -1,0 +1,94 @@
+"""Signalling load, placed: over loopback sockets and against phones that are scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from callmeter.config import StackConfig, TimerConfig, Transport
+from callmeter.errors import ConfigurationError, ConnectionFailed, LocalProtocolError
+from callmeter.load import SignalingAnswerer, SignalingCaller
+
+LOOPBACK = "127.0.0.1"
+PATIENCE = 20
+
+
+@pytest.fixture
+def free_udp_socket():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
+        bound.bind((LOOPBACK, 0))
+        yield bound
+
+
+def config(**settings):
+    return StackConfig(bind=LOOPBACK, **settings)
+
+
+def target(answerer, name="UDP"):
+    return f"sip:service@{LOOPBACK}:{answerer.transport.listening(name)[1]}"
+
+
+async def test_a_call_is_held_and_one_that_rings_too_long_is_cancelled():
+    hasty = config(timers=TimerConfig(ring_timeout=0.1))
+    async with asyncio.timeout(PATIENCE), SignalingAnswerer(config()) as answerer:
+        async with SignalingCaller(target(answerer), config(), hold=0.05) as caller:
+            counters = await caller.run(calls=3, rate=100)
+        assert (counters.ended, counters.statuses) == (3, {200: 3})
+    async with asyncio.timeout(PATIENCE), SignalingAnswerer(config(), answer_after=60) as answerer:
+        async with SignalingCaller(target(answerer), hasty) as caller:
+            counters = await caller.run(calls=2, rate=100)
+        assert (counters.refused, counters.statuses) == (2, {487: 2})
+        assert answerer.counters.cancelled == 2
+
+
+async def test_a_peer_that_is_silent_fails_the_call(free_udp_socket):
+    hasty = config(timers=TimerConfig(t1=1 / 640, t2=0.01, t4=0.01))
+    port = free_udp_socket.getsockname()[1]
+    async with asyncio.timeout(PATIENCE):
+        async with SignalingCaller(f"sip:nobody@{LOOPBACK}:{port}", hasty) as caller:
+            counters = await caller.run(calls=2, rate=100)
+    assert (counters.invites, counters.failed, counters.answered) == (2, 2, 0)
+
+
+async def test_a_run_that_is_cancelled_hangs_up():
+    async with (
+        asyncio.timeout(PATIENCE),
+        SignalingAnswerer(config()) as answerer,
+        SignalingCaller(target(answerer), config(), hold=3600) as caller,
+    ):
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(caller.run(calls=1, rate=1))
+            await answerer._until(lambda: answerer.counters.confirmed > 0)
+            running.cancel()
+        counters = await answerer.ended(1)
+    assert counters.ended == 1
+
+
+async def test_a_connection_that_is_lost_fails_the_calls_that_follow():
+    listening = config(transports=(Transport.TCP,), timers=TimerConfig(t1=1 / 640, t2=0.01))
+    async with asyncio.timeout(PATIENCE):
+        async with SignalingAnswerer(listening) as answerer:
+            uri = target(answerer, "TCP")
+            hasty = config(transports=(Transport.UDP,), timers=listening.timers)
+            caller = SignalingCaller(uri, hasty, transport=Transport.TCP, hold=0.2)
+            async with caller:
+                assert (await caller.run(calls=1, rate=10)).ended == 1
+                answerer.transport.pool.close()
+                counters = await caller.run(calls=1, rate=10)
+    assert counters.ended + counters.failed == 2
+
+
+async def test_a_target_without_an_address_is_refused():
+    with pytest.raises(ConnectionFailed):
+        async with SignalingCaller("sip:service@example.invalid", config()):
+            pass
+    with pytest.raises(ConfigurationError):
+        SignalingCaller("mailto:service")
+
+
+async def test_nothing_is_told_before_it_is_entered():
+    caller = SignalingCaller("sip:service@127.0.0.1")
+    with pytest.raises(LocalProtocolError):
+        _ = caller.counters
