@@ -34,13 +34,13 @@ class Message:
     Call-ID, CSeq, Max-Forwards, Contact, Route and Record-Route were checked already.
 
     Attributes:
-        headers: The header lines.
         body: The body, octet for octet.
     """
 
-    __slots__ = ("body", "headers")
+    __slots__ = ("_headers", "_seen", "body")
 
-    headers: Headers
+    _headers: Headers
+    _seen: UsualLines | None
     body: bytes
     is_request = False
 
@@ -64,8 +64,24 @@ class Message:
         return self.headers.write(to_bytes(start_line), self.body)
 
     @property
+    def headers(self) -> Headers:
+        """The header lines; of a message of the usual shape made when first asked for."""
+        seen = self._seen
+        if seen is not None:
+            self._headers = Headers.from_usual(seen)
+            self._seen = None
+        return self._headers
+
+    @headers.setter
+    def headers(self, headers: Headers) -> None:
+        self._headers = headers
+        self._seen = None
+
+    @property
     def usual(self) -> UsualLines | None:
         """What the parser saw of a message of the usual shape; None once its headers changed."""
+        if self._seen is not None:
+            return self._seen
         found: UsualLines | None = self.headers.typed.get("usual")
         return found
 
@@ -76,7 +92,7 @@ class Message:
         Raises:
             SipSyntaxError: Via is absent or malformed.
         """
-        usual: UsualLines | None = self.headers.typed.get("usual")
+        usual = self._seen or self.usual
         return self.via.branch if usual is None else usual.branch
 
     @property
@@ -86,7 +102,7 @@ class Message:
         Raises:
             SipSyntaxError: From is absent or malformed.
         """
-        usual: UsualLines | None = self.headers.typed.get("usual")
+        usual = self._seen or self.usual
         return self.from_.tag if usual is None else usual.from_tag
 
     @property
@@ -96,8 +112,33 @@ class Message:
         Raises:
             SipSyntaxError: To is absent or malformed.
         """
-        usual: UsualLines | None = self.headers.typed.get("usual")
+        usual = self._seen or self.usual
         return self.to.tag if usual is None else usual.to_tag
+
+    @property
+    def cseq_number(self) -> int:
+        """The number of CSeq.
+
+        Raises:
+            SipSyntaxError: CSeq is absent or malformed.
+        """
+        usual = self._seen or self.usual
+        return self.cseq.number if usual is None else int(usual.number)
+
+    @property
+    def contact_uri(self) -> str | None:
+        """The URI of the first Contact as text, None where there is none, or `*`.
+
+        Raises:
+            SipSyntaxError: A Contact is malformed.
+        """
+        usual = self._seen or self.usual
+        if usual is not None and usual.contact is not None:
+            text = usual.contact
+            start = text.rfind("<")
+            return text.partition(";")[0] if start < 0 else text[start + 1 : text.rfind(">")]
+        contacts = self.contacts
+        return None if contacts == "*" or not contacts else str(contacts[0].uri)
 
     @property
     def via(self) -> Via:
@@ -141,7 +182,7 @@ class Message:
         Raises:
             SipSyntaxError: Absent.
         """
-        usual: UsualLines | None = self.headers.typed.get("usual")
+        usual = self._seen or self.usual
         if usual is not None:
             return usual.call_id
         return self._typed("call-id", lambda: to_text(self._required("Call-ID")))
@@ -236,13 +277,13 @@ class Message:
         return value
 
     def _parse_cseq(self) -> CSeq:
-        usual: UsualLines | None = self.headers.typed.get("usual")
+        usual = self._seen or self.usual
         if usual is None:
             return CSeq.parse(self._required("CSeq"))
         return CSeq(int(usual.number), usual.method)
 
     def _parse_vias(self) -> list[Via]:
-        usual: UsualLines | None = self.headers.typed.get("usual")
+        usual = self._seen or self.usual
         if usual is not None and usual.more_vias is None:
             return [Via.parse("SIP/2.0/" + usual.via)]
         lines = self.headers.get_all("Via")
@@ -305,7 +346,7 @@ class Request(Message):
     def from_usual(cls, usual: UsualLines, body: bytes) -> Self:
         """The request that the pattern of usual messages has found, and its body."""
         request = cls.__new__(cls)
-        request.headers = Headers.from_usual(usual)
+        request._seen = usual  # noqa: SLF001  its own class
         request.body = body
         request.method = usual.first
         request.next_hop = None
@@ -432,7 +473,7 @@ class Response(Message):
     def from_usual(cls, usual: UsualLines, body: bytes) -> Self:
         """The response that the pattern of usual messages has found, and its body."""
         response = cls.__new__(cls)
-        response.headers = Headers.from_usual(usual)
+        response._seen = usual  # noqa: SLF001  its own class
         response.body = body
         response.status = int(usual.first)
         response.reason = usual.second

@@ -93,6 +93,9 @@ _VERSION = re.compile(rb"[Ss][Ii][Pp]/[0-9]++\.[0-9]++")
 _STATUS = re.compile(rb"([1-6][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*+))?")
 
 _call_id = re.compile(rb"[!-~\x80-\xff]++").fullmatch
+# The check of `UsualLines._make` is not needed: the groups of the pattern are its fields.
+_new = tuple.__new__
+
 _digits = re.compile(rb"[0-9]++").fullmatch
 
 
@@ -281,7 +284,7 @@ def usual_message(data: bytes, limits: ParserLimits) -> Request | Response | Non
     found = match_response(text) if is_response else match_request(text)
     if found is None:
         return None
-    usual = UsualLines._make(found.groups())
+    usual = _new(UsualLines, found.groups())
     end, size, length = found.end(), len(data), int(usual.length)
     if (
         end + length != size
@@ -293,8 +296,9 @@ def usual_message(data: bytes, limits: ParserLimits) -> Request | Response | Non
         or ".." in usual.second
     ):
         return None
-    kind = Response if is_response else Request
-    return kind.from_usual(usual, data[end:])
+    if is_response:
+        return Response.from_usual(usual, data[end:])
+    return Request.from_usual(usual, data[end:])
 
 
 def _any_message(data: bytes, limits: ParserLimits) -> Request | Response:

@@ -43,7 +43,7 @@ class PreparedResponse(Response):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            if name not in {"headers", "body", "reason"}:
+            if name not in {"_headers", "_seen", "body", "reason"}:
                 raise AttributeError(name)
             whole = parse_message(self.octets)
             self.headers, self.body, self.reason = whole.headers, whole.body, whole.reason
@@ -82,7 +82,7 @@ class PreparedRequest(Request):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            if name not in {"headers", "body"}:
+            if name not in {"_headers", "_seen", "body"}:
                 raise AttributeError(name)
             via = self._via or "SIP/2.0/UDP localhost"
             whole = parse_message(PreparedRequest.to_bytes(self.with_via(via)))

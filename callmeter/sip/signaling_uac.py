@@ -29,8 +29,6 @@ __all__ = ["SignalingUac", "UacCounters"]
 
 FINAL: Final = 200
 FAILURE: Final = 300
-TARGETS: Final = 1_024
-"""Contacts that are remembered."""
 
 
 class UacCounters:
@@ -136,7 +134,6 @@ class SignalingUac:
         "_ok",
         "_ring_timeout",
         "_target",
-        "_targets",
         "_to",
         "_token",
         "counters",
@@ -171,7 +168,6 @@ class SignalingUac:
         self._ok = ResponseTemplate(200)
         self._calls: dict[int, UacCall] = {}
         self._by_tag: dict[str, UacCall] = {}
-        self._targets: dict[str, str] = {}
         self._token = 0
         self._deadlines: Deadlines[UacCall] = Deadlines()
 
@@ -272,12 +268,12 @@ class SignalingUac:
         self._note(response.status)
         self.counters.answered += 1
         call.remote = remote
-        if usual is None or usual.special is not None or usual.contact is None:
+        target = response.contact_uri
+        if usual is None or usual.special is not None or target is None:
             dialog = Dialog.from_response(call.request, response)
             dialog.confirm(response)
             call.acks, call.bye = (SendAck(dialog.create_ack(1)),), dialog.create_request("BYE")
         else:
-            target = self._target_of(usual.contact, response)
             local = f"{self._caller};tag={call.tag}"
             ack = self._ack.fill(target, local, remote, call.call_id, 1)
             call.acks = (SendAck(ack),)
@@ -287,15 +283,6 @@ class SignalingUac:
         call.state = State.ANSWERED
         self._arm(call, now + self._hold)
         return list(call.acks)
-
-    def _target_of(self, contact: str, response: Response) -> str:
-        """The remote target: Contacts are few, and looked into once."""
-        target = self._targets.get(contact)
-        if target is None:
-            if len(self._targets) >= TARGETS:
-                self._targets.clear()
-            target = self._targets[contact] = str(response.contacts[0].uri)  # type: ignore[union-attr]
-        return target
 
     def _leave(self, call: UacCall) -> list[Effect]:
         if call.bye is not None and call.state is not State.LEAVING:

@@ -279,9 +279,7 @@ class SignalingUas:
         if len(self._calls) >= self._limit:
             return self._refuse(key, request, 503, (("Retry-After", str(RETRY_AFTER)),))
         tag = self._new_tag()
-        usual = request.usual
-        number = int(usual.number) if usual is not None else request.cseq.number
-        call = self._calls[tag] = UasCall(key, request, tag, number)
+        call = self._calls[tag] = UasCall(key, request, tag, request.cseq_number)
         self.counters.invites += 1
         effects: list[Effect] = []
         if self._ring:
@@ -324,8 +322,7 @@ class SignalingUas:
             or call.request.from_tag != request.from_tag
         ):
             return self._refuse(key, request, 481)
-        usual = request.usual
-        number = int(usual.number) if usual is not None else request.cseq.number
+        number = request.cseq_number
         if number < call.cseq:
             # Section 12.2.2: it was overtaken.
             return self._refuse(key, request, 500)

@@ -41,11 +41,11 @@ class UsualLines(NamedTuple):
         number: Of CSeq.
         method: Of CSeq.
         length: Of the body, as Content-Length says.
-        content_type: `application/sdp`.
+        content_type: Not None where it is `application/sdp`.
         contact: The Contact, if there is one line of it.
-        max_forwards: Max-Forwards.
-        single: Value of a header that may stand once.
-        other_single: Value of another that may stand once.
+        max_forwards: Not None where there is a Max-Forwards.
+        single: Not None where there is one of some headers that may stand once.
+        other_single: Likewise, of others.
         special: Not None where a line may ask for more than a plain answer: Require, Route ...
     """
 
@@ -111,19 +111,19 @@ _LINES = rf"""
   | C(?:all-ID:(?(call_id)(?!))\ (?P<call_id>[!-~]++)
       |Seq:(?(number)(?!))\ (?P<number>[0-9]{{1,9}})\ (?P<method>[A-Z]{{1,32}})
       |on(?:tent-(?:Length:(?(length)(?!))\ {{1,16}}+(?P<length>[0-9]{{1,5}})
-              |Type:(?(content_type)(?!))\ (?P<content_type>application/sdp))
+              |Type:(?(content_type)(?!))\ application/sdp(?P<content_type>))
           |tact:(?(contact)(?!))\ (?P<contact>(?:{_NAMED}|{_BARE_URI}){_PARAMS})))
-  | Max-Forwards:(?(max_forwards)(?!))\ (?P<max_forwards>[0-9]{{1,3}})
-  | (?:Allow|Supported|Subject|Server|User-Agent):[^\r\n]*+
-  | (?:(?:Session-Expires|Expires|Event|Refer-To|RAck|RSeq):(?(single)(?!))(?P<single>[^\r\n]*+)
+  | Max-Forwards:(?(max_forwards)(?!))\ [0-9]{{1,3}}(?P<max_forwards>)
+  | (?:Allow|Supported|Subject|Server|User-Agent):[^\x00\n\r]*+
+  | (?:(?:Session-Expires|Expires|Event|Refer-To|RAck|RSeq):(?(single)(?!))(?P<single>)[^\x00\n\r]*+
       |(?:Min-SE|Min-Expires|Referred-By|Replaces):(?(other_single)(?!))
-       (?P<other_single>[^\r\n]*+)
+       (?P<other_single>)[^\x00\n\r]*+
       |(?:Record-)?+Route:\ {_NAMED}{_PARAMS}
-      |(?:Require|Proxy-Require|Content-Encoding|Join|Timestamp):[^\r\n]*+)(?P<special>)
+      |(?:Require|Proxy-Require|Content-Encoding|Join|Timestamp):[^\x00\n\r]*+)(?P<special>)
   | (?!(?i:via|from|to|call-id|cseq|contact|max-forwards|content-length|content-type
       |content-disposition|expires|session-expires|event|refer-to|rack|rseq|min-se|min-expires
       |referred-by|replaces|route|record-route|require|proxy-require|content-encoding|join
-      |timestamp|[a-z])[\ \t:]) {_TOKEN}:[^\r\n]*+
+      |timestamp|[a-z])[\ \t:]) {_TOKEN}:[^\x00\n\r]*+
 )){{5,{USUAL_LINE_COUNT}}}+)
 \r\n\r\n
 (?(via)|(?!))(?(from_)|(?!))(?(to)|(?!))(?(call_id)|(?!))(?(number)|(?!))(?(length)|(?!))

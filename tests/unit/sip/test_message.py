@@ -204,6 +204,31 @@ def test_what_identifies_a_message_is_the_same_by_either_way_of_parsing():
     for message in (usual, odd):
         assert (message.branch, message.from_tag, message.to_tag) == ("z9hG4bK1", "1", "2")
         assert (message.call_id, message.cseq.number, message.via.port) == ("c", 2, 5070)
+        assert (message.cseq_number, message.contact_uri) == (2, None)
+
+
+@pytest.mark.parametrize("name", ["Contact", "m"])
+@pytest.mark.parametrize(
+    ("contact", "uri"),
+    [
+        ('"A" <sip:a@a.example;x=y>;q=1', "sip:a@a.example;x=y"),
+        ("sip:a@a.example:5070;expires=5", "sip:a@a.example:5070"),
+        ("<sip:a@a.example>", "sip:a@a.example"),
+    ],
+)
+def test_the_contact_is_the_same_by_either_way_of_parsing(name, contact, uri):
+    message = parse_message(
+        b"BYE sip:b@b.example SIP/2.0\r\nVia: SIP/2.0/UDP a:5070;branch=z9hG4bK1\r\n"
+        b"From: <sip:a@a.example>;tag=1\r\nTo: <sip:b@b.example>;tag=2\r\n"
+        b"Call-ID: c\r\nCSeq: 2 BYE\r\n%b: %b\r\nContent-Length: 0\r\n\r\n"
+        % (name.encode(), contact.encode())
+    )
+    assert message.contact_uri == uri
+
+
+def test_a_contact_of_all_has_no_uri():
+    message = Request("REGISTER", "sip:a.example", [("Contact", "*")])
+    assert message.contact_uri is None
 
 
 def test_what_the_parser_saw_is_forgotten_when_the_headers_change():

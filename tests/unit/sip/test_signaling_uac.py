@@ -6,7 +6,7 @@ import pytest
 
 from callmeter.sip.parser import parse_message
 from callmeter.sip.session_events import CancelRequest, Respond, SendAck, SendRequest
-from callmeter.sip.signaling_uac import TARGETS, SignalingUac
+from callmeter.sip.signaling_uac import SignalingUac
 from callmeter.sip.uri import parse_uri
 
 OFFER = b"v=0\r\n"
@@ -172,13 +172,3 @@ def test_a_bye_before_the_answer_is_of_no_dialog():
     order = placed(core)
     (reply,) = core.on_request(("s",), peer_request(order, "BYE"))
     assert reply.response.status == 481
-
-
-def test_not_every_contact_is_remembered():
-    core = uac(hold=60.0)
-    for number in [0, *range(TARGETS + 2)]:
-        order = placed(core)
-        contact = f"<sip:b@192.0.2.3:{5000 + number}>"
-        (ack,) = core.on_response(order.token, response(order, contact=contact), 1.0)
-        assert str(ack.request.uri) == contact[1:-1]
-    assert len(core._targets) == 2
