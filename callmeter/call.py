@@ -100,6 +100,7 @@ class Call(CallRequests):
         self._over = asyncio.Event()
         self._error: CallmeterError | None = None
         self._report: CallReport | None = None
+        self._remains: tuple[float, list[LoggedMessage]] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -201,9 +202,14 @@ class Call(CallRequests):
 
     def report(self) -> CallReport:
         """What happened, as one picklable value; complete once the call is over."""
+        if self._report is None and self._remains is not None:
+            # Made once, of what stood at the end: most calls of a load are never asked.
+            ended_at, messages = self._remains
+            self._report = self._record.report(ended_at, self.media, messages)
+            self._remains = None
         if self._report is not None:
             return self._report
-        return self._make_report(self._endpoint.stack.now)
+        return self._record.report(self._endpoint.stack.now, self.media, self.messages)
 
     def note_scenario(self, executed: int, failed: int) -> None:
         """How many actions of a scenario were done and failed so far (called by its runner)."""
@@ -211,13 +217,10 @@ class Call(CallRequests):
         if self._report is not None:
             self._report = self._record.amended(self._report)
 
-    def _make_report(self, now: float) -> CallReport:
-        return self._record.report(now, self.media, self.messages)
-
     def diagnosis(self) -> tuple[Finding, ...]:
         """What the checks find so far: each with its evidence, and a remedy where it is bad."""
-        if self._report is not None:
-            return self._report.diagnosis
+        if self.over:
+            return self.report().diagnosis
         return self._record.diagnosis(self._endpoint.stack.now, self.media, self.messages)
 
     @property
@@ -480,7 +483,7 @@ class Call(CallRequests):
         self._changes.end()
         self._over.set()
         self._answered.set()
-        self._report = self._make_report(now)
+        self._remains = now, self.messages
         self._tell(call_events.Ended(self._at(now), cause))
         self._journal.close()
 
