@@ -27,7 +27,7 @@ from callmeter.sdp.description import (
 )
 from callmeter.sdp.feedback import agreed_feedback
 from callmeter.sdp.received_answer import agreed_keying, answered_track, with_default_setup
-from callmeter.sdp.remote_track import RemoteTrack, read_tracks
+from callmeter.sdp.remote_track import RemoteTrack, read_formats, read_tracks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -283,11 +283,11 @@ class OfferAnswer:
         remote: SessionDescription,
         tracks: Sequence[RemoteTrack],
     ) -> None:
-        own = read_tracks(local)
+        own = read_formats(local)
         bound: list[Mapping[int, tuple[str, int, int]]] = []
         for index, (mine, theirs) in enumerate(zip(own, tracks, strict=True)):
             numbers = dict(self._bound[index]) if index < len(self._bound) else {}
-            for item in (*mine.formats, *theirs.formats):
+            for item in (*mine, *theirs.formats):
                 numbers.setdefault(item.payload_type, item.key)
             bound.append(numbers)
         self._bound = tuple(bound)

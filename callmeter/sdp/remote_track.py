@@ -32,7 +32,14 @@ if TYPE_CHECKING:
 
     from callmeter.sdp.description import MediaDescription, SessionDescription
 
-__all__ = ["MAX_USED_MEDIA", "RemoteTrack", "read_track", "read_tracks", "unusable_address"]
+__all__ = [
+    "MAX_USED_MEDIA",
+    "RemoteTrack",
+    "read_formats",
+    "read_track",
+    "read_tracks",
+    "unusable_address",
+]
 
 MAX_USED_MEDIA: Final = 8
 """m= lines beyond this many are read but not used."""
@@ -150,6 +157,14 @@ def read_tracks(description: SessionDescription) -> list[RemoteTrack]:
     return [read_track(description, index) for index in range(len(description.media))]
 
 
+def read_formats(description: SessionDescription) -> list[tuple[PayloadFormat, ...]]:
+    """The formats of each m= line, as `read_track` finds them, and nothing else of it."""
+    return [
+        () if _refusal(media, index) else payload_formats(media)[0]
+        for index, media in enumerate(description.media)
+    ]
+
+
 def read_track(
     description: SessionDescription,
     index: int,
@@ -179,12 +194,9 @@ def read_track(
         mid=mid,
         bundle=_bundle(description, mid),
     )
-    if media.port == 0:
-        return replace(track, rejected=True, reason="port 0")
-    if profile is None:
-        return replace(track, rejected=True, reason=f"{media.protocol} is not RTP over UDP")
-    if index >= MAX_USED_MEDIA:
-        return replace(track, rejected=True, reason=f"more than {MAX_USED_MEDIA} m= lines")
+    refusal = _refusal(media, index)
+    if refusal:
+        return replace(track, rejected=True, reason=refusal)
     formats, format_notes = payload_formats(media, known)
     notes += format_notes
     fingerprints = _fingerprints(description, media, notes)
@@ -211,6 +223,15 @@ def read_track(
     if track.keys_missing:
         notes.append(f"{media.protocol} without keys")
     return replace(track, notes=tuple(notes))
+
+
+def _refusal(media: MediaDescription, index: int) -> str:
+    """Why an m= line is out of use, empty when it is not."""
+    if media.port == 0:
+        return "port 0"
+    if parse_profile(media.protocol) is None:
+        return f"{media.protocol} is not RTP over UDP"
+    return f"more than {MAX_USED_MEDIA} m= lines" if index >= MAX_USED_MEDIA else ""
 
 
 def _with_addresses(
