@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SignalingCaller"]
 
-PACE: Final = 0.001
+PACE: Final = 0.002
 """Seconds between two times that calls are placed."""
 
 

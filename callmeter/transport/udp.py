@@ -134,12 +134,13 @@ class UdpTransport:
 
     def _on_readable(self) -> None:
         receive, sources = self._socket.recvfrom, self._sources
-        for _ in range(DRAIN):
+        for taken in range(DRAIN):
             try:
                 data, address = receive(MAX_DATAGRAM)
             except (BlockingIOError, InterruptedError):
                 # Readable without data: only the error queue has something.
-                self._drain_errors()
+                if not taken:
+                    self._drain_errors()
                 return
             except OSError:
                 if not self._drain_errors():
