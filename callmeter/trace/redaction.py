@@ -17,6 +17,9 @@ __all__ = ["REDACTED", "filled", "redact"]
 
 REDACTED: Final = b"[redacted]"
 
+_NO_PASSWORD: Final = b"(redacted)"
+"""RFC 3261 section 25.1 allows no brackets there, and a redacted message is still to be parsed."""
+
 _CREDENTIALS: Final = re.compile(
     rb"(?:(?<=[\r\n])|\A)"
     rb"((?:proxy-)?(?:authorization|authentication-info)[ \t]*+:)"
@@ -75,7 +78,7 @@ def redact(message: bytes) -> bytes:
 
     Returns:
         The same octets, with each secret replaced by `[redacted]`, keys by
-        `[redacted 40 characters]`.
+        `[redacted 40 characters]`, passwords in URIs by `(redacted)`.
     """
     # most messages hold no secret: look for the words first, it is many times cheaper
     lower = message.lower()
@@ -172,4 +175,4 @@ def _without_inline_key(found: re.Match[bytes]) -> bytes:
 def _without_password(found: re.Match[bytes]) -> bytes:
     if not found[0].endswith(b"@"):
         return found[0]
-    return _USER_AND_PASSWORD.sub(rb"\1" + REDACTED + b"@", found[0])
+    return _USER_AND_PASSWORD.sub(rb"\1" + _NO_PASSWORD + b"@", found[0])
