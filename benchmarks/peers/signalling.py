@@ -189,7 +189,7 @@ def sipp_calls(port: int, calls: int, rate: float) -> tuple[float, float]:
     finally:
         process.returncode = 0
     if status != 0:
-        raise RuntimeError(f"calls of sipp at {rate:g} a second failed")
+        raise RuntimeError(f"calls of sipp at {rate:g} a second failed: status {status >> 8}")
     return used.ru_utime + used.ru_stime, calls / (time.monotonic() - start)
 
 
