@@ -40,7 +40,9 @@ class PreparedResponse(Response):
         """The message as on the wire."""
         return self.octets
 
-    if not TYPE_CHECKING:
+    if TYPE_CHECKING:
+        octets: bytes
+    else:
 
         def __getattr__(self, name: str) -> Any:
             if name not in {"_headers", "_seen", "body", "reason"}:
@@ -79,7 +81,9 @@ class PreparedRequest(Request):
         start = f"{self.method} {self._uri_text} SIP/2.0\r\nVia: {self._via}\r\n"
         return start.encode() + self.lines
 
-    if not TYPE_CHECKING:
+    if TYPE_CHECKING:
+        lines: bytes
+    else:
 
         def __getattr__(self, name: str) -> Any:
             if name not in {"_headers", "_seen", "body"}:

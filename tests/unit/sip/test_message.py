@@ -202,6 +202,7 @@ def test_what_identifies_a_message_is_the_same_by_either_way_of_parsing():
     assert usual.usual is not None
     assert odd.usual is None
     for message in (usual, odd):
+        assert message.uri_text == str(message.uri) == "sip:b@b.example"
         assert (message.branch, message.from_tag, message.to_tag) == ("z9hG4bK1", "1", "2")
         assert (message.call_id, message.cseq.number, message.via.port) == ("c", 2, 5070)
         assert (message.cseq_number, message.contact_uri) == (2, None)
