@@ -11,6 +11,7 @@ from callmeter.sdp.attributes import Direction
 if TYPE_CHECKING:
     from callmeter.config import MediaConfig
     from callmeter.media.capture import MediaCapture
+    from callmeter.media.codecs import AudioCodec
     from callmeter.media.ice_session import IceSession
     from callmeter.media.statistics import StreamStatistics
     from callmeter.media.stream import MediaStream
@@ -30,6 +31,7 @@ class MediaAgreement:
     Attributes:
         config: What is offered and accepted.
         ptime_ms: Length of a sent packet in milliseconds.
+        coding: What encodes, and the samples of a packet; None before the answer.
         codec: Encoding name of the codec that is sent, None before the answer.
         profile: RTP profile of the m= line as text, None before the answer.
         keys: The keys it has.
@@ -52,6 +54,7 @@ class MediaAgreement:
         self.captured: MediaCapture | None = None
         self.ptime_ms = config.ptime
         self.codec: str | None = None
+        self.coding: tuple[AudioCodec, int] | None = None
         self.profile: str | None = None
 
     @property

@@ -24,6 +24,7 @@ from callmeter.errors import (
     SrtpRequired,
 )
 from callmeter.media.capture import MediaCapture
+from callmeter.media.codecs import find_codec
 from callmeter.media.ice_session import RTCP, RTP, IceSession, peer_of, runs_checks
 from callmeter.media.parameters import StreamParameters
 from callmeter.media_agreement import Formats, MediaAgreement
@@ -411,6 +412,8 @@ class MediaNegotiation(MediaAgreement):
         mux = self.rtcp_mux
         self.ptime_ms = packet_time(track, wanted, self.config.ptime)
         self._begun = True
+        coding = coding_for(wanted, self.config.opus) or find_codec(self.codec)
+        self.coding = coding, coding.sample_rate * self.ptime_ms // 1000
         self._open(rtcp_mux=mux).start(
             StreamParameters(
                 codec=self.codec,
@@ -418,7 +421,7 @@ class MediaNegotiation(MediaAgreement):
                 receive_payload_types={
                     item.payload_type: codec_name(item) for item in receivable if is_voice(item)
                 },
-                coding=coding_for(wanted, self.config.opus),
+                coding=coding,
                 ptime_ms=self.ptime_ms,
                 clock_rate=voice.clock_rate,
                 remote=self._destination(track),

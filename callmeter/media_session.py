@@ -128,10 +128,10 @@ class MediaSession(MediaNegotiation):
             Seconds played: fewer than asked for when the call ended first.
         """
         stream, source = self._running(), source or _usual_tone()
-        encoding = stream.encoding
-        if isinstance(source, PcmSource) and encoding and not source.has_encoded(*encoding):
+        coding = self.coding
+        if isinstance(source, PcmSource) and coding and not source.has_encoded(*coding):
             # A file may take a moment to encode, in which the calls of this loop have to go on.
-            await asyncio.to_thread(source.encoded, *encoding)
+            await asyncio.to_thread(source.encoded, *coding)
             if self._stream is not stream:
                 return 0.0
         clock = asyncio.get_running_loop().time
@@ -253,10 +253,9 @@ class MediaSession(MediaNegotiation):
             self._ice.close()
         if stream is not None:
             self._local = self._local_of(stream)
+            stream.stop()
             if self._begun:
                 self._final = stream.statistics()
-            stream.stop()
-            if self._final is not None:
                 self._course = stream.series()
 
     def _running(self) -> MediaStream:

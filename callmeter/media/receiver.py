@@ -117,6 +117,7 @@ class StreamReceiver:
         self._parameters: StreamParameters | None = None
         self._codecs: dict[int, str] = {}
         self._clocks: dict[int, int] = {}
+        self._decoded: DecodingStatistics | None = None
         self._steady_codec = ""
         self._events: dict[int, EventReceiver] = {}
         self._noise: frozenset[int] = frozenset()
@@ -141,11 +142,11 @@ class StreamReceiver:
 
     @property
     def decoding(self) -> DecodingStatistics | None:
-        """What decoding had to cope with, by the first sink that decodes."""
+        """What decoding had to cope with, by the first sink that decodes, or the last one."""
         for sink in self.sinks:
             if isinstance(sink, DecodingSink):
                 return sink.statistics
-        return None
+        return self._decoded
 
     def drop(self, reason: str) -> None:
         """Count a datagram that was not accepted."""
@@ -175,7 +176,8 @@ class StreamReceiver:
         lanes.expect(row, source)
         self.end_holding()
         self._parameters = parameters
-        self._codecs = parameters.accepted
+        # The peer sends what was agreed before until it has our answer (RFC 3264 section 8.3.2).
+        self._codecs = ({} if before is None else before.accepted) | parameters.accepted
         self._noise = parameters.accepted_noise
         before_it = self._events
         self._events = {
@@ -217,9 +219,7 @@ class StreamReceiver:
         self._lanes.unsettle(self._row)
         self._lanes.receive_handles[self._row] = None
         self.keys.close()
-        for sink in self.sinks:
-            self.close_sink(sink)
-        self.sinks = ()
+        self.close_sinks()
 
     def attach(self, sink: AudioSink) -> None:
         """Let a sink hear the stream; it is open already."""
@@ -235,12 +235,19 @@ class StreamReceiver:
         self.close_sink(sink)
         return True
 
+    def close_sinks(self) -> None:
+        """Let all sinks finish."""
+        for sink in self.sinks:
+            self.detach(sink)
+
     def close_sink(self, sink: AudioSink) -> None:
         """Close a sink; what it raises is kept, never passed on."""
         try:
             sink.close()
         except Exception as error:  # noqa: BLE001  a sink is foreign code: it may not end a call
             self.sink_error = error
+        if isinstance(sink, DecodingSink):
+            self._decoded = sink.statistics
 
     # --- time ---------------------------------------------------------------------------------
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Hashable
 
     from callmeter.media.capture import MediaCapture
-    from callmeter.media.codecs import AudioCodec
     from callmeter.media.engine import MediaEngine
     from callmeter.media.events import MediaEvent
     from callmeter.media.parameters import StreamParameters
@@ -175,12 +174,6 @@ class MediaStream:
     def _is_metered(self) -> bool:
         context = self._sender.context
         return context is not None and context.packets_left is not None
-
-    @property
-    def encoding(self) -> tuple[AudioCodec, int] | None:
-        """What encodes, and samples of a packet; None before `start`."""
-        parameters = self._parameters
-        return None if parameters is None else (parameters.encoding, parameters.samples_per_frame)
 
     def play(
         self, source: AudioSource | LiveSource | None, *, seconds: float | None = None
@@ -413,10 +406,12 @@ class MediaStream:
         if self._parameters is not None:
             self._reports.send(engine.now(), goodbye=True)
         self._receiver.end_holding()
+        self._detach_line()
+        # What sinks decode at last is to be counted.
+        self._receiver.close_sinks()
         self._final = self.statistics()
         self._course = engine.samples.end(self._row, engine.now())
         self._reports.stop()
-        self._detach_line()
         self._sender.stop()
         self._receiver.stop()
         for bound in self._sockets():

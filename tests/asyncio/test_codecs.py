@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
 
-from callmeter import Codec, MediaConfig, OpusConfig, Silence, Tone, WavFile
+from callmeter import Codec, MediaConfig, OpusConfig, PcmSource, Silence, Tone, WavFile
 from callmeter.media import level_dbov, recorded_frequency
 from callmeter.media.wave_file import WaveWriter, read_wave
 
@@ -132,7 +133,7 @@ async def test_comfort_noise_is_agreed_on_and_no_loss(conversation):
 async def test_opus_is_sent_as_the_peer_asks(conversation):
     asks = MediaConfig(codecs=("opus",), opus=OpusConfig(max_bitrate=16_000, in_band_fec=True))
     alice, _ = await conversation(MediaConfig(codecs=("opus",)), asks)
-    encoding, samples = alice.media.stream.encoding
+    encoding, samples = alice.media.coding
     assert (encoding.bitrate, encoding.redundant, samples) == (16_000, True, 960)
 
 
@@ -143,20 +144,33 @@ async def test_the_loop_goes_on_while_a_file_is_encoded(conversation, tmp_path):
     writer.close()
     alice, bob = await conversation(MediaConfig(codecs=("opus",)))
     source = WavFile(path)
-    assert not source.has_encoded(*alice.media.stream.encoding)
+    assert not source.has_encoded(*alice.media.coding)
     await alice.media.play(source, seconds=0.2)
-    assert source.has_encoded(*alice.media.stream.encoding)
+    assert source.has_encoded(*alice.media.coding)
     await heard(bob, 5)
 
 
-async def test_a_call_that_ends_while_a_file_is_encoded_played_nothing(conversation, tmp_path):
-    path = tmp_path / "long.wav"
-    writer = WaveWriter(path, 16_000)
-    writer.write((8000 * np.sin(np.arange(16_000 * 30) / 7)).astype(np.int16))
-    writer.close()
+class Slow(PcmSource):
+    """Audio that is not there before somebody lets it."""
+
+    loop = False
+
+    def __init__(self):
+        super().__init__()
+        self.asked, self.released = threading.Event(), threading.Event()
+
+    def samples(self, rate, multiple):
+        self.asked.set()
+        assert self.released.wait(PATIENCE)
+        return np.zeros(multiple, np.int16)
+
+
+async def test_a_call_that_ends_while_a_source_is_encoded_played_nothing(conversation):
     alice, _ = await conversation(MediaConfig(codecs=("opus",)))
+    source = Slow()
     async with asyncio.TaskGroup() as tasks:
-        playing = tasks.create_task(alice.media.play(WavFile(path)))
-        await asyncio.sleep(0)
+        playing = tasks.create_task(alice.media.play(source))
+        await asyncio.to_thread(source.asked.wait, PATIENCE)
         await alice.bye()
+        source.released.set()
     assert playing.result() == 0.0

@@ -125,6 +125,42 @@ def test_a_peer_that_changes_to_a_codec_with_another_clock_has_no_jitter(lab, ba
     assert found.decoding is None
 
 
+def test_what_a_recorder_decoded_is_known_after_it_was_detached(lab, tmp_path):
+    a, b = lab.pair()
+    recorder = WavRecorder(tmp_path / "call.wav")
+    b.attach(recorder)
+    lab.run(0.5)
+    b.detach(recorder)
+    lab.run(0.5)
+    assert b.statistics().decoding == recorder.statistics
+    assert a.statistics().decoding is None
+    assert recorder.statistics.packets > 20
+
+
+def test_what_is_decoded_at_the_end_is_counted(lab, tmp_path):
+    _, b = lab.pair()
+    b.attach(WavRecorder(tmp_path / "short.wav"))
+    lab.run(0.5)
+    b.stop()
+    assert b.statistics().decoding.packets > 20
+
+
+def test_the_codec_agreed_on_before_is_heard_until_the_peer_has_the_answer(lab):
+    peer, sink = lab.socket(), Discard()
+    stream = lab.open()
+    stream.attach(sink)
+    stream.start(lab.parameters(peer))
+    stream.start(lab.parameters(peer, codec="G722", payload_type=9))
+    for number, payload_type in enumerate((0, 9)):
+        peer.sendto(lab.rtp(number, payload_type=payload_type), (LOOPBACK, stream.port))
+        lab.run(0.02)
+    assert sink.packets == 2
+    stream.start(lab.parameters(peer, codec="G722", payload_type=9))
+    peer.sendto(lab.rtp(2), (LOOPBACK, stream.port))
+    lab.run(0.02)
+    assert stream.statistics().dropped == {"payload_type": 1}
+
+
 def test_events_of_two_clocks_are_both_understood(lab):
     peer = lab.socket()
     stream = lab.open()
