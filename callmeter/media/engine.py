@@ -113,6 +113,7 @@ class MediaEngine:
         self._origin = 0.0
         self._phase = 0
         self._step = PHASES
+        self._changed = self._scattered = False
         self._next_second = 0.0
 
     async def __aenter__(self) -> Self:
@@ -389,6 +390,7 @@ class MediaEngine:
 
     def _choose_phases(self) -> None:
         """A tick every 20, 10 or 5 ms."""
+        self._changed = self._scattered = True
         streams = len(self.lanes)
         step = next(step for least, step in reversed(SPREAD) if streams >= least)
         if step > self._step:
@@ -469,6 +471,11 @@ class MediaEngine:
     def _on_second(self, now: float) -> None:
         lanes = self.lanes
         self.overload.on_second()
+        if self._changed:
+            self._changed = False
+        elif self._scattered and self._step < PHASES:
+            self._scattered = False
+            lanes.compact()
         self.reception.roll()
         self.samples.on_second(now)
         for stream in self._metered:

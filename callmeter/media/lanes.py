@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from callmeter.media.datagrams.backend import head_number
 from callmeter.rtp.columns import ColumnTable
 from callmeter.rtp.jitter_buffer import JitterBufferTable
+from callmeter.srtp.libsrtp import copy_handle
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -208,6 +209,11 @@ class LaneTable(ColumnTable):
         """Packets go to this address from now on."""
         self.destinations[row] = destination
         self.destination_head[row] = head_number(destination)
+
+    def compact(self) -> None:
+        """Lay the handles of sessions side by side: calls were set up one by one, far apart."""
+        self.receive_handles[:] = map(copy_handle, self.receive_handles)
+        self.send_handles[:] = map(copy_handle, self.send_handles)
 
     def release_buffer(self, row: int) -> None:
         """Give the jitter buffer of a row back, if it has one."""

@@ -230,3 +230,23 @@ def test_late_ticks_are_told_as_our_own_and_not_as_the_jitter_of_the_peer(make_l
     assert told == [True]
     lab.close()
     assert told == [True, False]
+
+
+def test_many_streams_that_stay_have_their_keys_laid_side_by_side(make_lab, monkeypatch):
+    monkeypatch.setattr(engine_module, "SPREAD", ((0, 4), (2, 1)))
+    lab = make_lab()
+    a, b = lab.pair(secure=True)
+    handles = lab.engine.lanes.send_handles
+    own = handles[a._row]
+    lab.run(0.9)
+    assert handles[a._row] is own
+    lab.run(2.2)
+    assert handles[a._row] is not own
+    assert handles[a._row] == own
+    compact = handles[a._row]
+    lab.run(2.0)
+    assert handles[a._row] is compact
+    assert a.statistics().receive.packets_received >= 250
+    b.stop()
+    lab.run(3.0)
+    assert a.statistics().srtp_decrypt_failures == 0

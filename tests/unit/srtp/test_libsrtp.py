@@ -329,3 +329,11 @@ class TestChoosing:
         assert libsrtp.protect is BINDING.lib.srtp_protect
         assert libsrtp.ffi is BINDING.ffi
         assert libsrtp.NATIVE.suites <= libsrtp.supported_suites()
+
+
+def test_a_copied_handle_is_the_same_session():
+    session = libsrtp.NATIVE.open(policy())
+    copy = libsrtp.copy_handle(session.handle)
+    assert copy == session.handle
+    assert copy is not session.handle
+    assert libsrtp.copy_handle(None) is None
