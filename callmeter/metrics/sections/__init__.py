@@ -1,0 +1,1 @@
+"""The catalogue in sections, as data: one row for each metric."""
