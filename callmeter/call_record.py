@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from callmeter.call_evidence import media_facts, signaling_facts
 from callmeter.call_report import CallReport
 from callmeter.diagnosis import CallEvidence, diagnose
+from callmeter.media.stream_metrics import audio_path, receive_metrics, send_metrics
 from callmeter.metrics.phases import LifeCycle, Outcome, Phase
 from callmeter.metrics.report import (
     ErrorReport,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from callmeter.media.statistics import StreamStatistics
     from callmeter.media_session import MediaSession
     from callmeter.metrics.report import Finding, TlsReport
-    from callmeter.rtp.feedback import FeedbackCounts
     from callmeter.sip.server_location import Location
     from callmeter.trace.message_log import LoggedMessage
 
@@ -193,53 +193,12 @@ class CallRecord:
             "dtmf_digits_sent": sent + self._info_digits["sent"],
             "dtmf_digits_received": received + self._info_digits["received"],
             "dtmf_method": method,
+            "audio_path": None if statistics is None else audio_path(statistics),
             **self._scenario_counters(),
         }
 
 
-def _feedback(counts: FeedbackCounts) -> dict[str, Value]:
-    """What was said about a stream: by its receiver, whichever side that is."""
-    return {f"{name}_count": value for name, value in asdict(counts).items()}
-
-
 def _stream(media: MediaSession, statistics: StreamStatistics) -> StreamReport:
-    common: dict[str, Value] = {
-        "audio_packetization_ms": media.ptime_ms,
-        "rtt_ms": statistics.rtt_ms,
-    }
-    # What became of the packets sent is the peer's word, in its RTCP reports.
-    send = (
-        common
-        | dict(statistics.send.metrics())
-        | {
-            "packets_lost": statistics.reported_packets_lost,
-            "fraction_lost": statistics.reported_fraction_lost,
-            "jitter_ms": statistics.reported_jitter_ms,
-            "rtcp_packets_sent": statistics.rtcp_packets_sent,
-            "srtp_protect_failures": statistics.srtp_protect_failures,
-            "late_ticks": statistics.late_ticks,
-        }
-        | _feedback(statistics.feedback_received)
-    )
-    buffer = statistics.jitter_buffer
-    receive = (
-        common
-        | dict(statistics.receive.metrics())
-        | {
-            "srtp_decrypt_failures": statistics.srtp_decrypt_failures,
-            "srtp_replayed": statistics.srtp_replayed,
-            "srtp_old_key_packets": statistics.srtp_old_key_packets,
-            "srtp_early_packets": statistics.srtp_early_packets,
-            "srtp_roc_kept": statistics.srtp_roc_kept,
-            "srtp_roc_resets": statistics.srtp_roc_resets,
-            "rtcp_sr_rr_interval_ms": statistics.rtcp_sr_rr_interval_ms,
-            "rtcp_packets_received": statistics.rtcp_packets_received,
-            "socket_overflows": statistics.socket_overflows,
-            "audio_level_rms": statistics.audio_level_dbov,
-        }
-        | _feedback(statistics.feedback_sent)
-        | ({} if buffer is None else dict(buffer.metrics()))
-    )
     return StreamReport(
         codec=media.codec or "",
         profile=media.profile or "",
@@ -251,7 +210,7 @@ def _stream(media: MediaSession, statistics: StreamStatistics) -> StreamReport:
         direction=media.direction,
         local=media.local or "",
         remote=media.remote or "",
-        send=send,
-        receive=receive,
+        send=send_metrics(statistics),
+        receive=receive_metrics(statistics),
         series=media.series(),
     )

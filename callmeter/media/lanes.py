@@ -78,6 +78,8 @@ class LaneTable(ColumnTable):
         report_due: Loop time of the next RTCP report.
         level_law: How the steady octets turn into a level, by `levels`.
         level_power, level_packets: Sum of the power that was measured, and of how many packets.
+        level_floor: Least power that was measured, slowly forgotten; NaN before the first.
+        speech_power, speech_packets: What of these sums was speech.
         buffer_row: Row in `buffers`, -1 without one.
         buffers: The jitter buffers of those streams that have one.
         receive_handles, send_handles: libsrtp sessions.
@@ -121,6 +123,9 @@ class LaneTable(ColumnTable):
     level_law: Integers
     level_power: npt.NDArray[np.float64]
     level_packets: Integers
+    level_floor: npt.NDArray[np.float64]
+    speech_power: npt.NDArray[np.float64]
+    speech_packets: Integers
     buffer_row: Integers
     expected_head: npt.NDArray[np.uint64]
     destination_head: npt.NDArray[np.uint64]
@@ -156,6 +161,9 @@ class LaneTable(ColumnTable):
         "level_law": ("i8", -1),
         "level_power": ("f8", 0.0),
         "level_packets": ("i8", 0),
+        "level_floor": ("f8", float("nan")),
+        "speech_power": ("f8", 0.0),
+        "speech_packets": ("i8", 0),
         "buffer_row": ("i8", -1),
         "expected_head": ("u8", 0),
         "destination_head": ("u8", 0),

@@ -1,11 +1,15 @@
 """How loud a stream is: the mean power of one packet in sixteen, by table from the octets.
 
 The level is that of RFC 6464 section 3: 0 dBov is a square wave of full scale, -127 is silence.
+
+A packet is speech when it is well above the quietest one of late, or so loud that no pause is. The
+rest is noise.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -20,7 +24,16 @@ if TYPE_CHECKING:
 
     Integers = npt.NDArray[np.int64]
 
-__all__ = ["NO_LAW", "add_batch", "add_packet", "law_of", "level_dbov"]
+__all__ = [
+    "NO_LAW",
+    "LevelStatistics",
+    "add_batch",
+    "add_packet",
+    "add_power",
+    "law_of",
+    "level_dbov",
+    "level_statistics",
+]
 
 NO_LAW: Final = -1
 """Of a codec whose octets have no level of their own."""
@@ -29,6 +42,14 @@ _OTHERS: Final = 15
 """Packets whose sequence number has one of these bits are not measured."""
 _LONGEST: Final = 80
 """Octets of a packet that are measured in a batch, 10 ms."""
+_AUDIBLE: Final = 10**-5.0
+"""Power of -50 dBov: what is below is no speech."""
+_LOUD: Final = 10**-3.0
+"""Power of -30 dBov: what is above is no noise, even if it is steady, as a tone is."""
+_ABOVE_FLOOR: Final = 10**0.9
+"""Speech is 9 dB above its pauses."""
+_FORGET: Final = 1.02
+"""How much the floor rises from one measured packet to the next: a factor of two in 11 seconds."""
 _LAWS: Final = tuple(g711.Law)
 _OCTETS: Final = 256
 _POWER: Final = np.concatenate(
@@ -50,8 +71,29 @@ def add_packet(lanes: LaneTable, row: int, sequence: int, payload: bytes, codec:
     law = law_of(codec)
     if law != NO_LAW:
         octets = np.frombuffer(payload, np.uint8)
-        lanes.level_power[row] += _POWER[law : law + _OCTETS][octets].mean()
-        lanes.level_packets[row] += 1
+        add_power(lanes, row, float(_POWER[law : law + _OCTETS][octets].mean()))
+
+
+def add_power(lanes: LaneTable, row: int, power: float) -> None:
+    """Take the mean power of a packet that somebody else has measured: a decoder.
+
+    Args:
+        lanes: Has the sums.
+        row: The stream.
+        power: 1 is a square wave of full scale.
+    """
+    _add(lanes, np.array([row]), np.array([power]))
+
+
+def _add(lanes: LaneTable, rows: Integers, power: npt.NDArray[np.floating]) -> None:
+    np.add.at(lanes.level_power, rows, power)
+    np.add.at(lanes.level_packets, rows, 1)
+    floor = np.fmin(lanes.level_floor[rows] * _FORGET, power)
+    # Digital silence would hide the noise that comes after it for minutes.
+    lanes.level_floor[rows] = np.maximum(floor, _AUDIBLE / 1e3)
+    speech = (power > _AUDIBLE) & ((power > floor * _ABOVE_FLOOR) | (power > _LOUD))
+    np.add.at(lanes.speech_power, rows, np.where(speech, power, 0))
+    np.add.at(lanes.speech_packets, rows, speech)
 
 
 def add_batch(
@@ -85,14 +127,47 @@ def add_batch(
     length = min(int(lengths[turn].min()), _LONGEST)
     payloads = octets[slots[turn], FIXED_HEADER : FIXED_HEADER + length]
     power = _POWER[payloads + laws[:, np.newaxis]].mean(axis=1)
-    np.add.at(lanes.level_power, rows[turn], power)
-    np.add.at(lanes.level_packets, rows[turn], 1)
+    _add(lanes, rows[turn], power)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelStatistics:
+    """How loud a stream was so far; None where nothing was measured.
+
+    Attributes:
+        packets: How many were measured.
+        mean: Level of all of them, dBov.
+        signal, noise: Level of speech, and of its pauses.
+        speech_share: Percent of the packets that was speech.
+    """
+
+    packets: int
+    mean: float | None
+    signal: float | None
+    noise: float | None
+    speech_share: float | None
+
+
+def level_statistics(lanes: LaneTable, row: int) -> LevelStatistics:
+    """Of one stream, so far."""
+    packets, speech = int(lanes.level_packets[row]), int(lanes.speech_packets[row])
+    power, loud = float(lanes.level_power[row]), float(lanes.speech_power[row])
+    return LevelStatistics(
+        packets=packets,
+        mean=_mean_dbov(power, packets),
+        signal=_mean_dbov(loud, speech),
+        noise=_mean_dbov(power - loud, packets - speech),
+        speech_share=speech / packets * 100 if packets else None,
+    )
 
 
 def level_dbov(lanes: LaneTable, row: int) -> float | None:
     """Mean level of a stream so far, None before the first packet that was measured."""
-    packets = int(lanes.level_packets[row])
+    return _mean_dbov(float(lanes.level_power[row]), int(lanes.level_packets[row]))
+
+
+def _mean_dbov(power: float, packets: int) -> float | None:
     if not packets:
         return None
-    power = float(lanes.level_power[row]) / packets
-    return SILENCE_DBOV if power <= 0 else max(SILENCE_DBOV, 10 * math.log10(power))
+    mean = power / packets
+    return SILENCE_DBOV if mean <= 0 else max(SILENCE_DBOV, 10 * math.log10(mean))

@@ -79,6 +79,7 @@ class StreamReceiver:
         sink_error: What a sink raised; it was detached for it.
         first_packet_at: Loop time of the first accepted packet.
         digits: Digits heard.
+        comfort_noise: Packets of comfort noise.
         keys: What opens the packets.
         failure: Why SRTP refuses what arrives, None while it does not.
         payload_octets: Length of the last audio payload that was judged alone.
@@ -107,6 +108,7 @@ class StreamReceiver:
         self.sink_error: Exception | None = None
         self.first_packet_at: float | None = None
         self.digits = 0
+        self.comfort_noise = 0
         self.keys = ReceiveKeys()
         self.failure: FailureCause | None = None
         self.payload_octets = 0
@@ -426,6 +428,7 @@ class StreamReceiver:
             self._heard_digits(events.on_packet(payload, header.timestamp, arrival), arrival)
             return
         if codec is None:
+            self.comfort_noise += 1
             self._lanes.paused_at[row] = arrival
             self._hear_noise(header.sequence, header.timestamp, arrival, payload)
             return

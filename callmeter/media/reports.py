@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from callmeter.errors import RtcpSyntaxError
 from callmeter.media.events import FeedbackReceived, PeerLeft, ReportReceived
 from callmeter.media.stream_feedback import StreamFeedback
+from callmeter.rtp.clock_drift import ClockDrift
 from callmeter.rtp.feedback import Feedback, GenericNack, concerns
 from callmeter.rtp.reception import report_block
 from callmeter.rtp.report_schedule import ReportSchedule, round_trip_time
@@ -50,6 +51,7 @@ class RtcpReporter:
 
     Attributes:
         schedule: When to send, and what the peer reported.
+        drift: The peer's media clock against its wall clock.
         feedback: What is said about single packets.
         sent, received: Compound packets.
     """
@@ -59,6 +61,7 @@ class RtcpReporter:
         "_reception",
         "_row",
         "_table",
+        "drift",
         "feedback",
         "received",
         "schedule",
@@ -82,6 +85,7 @@ class RtcpReporter:
             int(table.ssrc[row]), now, entropy, initial_minimum=FIRST_REPORT_S
         )
         self.feedback = StreamFeedback(row, reception, entropy)
+        self.drift = ClockDrift(float(reception.clock_rate[row]))
         self.sent = 0
         self.received = 0
 
@@ -157,6 +161,9 @@ class RtcpReporter:
         self.received += 1
         ntp = ntp_timestamp(wall)
         self.schedule.on_received(packets, len(data), arrival, ntp)
+        for packet in packets:
+            if isinstance(packet, SenderReport):
+                self.drift.add(packet.ssrc, packet.ntp, packet.rtp_timestamp)
         events: list[MediaEvent] = [
             self._report_event(packet, arrival, ntp)
             for packet in packets

@@ -56,6 +56,16 @@ _LATEST: Final = slice(_JITTER, 15)
 _SPACING: Final = 15
 """Of what the greater one counts."""
 _FIELDS: Final = 16
+_COUNT, _SINCE, _EXCESS, _LAST, _AT = range(5)
+_SOURCE: Final = 8
+_CLOCK_FIELDS: Final = 9
+"""Of the regression: how many readings, the first one, the last, and four sums."""
+LEAST_READINGS: Final = 10
+_FRESH_S: Final = 0.5
+"""A reading of an older packet is none of this second."""
+_CLOCK_SET_S: Final = 0.25
+"""A transit time that changes by more is a new clock, or a new path."""
+_TIMESTAMPS: Final = float(1 << 32)
 _SHORTEST_S: Final = 0.05
 """Less than this, after a pause of the loop or at the end of a call, is no sample."""
 
@@ -81,6 +91,7 @@ class SampleTable:
         self._stride = np.ones(rows, np.int64)
         self._waited = np.zeros(rows, np.int64)
         self._reported = np.full((rows, 3), np.nan)
+        self._clock = np.zeros((rows, _CLOCK_FIELDS))
         self._active = np.zeros(rows, np.bool_)
         self._speech: dict[int, Speech] = {}
 
@@ -101,6 +112,7 @@ class SampleTable:
         if self._is_active(row):
             return
         self._reported[row] = np.nan
+        self._clock[row] = 0
         self._count[row], self._stride[row], self._waited[row] = 0, 1, 0
         self._peak[row] = -np.inf
         self._active[row] = True
@@ -131,6 +143,7 @@ class SampleTable:
         if not len(rows):
             return
         self._note_spacing(rows)
+        self._note_clock(rows, now)
         self._waited[rows] += 1
         self._take(rows[self._waited[rows] >= self._stride[rows]], now)
 
@@ -140,6 +153,55 @@ class SampleTable:
             return StreamSeries()
         samples = self._samples[row, : self._count[row]].astype(np.float64)
         return _series(samples, self._speech.get(row))
+
+    def skew_ppm(self, row: int) -> float | None:
+        """How much the peer's media clock is faster than the clock here; None as yet."""
+        if not self._is_active(row):
+            return None
+        count, _, _, _, at, excess, at_at, at_excess, _ = self._clock[row].tolist()
+        if count < LEAST_READINGS:
+            return None
+        # Packets of a clock that is fast seem to travel less and less.
+        return float(-(count * at_excess - at * excess) / (count * at_at - at * at) * 1e6)
+
+    def mean_jitter_ms(self, row: int) -> float | None:
+        """Mean of the jitter of all seconds; None before the first second."""
+        if not self._is_active(row):
+            return None
+        samples = self._samples[row, : self._count[row]]
+        seconds, jitter = samples[:, _SECONDS], samples[:, _JITTER]
+        heard = np.isfinite(jitter)
+        if not heard.any():
+            return None
+        return float(np.average(jitter[heard], weights=seconds[heard]))
+
+    def _note_clock(self, rows: Integers, now: float) -> None:
+        """Add a reading of the transit time of each row to its regression over time."""
+        table = self._reception
+        arrival, transit, rate = table.last_arrival[rows], table.transit[rows], table.clock_rate
+        fresh = (now - arrival < _FRESH_S) & np.isfinite(transit)
+        rows, arrival = rows[fresh], arrival[fresh]
+        rate = rate[rows]
+        clock = self._clock[rows]
+        wrap = _TIMESTAMPS / rate
+        excess = transit[fresh] / rate - clock[:, _EXCESS]
+        excess -= wrap * np.round((excess - clock[:, _LAST]) / wrap)
+        source = table.ssrc[rows]
+        anew = (clock[:, _COUNT] == 0) | (source != clock[:, _SOURCE])
+        anew |= np.abs(excess - clock[:, _LAST]) > _CLOCK_SET_S
+        clock[anew] = 0
+        clock[anew, _SINCE] = arrival[anew]
+        clock[anew, _EXCESS] = transit[fresh][anew] / rate[anew]
+        clock[anew, _SOURCE] = source[anew]
+        excess[anew] = 0
+        at = arrival - clock[:, _SINCE]
+        clock[:, _LAST] = excess
+        clock[:, _COUNT] += 1
+        for field, value in zip(
+            range(_AT, _AT + 4), (at, excess, at * at, at * excess), strict=True
+        ):
+            clock[:, field] += value
+        self._clock[rows] = clock
 
     def _is_active(self, row: int) -> bool:
         return row < len(self._active) and bool(self._active[row])
@@ -208,6 +270,7 @@ class SampleTable:
         self._samples = samples
         self._before = np.concatenate([self._before, np.zeros((rows - before, _SUMS))])
         self._reported = np.concatenate([self._reported, np.full((rows - before, 3), np.nan)])
+        self._clock = np.concatenate([self._clock, np.zeros((rows - before, _CLOCK_FIELDS))])
         self._peak = np.concatenate([self._peak, np.full(rows - before, -np.inf)])
         for name, fresh in (("_count", 0), ("_stride", 1), ("_waited", 0), ("_active", 0)):
             column = getattr(self, name)

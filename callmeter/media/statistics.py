@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from callmeter.media.decoding import DecodingStatistics
+    from callmeter.media.levels import LevelStatistics
+    from callmeter.metrics.burst_gap import BurstGap
+    from callmeter.metrics.quality import Speech
     from callmeter.rtp.feedback import FeedbackCounts
     from callmeter.rtp.jitter_buffer import JitterBufferStatistics
     from callmeter.rtp.reception import ReceptionStatistics, SenderStatistics
     from callmeter.srtp.trial import FailureCause
+
+    Value = int | float | str | None
 
 __all__ = ["StreamStatistics"]
 
@@ -38,8 +43,14 @@ class StreamStatistics:
         srtp_failure: Why SRTP refuses all that arrives, None while it does not.
         srtp_protect_failures: Packets that could not be protected, and so were not sent.
         payload_octets: Length of an audio payload that was received.
-        audio_level_dbov: Mean level of the received audio, None when it was not measured.
-        audio_level_packets: How many packets were measured, about one in sixteen.
+        levels: How loud the received audio is, by about one packet in sixteen.
+        comfort_noise_packets: Packets of comfort noise that came (RFC 3389).
+        speech: What the stream carries, for the E-model; None for what has no rating.
+        bursts: How its losses are spread, None before the start.
+        burst_ratio: BurstR of ITU-T G.107; 1 is random.
+        mean_jitter_ms: Jitter, averaged over the seconds; None before the first.
+        clock_drift_ppm: Excess of the peer's media clock over its wall clock, by its reports.
+        clock_skew_ppm: Excess of the peer's media clock over the clock here, by arrivals.
         rtt_ms: Round trip by RTCP.
         rtcp_sr_rr_interval_ms: Time between the last two reports of the peer.
         reported_fraction_lost: Loss of our packets by the peer's last report, percent.
@@ -57,6 +68,7 @@ class StreamStatistics:
         dropped: Datagrams that were not accepted, by reason.
         socket_overflows: Datagrams the kernel dropped because nobody fetched them in time.
         late_ticks: Own media ticks that began more than 5 ms late while the stream was there.
+        send_measures, receive_measures: What others add, by catalogue key; see `Measures`.
     """
 
     sampled_at: float
@@ -77,8 +89,14 @@ class StreamStatistics:
     srtp_failure: FailureCause | None
     srtp_protect_failures: int
     payload_octets: int
-    audio_level_dbov: float | None
-    audio_level_packets: int
+    levels: LevelStatistics
+    comfort_noise_packets: int
+    speech: Speech | None
+    bursts: BurstGap | None
+    burst_ratio: float
+    mean_jitter_ms: float | None
+    clock_drift_ppm: float | None
+    clock_skew_ppm: float | None
     rtt_ms: float | None
     rtcp_sr_rr_interval_ms: float | None
     reported_fraction_lost: float | None
@@ -98,3 +116,15 @@ class StreamStatistics:
     dropped: Mapping[str, int]
     socket_overflows: int
     late_ticks: int = 0
+    send_measures: Mapping[str, Value] = field(default_factory=dict)
+    receive_measures: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def audio_level_dbov(self) -> float | None:
+        """Mean level of the received audio, None when it was not measured."""
+        return self.levels.mean
+
+    @property
+    def audio_level_packets(self) -> int:
+        """How many packets were measured."""
+        return self.levels.packets

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 from callmeter.errors import ConfigurationError, LocalProtocolError
 from callmeter.media import buffering
 from callmeter.media.events import EventLog, Silent
-from callmeter.media.levels import level_dbov
+from callmeter.media.levels import level_statistics
+from callmeter.media.losses import LossRecord
+from callmeter.media.measures import Measures
 from callmeter.media.receiver import StreamReceiver
 from callmeter.media.sender import StreamSender
 from callmeter.media.statistics import StreamStatistics
 from callmeter.media.stream_rtcp import StreamRtcp
+from callmeter.metrics.metric import Direction
 from callmeter.metrics.quality import Speech
 from callmeter.rtp.demux import PacketKind, classify
 from callmeter.rtp.feedback import FeedbackCounts
@@ -50,6 +53,7 @@ class MediaStream:
         port: Local RTP port.
         rtcp_port: Local RTCP port; the same one under mux.
         ssrc: Own synchronisation source.
+        measures: Where others add figures of the stream.
         cname: Own canonical name (RFC 7022: random, for this stream alone).
     """
 
@@ -87,6 +91,9 @@ class MediaStream:
         self._course: StreamSeries | None = None
         self._late_before = engine.late_ticks
         self._capture: MediaCapture | None = None
+        self._losses = LossRecord(row, engine.reception)
+        self._speech: Speech | None = None
+        self.measures = Measures()
 
     def __repr__(self) -> str:
         state = "stopped" if self._final else "started" if self._parameters else "open"
@@ -122,7 +129,8 @@ class MediaStream:
         self._sender.start(parameters, engine.first_phase(row), now)
         self._reports.start(parameters, rtcp_remote, engine.backend.outlet(self._rtcp or self._rtp))
         self._listen()
-        engine.samples.begin(row, now, Speech.of(parameters.codec, parameters.ptime_ms))
+        self._speech = Speech.of(parameters.codec, parameters.ptime_ms)
+        engine.samples.begin(row, now, self._speech)
         engine.on_started(self, metered=self._is_metered())
         self._watch()
 
@@ -342,14 +350,15 @@ class MediaStream:
         dropped = dict(receiver.dropped)
         rate = float(engine.send_table.clock_rate[row])
         latch = receiver.latch
+        received = reception_statistics(
+            engine.reception, row, now, None if earlier is None else earlier.receive
+        )
         return StreamStatistics(
             sampled_at=now,
             send=sender_statistics(
                 engine.send_table, row, now, None if earlier is None else earlier.send
             ),
-            receive=reception_statistics(
-                engine.reception, row, now, None if earlier is None else earlier.receive
-            ),
+            receive=received,
             ssrc=self.ssrc,
             remote_ssrc=(
                 None if receiver.first_packet_at is None else int(engine.reception.ssrc[row])
@@ -367,8 +376,14 @@ class MediaStream:
             srtp_failure=receiver.failure,
             srtp_protect_failures=sender.protect_failures,
             payload_octets=receiver.payload_octets,
-            audio_level_dbov=level_dbov(engine.lanes, row),
-            audio_level_packets=int(engine.lanes.level_packets[row]),
+            levels=level_statistics(engine.lanes, row),
+            comfort_noise_packets=receiver.comfort_noise,
+            speech=self._speech,
+            bursts=self._losses.burst_gap(received.packets_expected, _ptime_of(self._parameters)),
+            burst_ratio=self._losses.burst_ratio(received.packets_expected),
+            mean_jitter_ms=engine.samples.mean_jitter_ms(row),
+            clock_drift_ppm=None if reporter is None else reporter.drift.ppm,
+            clock_skew_ppm=engine.samples.skew_ppm(row),
             rtt_ms=None if schedule is None else _milliseconds(schedule.rtt),
             rtcp_sr_rr_interval_ms=(
                 None if schedule is None else _milliseconds(schedule.report_interval)
@@ -392,6 +407,8 @@ class MediaStream:
                 engine.backend.overflows.of(bound.fileno()) for bound in self._sockets()
             ),
             late_ticks=max(0, engine.late_ticks - self._late_before),
+            send_measures=self.measures.of(Direction.SEND),
+            receive_measures=self.measures.of(Direction.RECEIVE),
         )
 
     def series(self) -> StreamSeries:
@@ -409,6 +426,7 @@ class MediaStream:
         self._detach_line()
         # What sinks decode at last is to be counted.
         self._receiver.close_sinks()
+        self._losses.settle()
         self._final = self.statistics()
         self._course = engine.samples.end(self._row, engine.now())
         self._reports.stop()
@@ -479,18 +497,22 @@ class MediaStream:
 
     def next_deadline(self) -> float | None:
         """When `on_deadline` has something to do."""
-        received, feedback = self._receiver.next_deadline(), self._reports.next_deadline()
-        if received is None or feedback is None:
-            return feedback if received is None else received
-        return min(received, feedback)
+        deadlines = (
+            self._receiver.next_deadline(),
+            self._reports.next_deadline(),
+            self._losses.due,
+        )
+        return min((at for at in deadlines if at is not None), default=None)
 
     def on_deadline(self, now: float) -> None:
         """End what waited too long."""
         self._receiver.on_deadline(now)
         self._reports.on_deadline(now)
+        self._losses.on_deadline(now)
 
     def on_gap(self, first: int, count: int, now: float) -> None:
-        """Packets are missing, and the peer wants to know."""
+        """Packets are missing, and the peer may want to know."""
+        self._losses.on_gap(first, count, now)
         self._reports.on_gap(first, count, now)
         self._watch()
 
@@ -561,3 +583,7 @@ class MediaStream:
 
 def _milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else seconds * 1e3
+
+
+def _ptime_of(parameters: StreamParameters | None) -> float:
+    return 0.0 if parameters is None else float(parameters.ptime_ms)

@@ -86,11 +86,10 @@ class StreamFeedback:
     def start(self, agreed: frozenset[str]) -> None:
         """Take what was negotiated: the words after the payload type in a=rtcp-fb."""
         self._agreed = agreed
-        self._reception.gaps_wanted[self._row] = "nack" in agreed
 
     def on_gap(self, first: int, count: int, now: float, schedule: ReportSchedule) -> None:
         """Packets are missing, from this number (with its cycles) on."""
-        if len(self._gaps) < MAX_GAPS:
+        if "nack" in self._agreed and len(self._gaps) < MAX_GAPS:
             self._gaps.append(_Gap(first, count, now, self._media))
             self._plan(now + REORDERED_S, schedule)
 

@@ -15,7 +15,7 @@ from callmeter.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["GMIN", "BurstGap", "burst_gap", "burst_ratio"]
+__all__ = ["GMIN", "BurstGap", "LossCounter", "burst_gap", "burst_ratio"]
 
 GMIN: Final = 16
 """The value RFC 3611 recommends."""
@@ -128,6 +128,90 @@ def burst_ratio(lost: Sequence[int], packets: int) -> float:
     runs = 1 + sum(after - before > 1 for before, after in pairwise(lost))
     # Random loss of probability p makes runs of 1 / (1 - p) packets.
     return len(lost) / runs * (1 - len(lost) / packets)
+
+
+class LossCounter:
+    """The same of a stream that still runs, in constant space: one lost packet after the other."""
+
+    __slots__ = (
+        "_burst_lost",
+        "_burst_packets",
+        "_bursts",
+        "_first",
+        "_group_first",
+        "_group_lost",
+        "_last",
+        "_lost",
+        "_runs",
+    )
+
+    def __init__(self) -> None:
+        self._lost = self._runs = 0
+        self._last = -2
+        self._group_first = self._group_lost = 0
+        self._bursts = self._burst_packets = self._burst_lost = 0
+        self._first: int | None = None
+
+    def add(self, position: int) -> None:
+        """A packet was lost; one at or before the last one counts as the next.
+
+        Args:
+            position: The first packet of the stream being 0.
+        """
+        position = max(position, self._last + 1, 0)
+        self._runs += position - self._last > 1
+        if self._lost and position - self._last <= GMIN:
+            self._group_lost += 1
+        else:
+            self._close()
+            self._group_first, self._group_lost = position, 1
+        self._lost += 1
+        self._last = position
+
+    def _close(self) -> None:
+        """The packets lost so far are a burst, or one lost in a gap."""
+        if self._group_lost > 1:
+            if not self._bursts:
+                self._first = self._group_first
+            self._bursts += 1
+            self._burst_packets += self._last - self._group_first + 1
+            self._burst_lost += self._group_lost
+
+    def burst_gap(self, packets: int, ptime_ms: float) -> BurstGap:
+        """What `burst_gap` finds, had it been given all positions.
+
+        Args:
+            packets: How many were expected so far.
+            ptime_ms: Packet time.
+        """
+        packets = max(packets, self._last + 1)
+        open_burst = self._group_lost > 1
+        bursts = self._bursts + open_burst
+        burst_packets = self._burst_packets
+        burst_lost = self._burst_lost
+        # After a burst that is closed a single loss has come, and with it a gap.
+        trailing = not open_burst or self._last < packets - 1
+        if open_burst:
+            burst_packets += self._last - self._group_first + 1
+            burst_lost += self._group_lost
+        first = self._group_first if self._first is None else self._first
+        gaps = (bursts - 1) + (first > 0) + trailing if bursts else int(packets > 0)
+        return BurstGap(
+            bursts=bursts,
+            gaps=gaps,
+            burst_packets=burst_packets,
+            gap_packets=packets - burst_packets,
+            burst_lost=burst_lost,
+            gap_lost=self._lost - burst_lost,
+            ptime_ms=ptime_ms,
+        )
+
+    def burst_ratio(self, packets: int) -> float:
+        """What `burst_ratio` finds, had it been given all positions."""
+        packets = max(packets, self._last + 1)
+        if not self._lost or self._lost == packets:
+            return 1.0
+        return self._lost / self._runs * (1 - self._lost / packets)
 
 
 def _check(lost: Sequence[int], packets: int) -> None:

@@ -10,13 +10,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from callmeter.metrics.metric import Direction, Grade, Kind, Metric, Scope, Thresholds
+from callmeter.metrics.sections.audio import AUDIO
 from callmeter.metrics.sections.counters import COUNTERS
+from callmeter.metrics.sections.extended import EXTENDED
 from callmeter.metrics.sections.feedback import FEEDBACK
 from callmeter.metrics.sections.jitter_buffer import JITTER_BUFFER
 from callmeter.metrics.sections.network import NETWORK
 from callmeter.metrics.sections.own import OWN
 from callmeter.metrics.sections.quality import QUALITY
+from callmeter.metrics.sections.run import RUN
 from callmeter.metrics.sections.timing import TIMING
+from callmeter.metrics.sections.video import VIDEO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +34,7 @@ __all__ = [
     "Scope",
     "Thresholds",
     "call_keys",
+    "run_keys",
     "stream_keys",
 ]
 
@@ -43,8 +48,12 @@ CATALOGUE: Final[Mapping[str, Metric]] = MappingProxyType(
             *FEEDBACK,
             *JITTER_BUFFER,
             *OWN,
+            *AUDIO,
+            *VIDEO,
+            *EXTENDED,
             *TIMING,
             *COUNTERS,
+            *RUN,
         )
     }
 )
@@ -67,3 +76,8 @@ def call_keys(kind: Kind | None = None) -> tuple[str, ...]:
         for metric in CATALOGUE.values()
         if metric.scope is Scope.CALL and kind in {None, metric.kind}
     )
+
+
+def run_keys() -> tuple[str, ...]:
+    """Keys of a run of calls, in catalogue order."""
+    return tuple(metric.key for metric in CATALOGUE.values() if metric.scope is Scope.RUN)

@@ -34,6 +34,8 @@ class Scope(Enum):
 
     STREAM = "stream"
     CALL = "call"
+    RUN = "run"
+    """Many calls together."""
 
 
 class Grade(IntEnum):
@@ -67,11 +69,13 @@ class Metric:
         unit: Unit of the value, empty for text.
         kind: How it behaves over time.
         direction: Which side it is about.
-        scope: Whether a stream or a call has it.
+        scope: Whether a stream, a call or a run of many has it.
         rfc: Where its definition stands.
         description: One sentence.
         thresholds: Default limits, or None.
         inverted: Whether lower is worse, as with a MOS.
+        signless: Whether only the distance from zero is judged, as with a clock that runs fast or
+            slow.
         verified: Whether the key is published, and so frozen.
     """
 
@@ -84,6 +88,7 @@ class Metric:
     description: str
     thresholds: Thresholds | None = None
     inverted: bool = False
+    signless: bool = False
     verified: bool = True
 
     def grade(self, value: float | None, thresholds: Thresholds | None = None) -> Grade:
@@ -92,6 +97,7 @@ class Metric:
         if value is None or limits is None:
             return Grade.UNKNOWN
         sign = -1 if self.inverted else 1
+        value = abs(value) if self.signless else value
         if sign * value > sign * limits.critical:
             return Grade.CRITICAL
         return Grade.WARNING if sign * value > sign * limits.warning else Grade.GOOD

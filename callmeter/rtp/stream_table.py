@@ -121,6 +121,9 @@ class StreamTable(ColumnTable):
     mark_arrival_previous: Floats
     mark_packets_previous: Integers
 
+    WINDOW: ClassVar[int] = _WINDOW_NUMBERS
+    """How many numbers back duplicates are known, and what is missing."""
+
     COLUMNS: ClassVar[Mapping[str, tuple[str, int | float]]] = {
         "ssrc": ("i8", -1),
         "extended_max": ("i8", -1),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
 from callmeter.call_record import CallRecord
@@ -12,7 +10,6 @@ from callmeter.errors import CallRejected
 from callmeter.metrics.catalogue import CATALOGUE
 from callmeter.metrics.phases import Outcome, Phase
 from callmeter.metrics.series import StreamSeries
-from callmeter.rtp.feedback import FeedbackCounts
 from callmeter.rtp.jitter_buffer import JitterBufferStatistics
 from callmeter.sip.server_location import Location
 from callmeter.trace.message_log import LoggedMessage
@@ -38,42 +35,8 @@ class Media:
     local = "192.0.2.1:40000"
     remote = "192.0.2.2:40000"
 
-    def __init__(self, *, sent=0, received=0, first_packet_at=None, buffer=None):
-        self._statistics = SimpleNamespace(
-            send=SimpleNamespace(metrics=lambda: {"packets_sent": 50}, packets_sent=50),
-            receive=SimpleNamespace(metrics=lambda: {"packets_received": 49}, packets_received=49),
-            rtt_ms=12.5,
-            reported_packets_lost=1,
-            reported_fraction_lost=2.0,
-            reported_jitter_ms=0.5,
-            rtcp_packets_sent=4,
-            rtcp_packets_received=5,
-            feedback_sent=FeedbackCounts(nack=2),
-            feedback_received=FeedbackCounts(pli=1),
-            srtp_protect_failures=0,
-            srtp_decrypt_failures=3,
-            srtp_replayed=6,
-            srtp_old_key_packets=0,
-            srtp_unfollowed=0,
-            srtp_early_packets=0,
-            srtp_roc_kept=0,
-            srtp_roc_resets=0,
-            srtp_failure=None,
-            payload_octets=160,
-            audio_level_dbov=-20.0,
-            audio_level_packets=3,
-            rtcp_in_clear=0,
-            rtcp_encryption_mismatches=0,
-            rtcp_short_tags=0,
-            jitter_buffer=buffer,
-            dropped={},
-            socket_overflows=0,
-            late_ticks=3,
-            rtcp_sr_rr_interval_ms=5000.0,
-            dtmf_digits_sent=sent,
-            dtmf_digits_received=received,
-            first_packet_at=first_packet_at,
-        )
+    def __init__(self, statistics):
+        self._statistics = statistics
 
     def statistics(self):
         return self._statistics
@@ -90,12 +53,15 @@ class NoMedia(Media):
     keying = "none"
     codec = None
 
+    def __init__(self):
+        super().__init__(None)
+
     def statistics(self):
         return None
 
 
-def test_what_the_jitter_buffer_did_is_in_the_report(record):
-    assert receive_of(record, Media())["jitter_buffer_pushed"] is None
+def test_what_the_jitter_buffer_did_is_in_the_report(record, stream_statistics):
+    assert receive_of(record, Media(stream_statistics()))["jitter_buffer_pushed"] is None
     buffer = JitterBufferStatistics(
         target_delay_ms=60.0,
         current_delay_ms=55.5,
@@ -107,7 +73,7 @@ def test_what_the_jitter_buffer_did_is_in_the_report(record):
         duplicates=4,
         restarts=5,
     )
-    found = receive_of(record, Media(buffer=buffer))
+    found = receive_of(record, Media(stream_statistics(jitter_buffer=buffer)))
     own = {key: value for key, value in found.items() if key.startswith("jitter_buffer_")}
     assert own == {
         "jitter_buffer_target_delay_ms": 60.0,
@@ -129,8 +95,8 @@ def receive_of(record, media):
     return record.report(101.0, media, ()).to_dict()["media"][0]["receive"]
 
 
-def test_the_course_of_the_stream_is_in_the_report(record):
-    media = record.report(101.0, Media(), ()).to_dict()["media"][0]
+def test_the_course_of_the_stream_is_in_the_report(record, stream_statistics):
+    media = record.report(101.0, Media(stream_statistics()), ()).to_dict()["media"][0]
     assert media["series"]["receive"] == {"at_ms": [1000.0], "jitter_ms": [2.5]}
 
 
@@ -150,11 +116,11 @@ def test_a_call_that_runs_has_no_outcome(record):
     assert report["signaling"]["transport"] == ""
 
 
-def test_the_normal_end_is_a_success_with_its_duration(record):
+def test_the_normal_end_is_a_success_with_its_duration(record, stream_statistics):
     record.times.answer_at = 101.0
     record.final_status = 200
     record.finish(104.0, None, None, warned=False)
-    report = record.report(999.0, Media(), ()).to_dict()
+    report = record.report(999.0, Media(stream_statistics()), ()).to_dict()
     assert report["outcome"] == "SUCCESS"
     assert report["phase"] == "CLOSED"
     assert report["call_result"] == "answered"
@@ -187,12 +153,12 @@ def test_an_outcome_settled_before_the_end_stays(record):
     assert record.report(104.0, NoMedia(), ()).outcome is Outcome.TIMEOUT
 
 
-def test_the_stream_says_what_the_media_session_says(record):
-    (stream,) = record.report(101.0, Media(), ()).to_dict()["media"]
+def test_the_stream_says_what_the_media_session_says(record, stream_statistics):
+    (stream,) = record.report(101.0, Media(stream_statistics()), ()).to_dict()["media"]
     assert stream["suite"] == "AES_CM_128_HMAC_SHA1_80"
     assert stream["keying"] == "sdes"
     assert stream["rtcp_mux"] is True
-    assert stream["send"]["packets_sent"] == 50
+    assert stream["send"]["packets_sent"] == 500
     assert stream["send"]["rtt_ms"] == 12.5
     assert stream["send"]["packets_lost"] == 1
     assert stream["send"]["jitter_ms"] == 0.5
@@ -202,16 +168,16 @@ def test_the_stream_says_what_the_media_session_says(record):
     assert stream["receive"]["srtp_replayed"] == 6
     assert (stream["receive"]["nack_count"], stream["receive"]["pli_count"]) == (2, 0)
     assert (stream["send"]["nack_count"], stream["send"]["pli_count"]) == (0, 1)
-    assert stream["receive"]["packets_received"] == 49
+    assert stream["receive"]["packets_received"] == 490
     assert stream["receive"]["srtp_decrypt_failures"] == 3
     assert stream["receive"]["rtcp_sr_rr_interval_ms"] == 5000.0
 
 
-def test_the_first_packet_is_taken_from_the_stream_unless_an_event_told(record):
+def test_the_first_packet_is_taken_from_the_stream_unless_an_event_told(record, stream_statistics):
     record.times.answer_at = 101.0
-    report = record.report(103.0, Media(first_packet_at=101.25), ())
+    report = record.report(103.0, Media(stream_statistics(first_packet_at=101.25)), ())
     assert report.to_dict()["timing"]["time_to_first_media_ms"] == 250.0
-    report = record.report(103.0, Media(first_packet_at=102.0), ())
+    report = record.report(103.0, Media(stream_statistics(first_packet_at=102.0)), ())
     assert report.to_dict()["timing"]["time_to_first_media_ms"] == 250.0
 
 
@@ -233,10 +199,12 @@ def test_a_hold_that_lasts_is_counted_up_to_now_and_ends_with_the_call(record):
         ((1, 0), ("received",), "both", 1, 1),
     ],
 )
-def test_digits_are_counted_by_how_they_came(record, by_rtp, by_info, method, sent, received):
+def test_digits_are_counted_by_how_they_came(
+    record, stream_statistics, by_rtp, by_info, method, sent, received
+):
     for direction in by_info:
         record.digit(direction)
-    media = Media(sent=by_rtp[0], received=by_rtp[1])
+    media = Media(stream_statistics(dtmf_digits_sent=by_rtp[0], dtmf_digits_received=by_rtp[1]))
     counters = record.report(101.0, media, ()).to_dict()["counters"]
     assert counters["dtmf_method"] == method
     assert (counters["dtmf_digits_sent"], counters["dtmf_digits_received"]) == (sent, received)

@@ -91,4 +91,12 @@ COUNTERS: Final = (
         "",
         "Actions of a scenario that were refused, timed out, or came too late.",
     ),
+    call(
+        "audio_path",
+        "",
+        PER_CALL,
+        "",
+        "both, send, receive, none, or silent when packets came both ways but nothing to hear.",
+        verified=False,
+    ),
 )

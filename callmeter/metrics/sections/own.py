@@ -1,10 +1,10 @@
-"""What only callmeter counts: SRTP, RTCP, sockets, level."""
+"""What only callmeter counts: SRTP, RTCP and sockets."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from callmeter.metrics.sections.row import COUNTER, GAUGE, RECEIVE, RTP, SEND, stream
+from callmeter.metrics.sections.row import COUNTER, RECEIVE, RTP, SEND, stream
 
 __all__ = ["OWN"]
 
@@ -98,15 +98,6 @@ OWN: Final = (
         "",
         "Datagrams the system dropped because they were not fetched in time.",
         (0, 0),
-        verified=False,
-    ),
-    stream(
-        "audio_level_rms",
-        "dBov",
-        GAUGE,
-        RECEIVE,
-        "RFC 6464 section 3",
-        "Mean level of what was heard so far; below -50 is silence.",
         verified=False,
     ),
 )

@@ -17,6 +17,7 @@ __all__ = [
     "RTP",
     "SEND",
     "call",
+    "run",
     "stream",
 ]
 
@@ -41,6 +42,7 @@ def stream(
     limits: tuple[float, float] | None = None,
     *,
     inverted: bool = False,
+    signless: bool = False,
     verified: bool = True,
 ) -> Metric:
     """A metric of one side of a stream, or of both."""
@@ -54,6 +56,7 @@ def stream(
         description=description,
         thresholds=None if limits is None else Thresholds(*limits),
         inverted=inverted,
+        signless=signless,
         verified=verified,
     )
 
@@ -80,4 +83,21 @@ def call(
         description=description,
         thresholds=None if limits is None else Thresholds(*limits),
         verified=verified,
+    )
+
+
+def run(
+    key: str, unit: str, rfc: str, description: str, limits: tuple[float, float] | None = None
+) -> Metric:
+    """A metric of many calls."""
+    return Metric(
+        key=key,
+        unit=unit,
+        kind=GAUGE,
+        direction=BOTH,
+        scope=Scope.RUN,
+        rfc=rfc,
+        description=description,
+        thresholds=None if limits is None else Thresholds(*limits),
+        verified=False,
     )

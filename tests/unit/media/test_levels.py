@@ -82,3 +82,46 @@ def test_a_stream_knows_how_loud_its_peer_is(make_lab, batch_from):
     assert a.statistics().audio_level_dbov < -70
     assert b.statistics().audio_level_dbov > -30
     assert 5 <= b.statistics().audio_level_packets <= 7
+
+
+def hear(lanes, *levels_dbov):
+    for dbov in levels_dbov:
+        levels.add_power(lanes, 1, 10 ** (dbov / 10))
+
+
+def test_speech_and_its_pauses_have_levels_of_their_own(lanes):
+    hear(lanes, *[-65] * 4, *[-20, -24, -65] * 20)
+    found = levels.level_statistics(lanes, 1)
+    assert found.signal == pytest.approx(10 * np.log10((10**-2.0 + 10**-2.4) / 2), abs=0.01)
+    assert found.noise == pytest.approx(-65, abs=0.01)
+    assert found.speech_share == 62.5
+    assert found.packets == 64
+
+
+def test_a_steady_tone_is_a_signal_and_a_steady_murmur_is_noise(lanes):
+    hear(lanes, *[-20] * 20)
+    assert levels.level_statistics(lanes, 1).noise is None
+    assert levels.level_statistics(lanes, 1).signal == pytest.approx(-20)
+    lanes.release(1)
+    lanes.allocate()
+    hear(lanes, *[-45] * 20)
+    assert levels.level_statistics(lanes, 1).signal is None
+    assert levels.level_statistics(lanes, 1).noise == pytest.approx(-45)
+
+
+def test_a_floor_is_forgotten_when_the_room_grows_louder(lanes):
+    hear(lanes, *[-70] * 3, *[-45] * 300)
+    before = levels.level_statistics(lanes, 1).speech_share
+    hear(lanes, *[-45] * 300)
+    assert levels.level_statistics(lanes, 1).speech_share < before
+
+
+def test_what_nobody_can_hear_is_no_speech(lanes):
+    hear(lanes, -127, -127, -55, -55)
+    assert levels.level_statistics(lanes, 1).signal is None
+
+
+def test_a_stream_that_was_not_measured_has_no_levels(lanes):
+    found = levels.level_statistics(lanes, 0)
+    assert (found.packets, found.mean, found.signal, found.noise) == (0, None, None, None)
+    assert found.speech_share is None

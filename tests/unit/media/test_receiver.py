@@ -80,6 +80,7 @@ def test_comfort_noise_is_part_of_the_stream_and_not_heard(lab):
     statistics = stream.statistics()
     assert statistics.receive.packets_received == 20
     assert statistics.receive.packets_lost == 0
+    assert statistics.comfort_noise_packets == 4
     assert statistics.dropped == {}
     assert statistics.dtmf_digits_received == 0
     assert sink.packets == 16

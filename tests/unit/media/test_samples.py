@@ -122,6 +122,58 @@ def test_what_the_peer_reports_is_the_course_of_the_sent_stream(tables):
     assert found["mos"] == (None, pytest.approx(scores[0]), pytest.approx(scores[1]))
 
 
+@pytest.mark.parametrize("ppm", [-300.0, 0.0, 150.0])
+def test_a_clock_that_is_fast_or_slow_shows_in_the_arrivals(tables, ppm):
+    course = Course(tables, take_row(*tables))
+    reception, row = course.reception, course.row
+    jitter = np.random.default_rng(3).uniform(0, 1e-3, 50 * 120)
+    assert course.samples.skew_ppm(row) is None
+    # The timestamp wraps on the way.
+    first = (1 << 32) - 400_000
+    for number in range(50 * 120):
+        arrival = 100 + number * PACKET / (1 + ppm * 1e-6) + jitter[number]
+        stamp = (first + number * 160) % (1 << 32)
+        reception.update_one(row, number & 0xFFFF, stamp, arrival, 160)
+        if number % 50 == 49:
+            course.samples.on_second(arrival)
+    assert course.samples.skew_ppm(row) == pytest.approx(ppm, abs=4)
+
+
+def test_a_clock_is_measured_anew_after_a_jump_and_for_another_source(tables):
+    course = Course(tables, take_row(*tables))
+    course.seconds(12)
+    assert course.samples.skew_ppm(course.row) == pytest.approx(0, abs=1)
+    course.number += 25
+    course.seconds(1)
+    assert course.samples.skew_ppm(course.row) is None
+    course.seconds(12)
+    assert course.samples.skew_ppm(course.row) is not None
+    course.reception.switch_ssrc(course.row, 99)
+    course.seconds(1)
+    assert course.samples.skew_ppm(course.row) is None
+
+
+def test_a_second_without_packets_is_no_reading_of_the_clock(tables):
+    course = Course(tables, take_row(*tables))
+    course.seconds(9)
+    course.seconds(5, packets=0)
+    assert course.samples.skew_ppm(course.row) is None
+
+
+def test_the_jitter_of_a_call_is_the_mean_of_its_seconds(tables):
+    course = Course(tables, take_row(*tables))
+    assert course.samples.mean_jitter_ms(course.row) is None
+    course.seconds(packets=0)
+    assert course.samples.mean_jitter_ms(course.row) is None
+    for units in (16, 32):
+        course.reception.jitter[course.row] = units
+        course.sending.advance_one(course.row, 160, 160, course.now)
+        course.reception.update_one(course.row, units, units * 160, course.now, 160, timed=False)
+        course.seconds(packets=0)
+    assert course.samples.mean_jitter_ms(course.row) == pytest.approx(3.0)
+    assert course.samples.mean_jitter_ms(1) is None
+
+
 def test_a_report_about_a_stream_that_is_not_sampled_is_left_alone(tables):
     row = take_row(*tables)
     tables[2].note_report(row, 0.1, None)

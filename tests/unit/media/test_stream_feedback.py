@@ -94,7 +94,7 @@ def test_without_the_agreement_nothing_is_asked_for(hears):
     hearing = hears(feedback=frozenset({"nack pli"}))
     hearing.say(1, 2, 4, 5, 6)
     assert hearing.rtcp() == []
-    assert hearing.stream.next_deadline() is None
+    assert hearing.stream._reports.next_deadline() is None
 
 
 def test_early_packets_keep_their_distance_and_late_questions_are_dropped(hears, lab):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callmeter.errors import ConfigurationError
-from callmeter.metrics.burst_gap import burst_gap, burst_ratio
+from callmeter.metrics.burst_gap import LossCounter, burst_gap, burst_ratio
 
 EXAMPLE = "11110111111111111111111X111X1011110111111111111111111X1111111111"
 """RFC 3611 section 4.7.2: 0 is lost, X is discarded."""
@@ -128,3 +128,21 @@ def test_bursts_are_those_of_a_packet_by_packet_reading(pattern, gmin):
     assert (found.bursts, found.burst_packets) == scalar(pattern, gmin)
     assert found.burst_packets + found.gap_packets == len(pattern)
     assert found.burst_lost + found.gap_lost == pattern.count("0")
+
+
+@given(st.sets(st.integers(0, 300)), st.integers(0, 60))
+def test_one_loss_after_the_other_gives_the_same_as_all_at_once(positions, more):
+    lost = sorted(positions)
+    packets = (lost[-1] + 1 if lost else 0) + more
+    counter = LossCounter()
+    for position in lost:
+        counter.add(position)
+    assert counter.burst_gap(packets, 20) == burst_gap(lost, packets, ptime_ms=20)
+    assert counter.burst_ratio(packets) == pytest.approx(burst_ratio(lost, packets))
+
+
+def test_a_position_that_does_not_ascend_counts_as_the_next():
+    counter = LossCounter()
+    for position in (5, 5, 4):
+        counter.add(position)
+    assert counter.burst_gap(3, 20) == burst_gap([5, 6, 7], 8, ptime_ms=20)

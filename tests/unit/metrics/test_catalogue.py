@@ -11,12 +11,19 @@ from callmeter.metrics.catalogue import (
     Kind,
     Thresholds,
     call_keys,
+    run_keys,
     stream_keys,
 )
 from callmeter.metrics.signaling import CallTiming
 from callmeter.rtp.reception import ReceptionStatistics, SenderStatistics
 
 PUBLISHED = [
+    "clock_drift_estimate",
+    "clock_skew_estimate",
+    "burst_density",
+    "gap_density",
+    "burst_duration",
+    "gap_duration",
     "mos",
     "r_factor",
     "jitter_ms",
@@ -73,10 +80,12 @@ def test_every_timing_is_in_the_catalogue():
     assert names(CallTiming) <= set(call_keys(Kind.ONE_SHOT))
 
 
-def test_streams_and_calls_share_no_key_and_leave_none_out():
+def test_streams_calls_and_runs_share_no_key_and_leave_none_out():
     streams = set(stream_keys(Direction.SEND)) | set(stream_keys(Direction.RECEIVE))
-    assert not streams & set(call_keys())
-    assert streams | set(call_keys()) == set(CATALOGUE)
+    calls, runs = set(call_keys()), set(run_keys())
+    assert not streams & calls
+    assert not runs & (streams | calls)
+    assert streams | calls | runs == set(CATALOGUE)
 
 
 @pytest.mark.parametrize("metric", CATALOGUE.values(), ids=lambda metric: metric.key)
@@ -94,6 +103,10 @@ def test_each_metric_is_described_and_its_limits_are_in_order(metric):
         ("jitter_ms", 20.0, Grade.GOOD),
         ("jitter_ms", 20.1, Grade.WARNING),
         ("jitter_ms", 41, Grade.CRITICAL),
+        ("clock_drift_estimate", -60.0, Grade.WARNING),
+        ("clock_drift_estimate", 40.0, Grade.GOOD),
+        ("mos", 3.4, Grade.WARNING),
+        ("mos", 2.4, Grade.CRITICAL),
         ("fraction_lost", 1.0, Grade.GOOD),
         ("fraction_lost", 5.0, Grade.WARNING),
         ("fraction_lost", 5.1, Grade.CRITICAL),

@@ -97,6 +97,7 @@ def test_counters_that_were_not_given_are_zero():
         "dtmf_digits_sent": 0,
         "dtmf_digits_received": 0,
         "dtmf_method": None,
+        "audio_path": None,
         "scenario_actions_executed": 0,
         "scenario_actions_failed": 0,
     }

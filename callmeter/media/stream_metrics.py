@@ -1,0 +1,155 @@
+"""The figures of one stream by catalogue key, send and receive apart: for report and snapshot.
+
+What became of the packets sent is the peer's word, in its RTCP reports.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+from callmeter.metrics.quality import mos_of, r_factor, r_factor_of
+
+if TYPE_CHECKING:
+    from callmeter.media.statistics import StreamStatistics
+    from callmeter.metrics.burst_gap import BurstGap
+    from callmeter.metrics.quality import Speech
+    from callmeter.rtp.feedback import FeedbackCounts
+
+    Value = int | float | str | None
+    Values = dict[str, Value]
+
+__all__ = ["audio_path", "receive_metrics", "receive_rating", "send_metrics"]
+
+
+def send_metrics(statistics: StreamStatistics) -> dict[str, Value]:
+    """Of the stream that was sent."""
+    loss, jitter = statistics.reported_fraction_lost, statistics.reported_jitter_ms
+    rating = None
+    if statistics.speech is not None and loss is not None and jitter is not None:
+        rating = r_factor_of(
+            statistics.speech, loss_percent=loss, jitter_ms=jitter, rtt_ms=statistics.rtt_ms
+        )
+    return (
+        dict(statistics.send.metrics())
+        | {
+            "audio_packetization_ms": _ptime(statistics.speech),
+            "rtt_ms": statistics.rtt_ms,
+            "packets_lost": statistics.reported_packets_lost,
+            "fraction_lost": loss,
+            "jitter_ms": jitter,
+            "rtcp_sr_rr_interval_ms": statistics.rtcp_sr_rr_interval_ms,
+            "rtcp_packets_sent": statistics.rtcp_packets_sent,
+            "srtp_protect_failures": statistics.srtp_protect_failures,
+            "late_ticks": statistics.late_ticks,
+        }
+        | _scores(rating)
+        | _feedback(statistics.feedback_received)
+        | dict(statistics.send_measures)
+    )
+
+
+def receive_metrics(statistics: StreamStatistics) -> dict[str, Value]:
+    """Of the stream that was received."""
+    buffer, levels = statistics.jitter_buffer, statistics.levels
+    return (
+        dict(statistics.receive.metrics())
+        | {
+            "audio_packetization_ms": _ptime(statistics.speech),
+            "rtt_ms": statistics.rtt_ms,
+            "clock_drift_estimate": statistics.clock_drift_ppm,
+            "clock_skew_estimate": statistics.clock_skew_ppm,
+            "srtp_decrypt_failures": statistics.srtp_decrypt_failures,
+            "srtp_replayed": statistics.srtp_replayed,
+            "srtp_old_key_packets": statistics.srtp_old_key_packets,
+            "srtp_early_packets": statistics.srtp_early_packets,
+            "srtp_roc_kept": statistics.srtp_roc_kept,
+            "srtp_roc_resets": statistics.srtp_roc_resets,
+            "rtcp_sr_rr_interval_ms": statistics.rtcp_sr_rr_interval_ms,
+            "rtcp_packets_received": statistics.rtcp_packets_received,
+            "socket_overflows": statistics.socket_overflows,
+            "audio_level_rms": levels.mean,
+            "signal_level": levels.signal,
+            "noise_level": levels.noise,
+            "speech_share": levels.speech_share,
+            "comfort_noise_packets": statistics.comfort_noise_packets,
+        }
+        | _scores(receive_rating(statistics))
+        | _bursts(statistics.bursts)
+        | _feedback(statistics.feedback_sent)
+        | ({} if buffer is None else dict(buffer.metrics()))
+        | dict(statistics.receive_measures)
+    )
+
+
+SILENT_DBOV: Final = -50.0
+"""Nobody hears what is below."""
+
+
+def audio_path(statistics: StreamStatistics) -> str:
+    """Which way packets went: both, send, receive or none; silent when nothing was to be heard."""
+    sent = statistics.send.packets_sent > 0
+    received = statistics.receive.packets_received > 0
+    if sent and received:
+        level = statistics.levels.mean
+        return "silent" if level is not None and level < SILENT_DBOV else "both"
+    if sent:
+        return "send"
+    return "receive" if received else "none"
+
+
+def receive_rating(statistics: StreamStatistics, *, delay: bool = True) -> float | None:
+    """R of the received stream; None where it has none.
+
+    With a jitter buffer what came too late is lost, and its delay counts. Without one it is
+    guessed from the jitter.
+
+    Args:
+        statistics: The stream.
+        delay: Whether delay counts: without, it is about listening, with, about conversation.
+    """
+    speech, received, buffer = statistics.speech, statistics.receive, statistics.jitter_buffer
+    if speech is None or received.fraction_lost is None:
+        return None
+    burst_ratio, rtt = statistics.burst_ratio, statistics.rtt_ms
+    loss = received.fraction_lost
+    buffered = buffer is not None and buffer.target_delay_ms is not None
+    if buffer is not None and buffered and buffer.pushed + buffer.lost:
+        loss = (buffer.lost + buffer.early) / (buffer.pushed + buffer.lost + buffer.early) * 100
+    if not delay:
+        return r_factor(speech.impairment, loss_percent=loss, burst_ratio=burst_ratio)
+    if buffer is not None and buffer.target_delay_ms is not None:
+        whole = (rtt or 0.0) / 2 + speech.ptime_ms + buffer.target_delay_ms
+        return r_factor(
+            speech.impairment, delay_ms=whole, loss_percent=loss, burst_ratio=burst_ratio
+        )
+    jitter = statistics.mean_jitter_ms
+    if jitter is None:
+        jitter = received.jitter_ms or 0.0
+    return r_factor_of(
+        speech, loss_percent=loss, jitter_ms=jitter, rtt_ms=rtt, burst_ratio=burst_ratio
+    )
+
+
+def _ptime(speech: Speech | None) -> float | None:
+    return None if speech is None else speech.ptime_ms
+
+
+def _scores(rating: float | None) -> Values:
+    return {"r_factor": rating, "mos": None if rating is None else mos_of(rating)}
+
+
+def _bursts(bursts: BurstGap | None) -> Values:
+    if bursts is None or not bursts.burst_packets + bursts.gap_packets:
+        return {}
+    return {
+        "burst_density": bursts.burst_density,
+        "gap_density": bursts.gap_density,
+        "burst_duration": bursts.burst_duration,
+        "gap_duration": bursts.gap_duration if bursts.bursts else None,
+    }
+
+
+def _feedback(counts: FeedbackCounts) -> Values:
+    """What was said about a stream: by its receiver, whichever side that is."""
+    return {f"{name}_count": value for name, value in asdict(counts).items()}

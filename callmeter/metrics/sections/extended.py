@@ -1,0 +1,168 @@
+"""The figures of RTCP extended reports, as they go over the wire (RFC 3611 section 4.7).
+
+Of a received stream what is told the peer, of a sent one what the peer tells.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from callmeter.metrics.sections.row import BOTH, COUNTER, GAUGE, RECEIVE, stream
+
+__all__ = ["EXTENDED"]
+
+EXTENDED: Final = (
+    stream(
+        "xr_loss_rate",
+        "%",
+        GAUGE,
+        BOTH,
+        "RFC 3611 section 4.7.1",
+        "Packets lost since the beginning.",
+        verified=False,
+    ),
+    stream(
+        "xr_discard_rate",
+        "%",
+        GAUGE,
+        BOTH,
+        "RFC 3611 section 4.7.1",
+        "Packets that came too late or too early for the jitter buffer.",
+        verified=False,
+    ),
+    stream(
+        "xr_burst_density",
+        "%",
+        GAUGE,
+        BOTH,
+        "RFC 3611 section 4.7.2",
+        "Share of the packets in bursts that was lost.",
+        verified=False,
+    ),
+    stream(
+        "xr_gap_density",
+        "%",
+        GAUGE,
+        BOTH,
+        "RFC 3611 section 4.7.2",
+        "Share of the packets in gaps that was lost.",
+        verified=False,
+    ),
+    stream(
+        "xr_burst_duration_ms",
+        "ms",
+        GAUGE,
+        BOTH,
+        "RFC 3611 section 4.7.2",
+        "Mean length of a burst.",
+        verified=False,
+    ),
+    stream(
+        "xr_gap_duration_ms",
+        "ms",
+        GAUGE,
+        BOTH,
+        "RFC 3611 section 4.7.2",
+        "Mean length of a gap; of a call without a burst, all of it.",
+        verified=False,
+    ),
+    stream(
+        "xr_round_trip_delay_ms",
+        "ms",
+        GAUGE,
+        BOTH,
+        "RFC 3611 section 4.7.3",
+        "Round trip.",
+        verified=False,
+    ),
+    stream(
+        "xr_end_system_delay_ms",
+        "ms",
+        GAUGE,
+        BOTH,
+        "RFC 3611 section 4.7.3",
+        "Delay within the receiver, its jitter buffer included.",
+        verified=False,
+    ),
+    stream(
+        "xr_signal_level_dbm",
+        "dBm",
+        GAUGE,
+        BOTH,
+        "RFC 3611 section 4.7.4",
+        "Level of speech; 0 dBm0 is 6.2 dB below 0 dBov.",
+        verified=False,
+    ),
+    stream(
+        "xr_noise_level_dbm",
+        "dBm",
+        GAUGE,
+        BOTH,
+        "RFC 3611 section 4.7.4",
+        "Level of the pauses.",
+        verified=False,
+    ),
+    stream(
+        "xr_r_factor",
+        "0-100",
+        GAUGE,
+        BOTH,
+        "RFC 3611 section 4.7.5",
+        "Transmission rating.",
+        verified=False,
+    ),
+    stream(
+        "xr_mos_lq",
+        "1-5",
+        GAUGE,
+        BOTH,
+        "RFC 3611 section 4.7.5",
+        "Score of listening, without the delay.",
+        verified=False,
+    ),
+    stream(
+        "xr_mos_cq",
+        "1-5",
+        GAUGE,
+        BOTH,
+        "RFC 3611 section 4.7.5",
+        "Score of conversation.",
+        verified=False,
+    ),
+    stream(
+        "xr_jitter_buffer_nominal_ms",
+        "ms",
+        GAUGE,
+        BOTH,
+        "RFC 3611 section 4.7.7",
+        "Nominal delay of the jitter buffer.",
+        verified=False,
+    ),
+    stream(
+        "xr_jitter_buffer_maximum_ms",
+        "ms",
+        GAUGE,
+        BOTH,
+        "RFC 3611 section 4.7.7",
+        "What its delay may be at this moment.",
+        verified=False,
+    ),
+    stream(
+        "xr_reports",
+        "count",
+        COUNTER,
+        BOTH,
+        "RFC 3611 section 4.7",
+        "VoIP metrics blocks about the stream: sent to its sender; of sent streams, received.",
+        verified=False,
+    ),
+    stream(
+        "xr_rtt_ms",
+        "ms",
+        GAUGE,
+        RECEIVE,
+        "RFC 3611 section 4.5",
+        "Round trip by the answer to the receiver reference time; known also to who sends nothing.",
+        verified=False,
+    ),
+)
