@@ -16,6 +16,7 @@ from typing import Self
 from callmeter import certificates
 from callmeter.codec_config import Codec, OpusConfig
 from callmeter.errors import ConfigurationError
+from callmeter.jitter_buffer_config import JitterBufferSettings
 from callmeter.session_config import MAX_REDIRECTS, Extension, SessionTimerConfig, TransferPolicy
 from callmeter.srtp_config import (
     DEFAULT_SUITES,
@@ -37,6 +38,7 @@ __all__ = [
     "EndpointConfig",
     "Extension",
     "HepConfig",
+    "JitterBufferSettings",
     "LimitConfig",
     "MediaConfig",
     "OpusConfig",
@@ -207,6 +209,10 @@ class MediaConfig:
         feedback_messages: What is offered and taken as a=rtcp-fb under AVPF: `"nack"`,
             `"nack pli"`, `"ccm fir"` ...; no feedback message is sent that the peer did not agree
             to.
+        extended_reports: Ask for RTCP extended reports, VoIP metrics and reference times, and send
+            them to peers that ask for them (RFC 3611).
+        jitter_buffer: How the jitter buffer behaves that what arrives is measured by, adaptive
+            unless said; None measures none. Nothing is delayed by it.
         ice: Offer ICE, and take it where it is offered, as a lite agent (RFC 8445 section 2.5):
             the peer finds the way to the media ports, which browsers insist on.
         telephone_event: Offer RFC 4733 DTMF.
@@ -233,6 +239,8 @@ class MediaConfig:
     rtcp_mux: bool | None = None
     feedback: bool = False
     feedback_messages: tuple[str, ...] = ("nack",)
+    extended_reports: bool = True
+    jitter_buffer: JitterBufferSettings | None = field(default_factory=JitterBufferSettings)
     ice: bool = False
     telephone_event: bool = True
     telephone_event_payload_type: int = 101

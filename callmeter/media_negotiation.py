@@ -56,6 +56,8 @@ __all__ = ["MediaNegotiation", "check_media"]
 
 Address: TypeAlias = "tuple[str, int]"
 
+EXTENDED_REPORTS = ("voip-metrics", "rcvr-rtt=all")
+"""What this end asks for in a=rtcp-xr (RFC 3611 section 5.1)."""
 ANSWER_SECONDS = 32.0
 """How long an answer to a re-INVITE may take (64*T1, RFC 3261 section 17.1.1.2)."""
 
@@ -157,6 +159,7 @@ class MediaNegotiation(MediaAgreement):
             fingerprints=keys.fingerprints,
             feedback=self._own_feedback if profile.feedback else (),
             reduced_size=profile.feedback,
+            extended_reports=self._extended_reports,
             attributes=keys.attributes,
         )
         session: tuple[Attribute, ...] = ()
@@ -252,6 +255,7 @@ class MediaNegotiation(MediaAgreement):
             crypto=keys.crypto,
             fingerprints=keys.fingerprints,
             setup=keys.setup,
+            extended_reports=self._extended_reports if chosen.extended_reports else (),
             attributes=keys.attributes,
         )
         if stream.shared:
@@ -315,6 +319,10 @@ class MediaNegotiation(MediaAgreement):
     @property
     def _own_feedback(self) -> tuple[RtcpFb, ...]:
         return tuple(RtcpFb.parse(f"* {words}") for words in self.config.feedback_messages)
+
+    @property
+    def _extended_reports(self) -> tuple[str, ...]:
+        return EXTENDED_REPORTS if self.config.extended_reports else ()
 
     def _feedback_of(self, track: RemoteTrack, payload_type: int) -> frozenset[str]:
         """The feedback agreed on; under AVP there is none (RFC 4585 section 4.2)."""
@@ -411,10 +419,11 @@ class MediaNegotiation(MediaAgreement):
         self._remote = track
         mux = self.rtcp_mux
         self.ptime_ms = packet_time(track, wanted, self.config.ptime)
-        self._begun = True
+        first, self._begun = not self._begun, True
         coding = coding_for(wanted, self.config.opus) or find_codec(self.codec)
         self.coding = coding, coding.sample_rate * self.ptime_ms // 1000
-        self._open(rtcp_mux=mux).start(
+        stream = self._open(rtcp_mux=mux)
+        stream.start(
             StreamParameters(
                 codec=self.codec,
                 payload_type=voice.payload_type,
@@ -445,9 +454,14 @@ class MediaNegotiation(MediaAgreement):
                 # The peer's choice by ICE is not for packets to change.
                 symmetric=self.config.symmetric and not self.ice,
                 feedback=self._feedback_of(track, voice.payload_type),
+                extended_reports=(
+                    track.extended_reports if self.config.extended_reports else frozenset()
+                ),
                 reduced_size=self.feedback and track.reduced_size,
             )
         )
+        if first and self.config.jitter_buffer is not None:
+            stream.buffer(self.config.jitter_buffer)
 
     def _destination(self, track: RemoteTrack) -> Address:
         if self._ice is None or not self._ice.active:

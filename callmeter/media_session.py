@@ -17,12 +17,12 @@ from callmeter.errors import (
     ConfigurationError,
     LocalProtocolError,
 )
+from callmeter.jitter_buffer_config import JitterBufferSettings
 from callmeter.media.capture import MediaCapture
 from callmeter.media.echo import Echo
 from callmeter.media.sinks import WavRecorder
 from callmeter.media.sources import PcmSource, Tone
 from callmeter.media_negotiation import MediaNegotiation, check_media
-from callmeter.rtp.jitter_buffer import JitterBufferSettings
 from callmeter.srtp.dtls_certificate import DtlsCertificate
 
 if TYPE_CHECKING:

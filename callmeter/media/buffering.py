@@ -12,8 +12,9 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from callmeter.jitter_buffer_config import JitterBufferSettings
     from callmeter.media.lanes import LaneTable
-    from callmeter.rtp.jitter_buffer import JitterBufferSettings, JitterBufferStatistics
+    from callmeter.rtp.jitter_buffer import JitterBufferStatistics
 
     Integers = npt.NDArray[np.int64]
 
@@ -57,9 +58,7 @@ def add_packet(lanes: LaneTable, row: int, sequence: int, timestamp: int, arriva
     """Take one media packet."""
     buffer = int(lanes.buffer_row[row])
     if buffer >= 0:
-        lanes.buffers.update(
-            np.array([buffer]), np.array([sequence]), np.array([timestamp]), np.array([arrival])
-        )
+        lanes.buffers.update_one(buffer, sequence, timestamp, arrival)
 
 
 def add_event(lanes: LaneTable, row: int, sequence: int, arrival: float) -> None:

@@ -52,6 +52,8 @@ class StreamParameters:
         srtp_rtcp: Contexts to send and to receive RTCP with, where it has keys of its own.
         symmetric: Send to where media really comes from (RFC 4961).
         feedback: RTCP feedback agreed on, as the words of a=rtcp-fb: `"nack"`, `"nack pli"` ...
+        extended_reports: What the peer wants to be told in extended reports, by the words of
+            a=rtcp-xr: `"voip-metrics"`, `"rcvr-rtt"`.
         reduced_size: RTCP packets need not begin with a report (RFC 5506).
 
     Raises:
@@ -80,6 +82,7 @@ class StreamParameters:
     srtp_rtcp: tuple[SrtpContext, SrtpContext] | None = None
     symmetric: bool = True
     feedback: frozenset[str] = frozenset()
+    extended_reports: frozenset[str] = frozenset()
     reduced_size: bool = False
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from callmeter.errors import RtcpSyntaxError
 from callmeter.media.events import FeedbackReceived, PeerLeft, ReportReceived
+from callmeter.media.extended_reports import ExtendedReports
 from callmeter.media.stream_feedback import StreamFeedback
 from callmeter.rtp.clock_drift import ClockDrift
 from callmeter.rtp.feedback import Feedback, GenericNack, concerns
@@ -20,11 +21,13 @@ from callmeter.rtp.rtcp import (
     ntp_timestamp,
     parse_rtcp,
 )
+from callmeter.rtp.xr import ExtendedReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from callmeter.media.events import MediaEvent
+    from callmeter.media.statistics import StreamStatistics
     from callmeter.rtp.rtcp import ReportBlock, RtcpPacket
     from callmeter.rtp.send_table import SendTable
     from callmeter.rtp.stream_table import StreamTable
@@ -52,6 +55,7 @@ class RtcpReporter:
     Attributes:
         schedule: When to send, and what the peer reported.
         drift: The peer's media clock against its wall clock.
+        extended: Extended reports.
         feedback: What is said about single packets.
         sent, received: Compound packets.
     """
@@ -62,6 +66,7 @@ class RtcpReporter:
         "_row",
         "_table",
         "drift",
+        "extended",
         "feedback",
         "received",
         "schedule",
@@ -85,6 +90,7 @@ class RtcpReporter:
             int(table.ssrc[row]), now, entropy, initial_minimum=FIRST_REPORT_S
         )
         self.feedback = StreamFeedback(row, reception, entropy)
+        self.extended = ExtendedReports()
         self.drift = ClockDrift(float(reception.clock_rate[row]))
         self.sent = 0
         self.received = 0
@@ -101,6 +107,7 @@ class RtcpReporter:
         *,
         goodbye: bool = False,
         feedback: Sequence[Feedback] = (),
+        statistics: StreamStatistics | None = None,
     ) -> bytes:
         """Report, CNAME, feedback, and a BYE at the end of the session.
 
@@ -109,6 +116,7 @@ class RtcpReporter:
             wall: The same moment in seconds since 1970.
             goodbye: The last packet of the session.
             feedback: Messages that go along.
+            statistics: What extended reports are made of.
         """
         row, table = self._row, self._table
         ssrc = int(table.ssrc[row])
@@ -128,8 +136,10 @@ class RtcpReporter:
         described = SourceDescription.cname(ssrc, self._cname)
         packets: list[RtcpPacket] = [report, described, *feedback]
         answer = self.schedule.take_references(now)
-        if answer is not None:
-            packets.append(answer)
+        extended = () if answer is None else answer.blocks
+        extended += self.extended.blocks(ntp_timestamp(wall), statistics)
+        if extended:
+            packets.append(ExtendedReport(ssrc, extended))
         if goodbye:
             packets.append(Goodbye((ssrc,)))
             self.schedule.stop()
@@ -164,6 +174,8 @@ class RtcpReporter:
         for packet in packets:
             if isinstance(packet, SenderReport):
                 self.drift.add(packet.ssrc, packet.ntp, packet.rtp_timestamp)
+            elif isinstance(packet, ExtendedReport):
+                self.extended.on_received(packet, int(self._table.ssrc[self._row]), ntp)
         events: list[MediaEvent] = [
             self._report_event(packet, arrival, ntp)
             for packet in packets

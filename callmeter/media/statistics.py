@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from callmeter.jitter_buffer_config import JitterBufferSettings
     from callmeter.media.decoding import DecodingStatistics
     from callmeter.media.levels import LevelStatistics
     from callmeter.metrics.burst_gap import BurstGap
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from callmeter.rtp.feedback import FeedbackCounts
     from callmeter.rtp.jitter_buffer import JitterBufferStatistics
     from callmeter.rtp.reception import ReceptionStatistics, SenderStatistics
+    from callmeter.rtp.xr import VoipMetrics
     from callmeter.srtp.trial import FailureCause
 
     Value = int | float | str | None
@@ -65,6 +67,10 @@ class StreamStatistics:
         dtmf_digits_sent, dtmf_digits_received: By RFC 4733.
         decoding: What decoding had to cope with, None while nobody decodes.
         jitter_buffer: What the jitter buffer did, None without one.
+        jitter_buffer_settings: How it behaves.
+        xr_sent, xr_received: VoIP metrics blocks, those received about the own stream.
+        xr_told, xr_remote: The last ones (RFC 3611).
+        xr_rtt_ms: Round trip by the answer to a receiver reference time.
         dropped: Datagrams that were not accepted, by reason.
         socket_overflows: Datagrams the kernel dropped because nobody fetched them in time.
         late_ticks: Own media ticks that began more than 5 ms late while the stream was there.
@@ -116,6 +122,12 @@ class StreamStatistics:
     dropped: Mapping[str, int]
     socket_overflows: int
     late_ticks: int = 0
+    jitter_buffer_settings: JitterBufferSettings | None = None
+    xr_sent: int = 0
+    xr_received: int = 0
+    xr_told: VoipMetrics | None = None
+    xr_remote: VoipMetrics | None = None
+    xr_rtt_ms: float | None = None
     send_measures: Mapping[str, Value] = field(default_factory=dict)
     receive_measures: Mapping[str, Value] = field(default_factory=dict)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from callmeter.errors import ConfigurationError, LocalProtocolError
 from callmeter.media import buffering
 from callmeter.media.events import EventLog, Silent
+from callmeter.media.extended_reports import ExtendedReports
 from callmeter.media.levels import level_statistics
 from callmeter.media.losses import LossRecord
 from callmeter.media.measures import Measures
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator, Callable, Hashable
 
+    from callmeter.jitter_buffer_config import JitterBufferSettings
     from callmeter.media.capture import MediaCapture
     from callmeter.media.engine import MediaEngine
     from callmeter.media.events import MediaEvent
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from callmeter.media.sinks import AudioSink
     from callmeter.media.sources import AudioSource, LiveSource
     from callmeter.metrics.series import StreamSeries
-    from callmeter.rtp.jitter_buffer import JitterBufferSettings
 
     Control = Callable[[PacketKind, bytes, tuple[str, int]], None]
 
@@ -82,6 +83,7 @@ class MediaStream:
         self._reports = StreamRtcp(
             engine, row, cname, self._receiver, self._sender, self._log.append
         )
+        self._reports.describe = self.statistics
         self._parameters: StreamParameters | None = None
         self._control: Control | None = None
         self._rtcp_control: Control | None = None
@@ -93,6 +95,7 @@ class MediaStream:
         self._capture: MediaCapture | None = None
         self._losses = LossRecord(row, engine.reception)
         self._speech: Speech | None = None
+        self._buffered: JitterBufferSettings | None = None
         self.measures = Measures()
 
     def __repr__(self) -> str:
@@ -265,6 +268,7 @@ class MediaStream:
             raise LocalProtocolError("the stream is stopped")
         rate = int(self._engine.reception.clock_rate[self._row])
         buffering.begin(self._engine.lanes, self._row, settings, rate)
+        self._buffered = settings
 
     @property
     def sink_error(self) -> Exception | None:
@@ -347,6 +351,7 @@ class MediaStream:
         schedule = None if reporter is None else reporter.schedule
         block = None if schedule is None else schedule.remote_block
         feedback = None if reporter is None else reporter.feedback
+        extended = ExtendedReports() if reporter is None else reporter.extended
         dropped = dict(receiver.dropped)
         rate = float(engine.send_table.clock_rate[row])
         latch = receiver.latch
@@ -402,6 +407,12 @@ class MediaStream:
             dtmf_digits_received=receiver.digits,
             decoding=receiver.decoding,
             jitter_buffer=buffering.statistics(engine.lanes, row, now),
+            jitter_buffer_settings=self._buffered,
+            xr_sent=extended.sent,
+            xr_received=extended.received,
+            xr_told=extended.told,
+            xr_remote=extended.remote,
+            xr_rtt_ms=_milliseconds(extended.rtt),
             dropped=dropped,
             socket_overflows=sum(
                 engine.backend.overflows.of(bound.fileno()) for bound in self._sockets()

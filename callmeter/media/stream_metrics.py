@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from callmeter.metrics.quality import mos_of, r_factor, r_factor_of
+from callmeter.media.extended_reports import voip_values
+from callmeter.media.rating import receive_rating
+from callmeter.metrics.quality import mos_of, r_factor_of
 
 if TYPE_CHECKING:
     from callmeter.media.statistics import StreamStatistics
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     Value = int | float | str | None
     Values = dict[str, Value]
 
-__all__ = ["audio_path", "receive_metrics", "receive_rating", "send_metrics"]
+__all__ = ["audio_path", "receive_metrics", "send_metrics"]
 
 
 def send_metrics(statistics: StreamStatistics) -> dict[str, Value]:
@@ -45,6 +47,7 @@ def send_metrics(statistics: StreamStatistics) -> dict[str, Value]:
         }
         | _scores(rating)
         | _feedback(statistics.feedback_received)
+        | voip_values(statistics.xr_remote, statistics.xr_received)
         | dict(statistics.send_measures)
     )
 
@@ -73,10 +76,12 @@ def receive_metrics(statistics: StreamStatistics) -> dict[str, Value]:
             "noise_level": levels.noise,
             "speech_share": levels.speech_share,
             "comfort_noise_packets": statistics.comfort_noise_packets,
+            "xr_rtt_ms": statistics.xr_rtt_ms,
         }
         | _scores(receive_rating(statistics))
         | _bursts(statistics.bursts)
         | _feedback(statistics.feedback_sent)
+        | voip_values(statistics.xr_told, statistics.xr_sent)
         | ({} if buffer is None else dict(buffer.metrics()))
         | dict(statistics.receive_measures)
     )
@@ -96,39 +101,6 @@ def audio_path(statistics: StreamStatistics) -> str:
     if sent:
         return "send"
     return "receive" if received else "none"
-
-
-def receive_rating(statistics: StreamStatistics, *, delay: bool = True) -> float | None:
-    """R of the received stream; None where it has none.
-
-    With a jitter buffer what came too late is lost, and its delay counts. Without one it is
-    guessed from the jitter.
-
-    Args:
-        statistics: The stream.
-        delay: Whether delay counts: without, it is about listening, with, about conversation.
-    """
-    speech, received, buffer = statistics.speech, statistics.receive, statistics.jitter_buffer
-    if speech is None or received.fraction_lost is None:
-        return None
-    burst_ratio, rtt = statistics.burst_ratio, statistics.rtt_ms
-    loss = received.fraction_lost
-    buffered = buffer is not None and buffer.target_delay_ms is not None
-    if buffer is not None and buffered and buffer.pushed + buffer.lost:
-        loss = (buffer.lost + buffer.early) / (buffer.pushed + buffer.lost + buffer.early) * 100
-    if not delay:
-        return r_factor(speech.impairment, loss_percent=loss, burst_ratio=burst_ratio)
-    if buffer is not None and buffer.target_delay_ms is not None:
-        whole = (rtt or 0.0) / 2 + speech.ptime_ms + buffer.target_delay_ms
-        return r_factor(
-            speech.impairment, delay_ms=whole, loss_percent=loss, burst_ratio=burst_ratio
-        )
-    jitter = statistics.mean_jitter_ms
-    if jitter is None:
-        jitter = received.jitter_ms or 0.0
-    return r_factor_of(
-        speech, loss_percent=loss, jitter_ms=jitter, rtt_ms=rtt, burst_ratio=burst_ratio
-    )
 
 
 def _ptime(speech: Speech | None) -> float | None:

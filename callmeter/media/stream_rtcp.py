@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from callmeter.errors import LocalProtocolError, RtcpSyntaxError
+from callmeter.media.extended_reports import VOIP_METRICS
 from callmeter.media.reports import RtcpReporter
 from callmeter.rtp.rtcp import build_compound, parse_rtcp
 from callmeter.srtp.trial import has_short_rtcp_tag, is_encrypted_otherwise
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from callmeter.media.parameters import StreamParameters
     from callmeter.media.receiver import StreamReceiver
     from callmeter.media.sender import StreamSender
+    from callmeter.media.statistics import StreamStatistics
     from callmeter.srtp.context import SrtpContext
 
 __all__ = ["StreamRtcp"]
@@ -37,6 +39,7 @@ class StreamRtcp:
         emit: Takes the events.
 
     Attributes:
+        describe: Gives the figures of the stream, for extended reports.
         reporter: What was sent and received; None before `start`.
         destination: Where reports go, in the back-end's form.
     """
@@ -50,6 +53,7 @@ class StreamRtcp:
         "_receiver",
         "_row",
         "_sender",
+        "describe",
         "destination",
         "reporter",
     )
@@ -71,6 +75,7 @@ class StreamRtcp:
         self._emit = emit
         self._outlet: Any = None
         self._parameters: StreamParameters | None = None
+        self.describe: Callable[[], StreamStatistics | None] = lambda: None
         self.reporter: RtcpReporter | None = None
         self.destination: Any = None
 
@@ -92,6 +97,7 @@ class StreamRtcp:
             )
             self._schedule(self.reporter)
         self.reporter.feedback.start(parameters.feedback)
+        self.reporter.extended.wanted = parameters.extended_reports
 
     def _schedule(self, reporter: RtcpReporter) -> None:
         deadline = reporter.schedule.next_deadline()
@@ -134,7 +140,10 @@ class StreamRtcp:
         if early and parameters.reduced_size:
             data = build_compound(feedback)
         else:
-            data = reporter.compound(now, engine.wall(), goodbye=goodbye, feedback=feedback)
+            statistics = self.describe() if VOIP_METRICS in reporter.extended.wanted else None
+            data = reporter.compound(
+                now, engine.wall(), goodbye=goodbye, feedback=feedback, statistics=statistics
+            )
         own = parameters.srtp_rtcp
         context = self._sender.context if own is None else own[0]
         if context is not None:

@@ -85,6 +85,8 @@ class RemoteTrack:
         tls_id: Name of its end of the DTLS association (RFC 8842), or None.
         feedback: RTCP feedback messages it takes.
         reduced_size: It takes RTCP packets that do not begin with a report (RFC 5506).
+        extended_reports: What it wants to be told in extended reports (RFC 3611 section 5), the
+            names without their parameters.
         mid: Its identification tag (RFC 5888), or None.
         bundle: Tags of the BUNDLE group it belongs to (RFC 9143).
         ssrc: What it announced it sends with (RFC 5576), or None.
@@ -117,6 +119,7 @@ class RemoteTrack:
     tls_id: str | None = None
     feedback: tuple[RtcpFb, ...] = ()
     reduced_size: bool = False
+    extended_reports: frozenset[str] = frozenset()
     mid: str | None = None
     bundle: tuple[str, ...] = ()
     ssrc: int | None = None
@@ -213,6 +216,7 @@ def read_track(
         tls_id=_tls_id(media, notes),
         feedback=_each(RtcpFb.parse, "rtcp-fb", media.attributes_named("rtcp-fb"), notes),
         reduced_size=media.has_attribute("rtcp-rsize"),
+        extended_reports=_extended_reports(description, media),
         rtcp_mux=media.has_attribute("rtcp-mux"),
         direction=_direction(description, media, notes),
         ssrc=_ssrc(media),
@@ -232,6 +236,14 @@ def _refusal(media: MediaDescription, index: int) -> str:
     if parse_profile(media.protocol) is None:
         return f"{media.protocol} is not RTP over UDP"
     return f"more than {MAX_USED_MEDIA} m= lines" if index >= MAX_USED_MEDIA else ""
+
+
+def _extended_reports(description: SessionDescription, media: MediaDescription) -> frozenset[str]:
+    """Of the m= section, or of the whole session where that says nothing (RFC 3611 section 5.1)."""
+    text = media.attribute("rtcp-xr")
+    if text is None:
+        text = description.attribute("rtcp-xr") or ""
+    return frozenset(word.partition("=")[0].lower() for word in words(text))
 
 
 def _with_addresses(

@@ -51,6 +51,7 @@ class TrackAnswer:
         feedback: RTCP feedback messages (RFC 4585); in an answer only those that were offered.
         reduced_size: RTCP packets need not begin with a report (RFC 5506); in an answer only if
             it was offered.
+        extended_reports: What this side wants to be told in extended reports (RFC 3611).
         ssrc: SSRC this side sends with, announced with `cname` (RFC 5576).
         cname: Its RTCP canonical name.
         attributes: Further attributes, written last.
@@ -71,6 +72,7 @@ class TrackAnswer:
     setup: Setup | None = None
     feedback: tuple[RtcpFb, ...] = ()
     reduced_size: bool = False
+    extended_reports: tuple[str, ...] = ()
     ssrc: int | None = None
     cname: str | None = None
     attributes: tuple[Attribute, ...] = ()
@@ -144,6 +146,8 @@ class TrackAnswer:
             found.append(Attribute("rtcp-mux"))
         if self.reduced_size:
             found.append(Attribute("rtcp-rsize"))
+        if self.extended_reports:
+            found.append(Attribute("rtcp-xr", " ".join(self.extended_reports)))
         return found + [Attribute("rtcp-fb", str(item)) for item in self.feedback]
 
 

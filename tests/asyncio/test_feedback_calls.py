@@ -36,7 +36,11 @@ def session(stack):
 
 
 def lines(body):
-    return [line for line in body.decode().split("\r\n") if line.startswith("a=rtcp-")]
+    return [
+        line
+        for line in body.decode().split("\r\n")
+        if line.startswith(("a=rtcp-fb", "a=rtcp-rsize"))
+    ]
 
 
 def offer(profile, *attributes):

@@ -44,6 +44,17 @@ class Capture(Program):
 
 
 @dataclass(frozen=True)
+class RtpAnalysis:
+    """tshark's own figures of one RTP stream."""
+
+    packets: int
+    lost: int
+    least_jitter_ms: float
+    mean_jitter_ms: float
+    greatest_jitter_ms: float
+
+
+@dataclass(frozen=True)
 class Decoded:
     """What tshark made of a capture; `sip_ports` are decoded as SIP, RTP is found by its looks."""
 
@@ -103,6 +114,20 @@ class Decoded:
             }
             for (_, port), numbers in streams.items()
         ]
+
+    def rtp_analysis(self) -> list[RtpAnalysis]:
+        """What `tshark -q -z rtp,streams` says of each stream."""
+        lines = self._run("-q", "-z", "rtp,streams").splitlines()
+        found = []
+        for line in lines:
+            columns = line.split()
+            # Begin, end, source, port, destination, port, SSRC, codec, packets, lost, its share,
+            # three of the time between packets, three of the jitter, "X" for problems.
+            if len(columns) > 16 and columns[6].startswith("0x"):
+                packets, lost = int(columns[8]), int(columns[9])
+                least, mean, greatest = (float(value) for value in columns[14:17])
+                found.append(RtpAnalysis(packets, lost, least, mean, greatest))
+        return found
 
 
 def decode(file: Path, sip_ports: Iterable[int]) -> Decoded:

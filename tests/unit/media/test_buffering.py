@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callmeter.errors import LocalProtocolError
-from callmeter.rtp.jitter_buffer import JitterBufferSettings
+from callmeter.jitter_buffer_config import JitterBufferSettings
 
 FIXED = JitterBufferSettings(adaptive=False, delay=0.06)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from callmeter.jitter_buffer_config import JitterBufferSettings
 from callmeter.media import AuthenticationFailing, DigitReceived, Discard, WavRecorder, level_dbov
 from callmeter.media.wave_file import read_wave
-from callmeter.rtp.jitter_buffer import JitterBufferSettings
 from callmeter.srtp import SrtpContext
 
 LOOPBACK = "127.0.0.1"

@@ -8,7 +8,6 @@ from callmeter.media.levels import LevelStatistics
 from callmeter.media.stream_metrics import (
     audio_path,
     receive_metrics,
-    receive_rating,
     send_metrics,
 )
 from callmeter.metrics.burst_gap import burst_gap
@@ -42,39 +41,6 @@ def test_the_received_stream_is_rated_by_loss_bursts_jitter_and_round_trip(strea
     expected = r_factor(PLC, delay_ms=delay, loss_percent=2, burst_ratio=1.5)
     assert found["r_factor"] == expected
     assert found["mos"] == mos_of(expected)
-
-
-def test_before_the_first_second_the_jitter_is_that_of_now(stream_statistics):
-    delay = mouth_to_ear_ms(rtt_ms=12.5, ptime_ms=20, jitter_ms=4)
-    rated = receive_rating(stream_statistics(mean_jitter_ms=None))
-    assert rated == r_factor(PLC, delay_ms=delay, loss_percent=2, burst_ratio=1.5)
-    delay = mouth_to_ear_ms(rtt_ms=12.5, ptime_ms=20, jitter_ms=0)
-    rated = receive_rating(stream_statistics(mean_jitter_ms=None, receive={"jitter_ms": None}))
-    assert rated == r_factor(PLC, delay_ms=delay, loss_percent=2, burst_ratio=1.5)
-
-
-def test_what_a_jitter_buffer_drops_is_lost_and_its_delay_counts(stream_statistics):
-    statistics = stream_statistics(jitter_buffer=JitterBufferStatistics(**BUFFER))
-    expected = r_factor(PLC, delay_ms=6.25 + 20 + 60, loss_percent=8, burst_ratio=1.5)
-    assert receive_rating(statistics) == expected
-    listening = r_factor(PLC, loss_percent=8, burst_ratio=1.5)
-    assert receive_rating(statistics, delay=False) == listening
-
-
-@pytest.mark.parametrize(
-    "buffer", [{"pushed": 0, "lost": 0, "early": 0}, {"target_delay_ms": None}]
-)
-def test_a_buffer_that_had_nothing_yet_says_nothing_of_the_loss(stream_statistics, buffer):
-    statistics = stream_statistics(jitter_buffer=JitterBufferStatistics(**BUFFER | buffer))
-    listening = r_factor(PLC, loss_percent=2, burst_ratio=1.5)
-    assert receive_rating(statistics, delay=False) == listening
-    assert receive_rating(statistics) is not None
-
-
-def test_without_a_round_trip_there_is_a_rating_all_the_same(stream_statistics):
-    buffer = JitterBufferStatistics(**BUFFER)
-    rated = receive_rating(stream_statistics(jitter_buffer=buffer, rtt_ms=None))
-    assert rated == r_factor(PLC, delay_ms=80, loss_percent=8, burst_ratio=1.5)
 
 
 @pytest.mark.parametrize("changes", [{"speech": None}, {"receive": {"fraction_lost": None}}])

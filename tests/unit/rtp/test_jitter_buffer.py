@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callmeter.errors import ConfigurationError, LocalProtocolError
+from callmeter.jitter_buffer_config import JitterBufferSettings
 from callmeter.metrics.catalogue import CATALOGUE
-from callmeter.rtp.jitter_buffer import JitterBufferSettings, JitterBufferTable
+from callmeter.rtp import jitter_buffer as module
+from callmeter.rtp.jitter_buffer import JitterBufferTable
 
 # Powers of two, so that sums are exact: a packet is 1/64 s, 128 units of a clock of 8192 Hz.
 RATE, UNITS, PACKET = 8192, 128, 1 / 64
@@ -301,8 +303,15 @@ steps = st.lists(
 )
 
 
-@given(steps, st.integers(1, 40), st.booleans())
-def test_batches_decide_like_one_packet_at_a_time(steps, size, adaptive):
+@pytest.mark.parametrize("pays", [0, 24])
+@given(steps=steps, size=st.integers(1, 40), adaptive=st.booleans())
+def test_batches_decide_like_one_packet_at_a_time(steps, size, adaptive, pays):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_BATCH_PAYS", pays)
+        batches_decide_alike(steps, size, adaptive)
+
+
+def batches_decide_alike(steps, size, adaptive):
     settings = ADAPTIVE if adaptive else FIXED
     table = JitterBufferTable(rows=3)
     oracles = [Oracle(settings) for _ in range(3)]

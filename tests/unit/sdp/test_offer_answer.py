@@ -357,6 +357,12 @@ def test_packets_without_a_report_are_agreed_on_where_both_take_them():
     assert not answered(AUDIO, answer(reduced_size=True)).has_attribute("rtcp-rsize")
 
 
+def test_extended_reports_are_asked_for_in_one_line():
+    media = answered(AUDIO, answer(extended_reports=("voip-metrics", "rcvr-rtt=all")))
+    assert media.attribute("rtcp-xr") == "voip-metrics rcvr-rtt=all"
+    assert not answered(AUDIO, answer()).has_attribute("rtcp-xr")
+
+
 @pytest.mark.parametrize(
     ("offered", "own", "reply"),
     [

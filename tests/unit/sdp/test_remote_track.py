@@ -248,6 +248,15 @@ def test_packets_without_a_report_may_be_sent_to_who_says_so():
     assert not read(PLAIN).reduced_size
 
 
+def test_which_extended_reports_are_wanted_is_read_without_their_parameters():
+    wanted = read(PLAIN, "a=rtcp-xr:VoIP-metrics rcvr-rtt=all:900").extended_reports
+    assert wanted == {"voip-metrics", "rcvr-rtt"}
+    assert read(PLAIN).extended_reports == frozenset()
+    session = ("c=IN IP4 192.0.2.1", "a=rtcp-xr:rcvr-rtt=sender")
+    assert read(PLAIN, session=session).extended_reports == {"rcvr-rtt"}
+    assert read(PLAIN, "a=rtcp-xr:", session=session).extended_reports == frozenset()
+
+
 def test_feedback_for_all_formats_is_read_under_any_profile():
     track = read(PLAIN, "a=rtcp-fb:* trr-int 5000", "a=rtcp-fb:0 nack", "a=rtcp-fb:x")
     assert track.feedback == (RtcpFb(None, "trr-int", "5000"), RtcpFb(0, "nack"))
