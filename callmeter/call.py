@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from callmeter.call_report import CallReport
     from callmeter.endpoint import Endpoint
     from callmeter.media_session import MediaSession
+    from callmeter.metrics.call_statistics import CallStatistics
     from callmeter.metrics.report import Finding
     from callmeter.sip.client_session import ClientInviteSession
     from callmeter.sip.invite_session import InviteSession
@@ -210,6 +211,10 @@ class Call(CallRequests):
         if self._report is not None:
             return self._report
         return self._record.report(self._endpoint.stack.now, self.media, self.messages)
+
+    def statistics(self) -> CallStatistics:
+        """The figures of this moment, send and receive apart; cheap enough for every second."""
+        return self._record.statistics(self._endpoint.stack.now, self.media)
 
     def note_scenario(self, executed: int, failed: int) -> None:
         """How many actions of a scenario were done and failed so far (called by its runner)."""

@@ -9,6 +9,7 @@ from callmeter.call_evidence import media_facts, signaling_facts
 from callmeter.call_report import CallReport
 from callmeter.diagnosis import CallEvidence, diagnose
 from callmeter.media.stream_metrics import audio_path, receive_metrics, send_metrics
+from callmeter.metrics.call_statistics import CallStatistics, StreamSnapshot
 from callmeter.metrics.phases import LifeCycle, Outcome, Phase
 from callmeter.metrics.report import (
     ErrorReport,
@@ -120,12 +121,7 @@ class CallRecord:
         self, now: float, media: MediaSession, messages: Sequence[LoggedMessage]
     ) -> CallReport:
         """All of it as one value."""
-        statistics = media.statistics()
-        if self.times.first_rtp_at is None and statistics is not None:
-            self.times.first_rtp_at = statistics.first_packet_at
-        self._rehandshakes = media.rehandshakes
-        self._ice_restarts = media.ice_restarts
-        self._rekeys = media.rekeys_sent, media.rekeys_received
+        statistics = self._measure(media)
         return CallReport(
             phase=self.life.phase,
             outcome=self.life.outcome,
@@ -139,6 +135,34 @@ class CallRecord:
             party=self._remote,
             messages=tuple(messages),
         )
+
+    def statistics(self, now: float, media: MediaSession) -> CallStatistics:
+        """The figures alone, which is cheap: no message is looked at and no check is made."""
+        statistics = self._measure(media)
+        streams: tuple[StreamSnapshot, ...] = ()
+        if statistics is not None:
+            streams = (
+                StreamSnapshot(
+                    codec=media.codec or "",
+                    send=send_metrics(statistics),
+                    receive=receive_metrics(statistics),
+                ),
+            )
+        return CallStatistics(
+            phase=self.life.phase,
+            timing=self.times.timing(),
+            media=streams,
+            counters=self._counters(now, statistics),
+        )
+
+    def _measure(self, media: MediaSession) -> StreamStatistics | None:
+        statistics = media.statistics()
+        if self.times.first_rtp_at is None and statistics is not None:
+            self.times.first_rtp_at = statistics.first_packet_at
+        self._rehandshakes = media.rehandshakes
+        self._ice_restarts = media.ice_restarts
+        self._rekeys = media.rekeys_sent, media.rekeys_received
+        return statistics
 
     def _signaling(self, messages: Sequence[LoggedMessage]) -> SignalingReport:
         resolution = None if self._location is None else self._location.to_dict()

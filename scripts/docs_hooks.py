@@ -1,4 +1,4 @@
-"""mkdocs hooks: tables of metrics, of checks and of RFC sections are made from the code itself."""
+"""mkdocs hooks: tables of checks and of RFC sections are made from the code itself."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING
 
 import callmeter
 from callmeter.diagnosis import CHECKS
-from callmeter.metrics.catalogue import CATALOGUE, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from callmeter.diagnosis import Check
-    from callmeter.metrics.catalogue import Metric
 
-METRICS = "<!-- metrics catalogue -->"
 DIAGNOSIS = "<!-- diagnosis checks -->"
 CITATIONS = "<!-- rfc citations -->"
 CITATION = re.compile(r"RFC (\d{3,4})(?:,? (?:sections? )?(\d+(?:\.\d+)*))?")
@@ -26,8 +23,6 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Put the tables where a page asks for them."""
-    if METRICS in markdown:
-        markdown = markdown.replace(METRICS, "\n".join(_metrics(CATALOGUE.values())))
     if DIAGNOSIS in markdown:
         markdown = markdown.replace(DIAGNOSIS, "\n".join(_checks(CHECKS)))
     if CITATIONS in markdown:
@@ -63,21 +58,3 @@ def _checks(checks: Iterable[Check]) -> Iterator[str]:
     yield "|---|---|---|"
     for check in checks:
         yield f"| `{check.identifier}` | {check.question} | {check.remedy} |"
-
-
-def _metrics(metrics: Iterable[Metric]) -> Iterator[str]:
-    yield "| Key | Meaning | Unit | Kind | Of | Definition | Warning, critical beyond |"
-    yield "|---|---|---|---|---|---|---|"
-    for metric in metrics:
-        limits = metric.thresholds
-        of = metric.direction.value if metric.scope is Scope.STREAM else "call"
-        cells = [
-            f"`{metric.key}`",
-            metric.description,
-            metric.unit,
-            metric.kind.value,
-            of,
-            metric.rfc,
-            "" if limits is None else f"{limits.warning:g}, {limits.critical:g}",
-        ]
-        yield "| " + " | ".join(cells) + " |"

@@ -5,6 +5,7 @@ A report block is sent only where the peer asked for it in its description (sect
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from callmeter.media.rating import receive_rating
@@ -23,7 +24,15 @@ if TYPE_CHECKING:
 
     Value = int | float | str | None
 
-__all__ = ["REFERENCE_TIME", "VOIP_METRICS", "ExtendedReports", "voip_metrics", "voip_values"]
+__all__ = [
+    "NO_REPORTS",
+    "REFERENCE_TIME",
+    "VOIP_METRICS",
+    "ExtendedReportStatistics",
+    "ExtendedReports",
+    "voip_metrics",
+    "voip_values",
+]
 
 VOIP_METRICS: Final = "voip-metrics"
 REFERENCE_TIME: Final = "rcvr-rtt"
@@ -35,6 +44,26 @@ _OCTET: Final = 255
 _MILLISECONDS: Final = 0xFFFF
 _SHARE: Final = 256
 _FIXED, _ADAPTIVE = 2, 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtendedReportStatistics:
+    """What was told and heard so far.
+
+    Attributes:
+        sent, received: VoIP metrics blocks, those received about the own stream.
+        told, remote: The last ones, or None.
+        rtt_ms: Round trip by the answer to a receiver reference time, or None.
+    """
+
+    sent: int = 0
+    received: int = 0
+    told: VoipMetrics | None = None
+    remote: VoipMetrics | None = None
+    rtt_ms: float | None = None
+
+
+NO_REPORTS: Final = ExtendedReportStatistics()
 
 
 class ExtendedReports:
@@ -57,6 +86,16 @@ class ExtendedReports:
         self.rtt: float | None = None
         self.sent = 0
         self.received = 0
+
+    def statistics(self) -> ExtendedReportStatistics:
+        """As it is now."""
+        return ExtendedReportStatistics(
+            sent=self.sent,
+            received=self.received,
+            told=self.told,
+            remote=self.remote,
+            rtt_ms=None if self.rtt is None else self.rtt * 1e3,
+        )
 
     def blocks(self, ntp: int, statistics: StreamStatistics | None) -> tuple[XrBlock, ...]:
         """What goes into the next report.

@@ -33,10 +33,11 @@ class LossRecord:
         reception: Received streams; it notes gaps of this one from now on.
 
     Attributes:
+        ptime_ms: Packet time.
         due: When `on_deadline` is to be called, or None.
     """
 
-    __slots__ = ("_counter", "_gaps", "_reception", "_row", "due")
+    __slots__ = ("_counter", "_gaps", "_reception", "_row", "due", "ptime_ms")
 
     def __init__(self, row: int, reception: StreamTable) -> None:
         self._row = row
@@ -44,6 +45,7 @@ class LossRecord:
         self._counter = LossCounter()
         self._gaps: list[tuple[int, int, int]] = []
         self.due: float | None = None
+        self.ptime_ms = 0.0
         reception.gaps_wanted[row] = True
 
     def on_gap(self, first: int, count: int, now: float) -> None:
@@ -76,14 +78,9 @@ class LossRecord:
                 if number < seen_from or number & 0xFFFF in missing:
                     self._counter.add(expected - (highest + 1 - number))
 
-    def burst_gap(self, packets: int, ptime_ms: float) -> BurstGap:
-        """Bursts and gaps so far.
-
-        Args:
-            packets: How many were expected.
-            ptime_ms: Packet time.
-        """
-        return self._counter.burst_gap(packets, ptime_ms)
+    def burst_gap(self, packets: int) -> BurstGap:
+        """Bursts and gaps so far, of so many packets that were expected."""
+        return self._counter.burst_gap(packets, self.ptime_ms)
 
     def burst_ratio(self, packets: int) -> float:
         """BurstR of ITU-T G.107 so far."""

@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from callmeter.media.extended_reports import NO_REPORTS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from callmeter.jitter_buffer_config import JitterBufferSettings
     from callmeter.media.decoding import DecodingStatistics
+    from callmeter.media.extended_reports import ExtendedReportStatistics
     from callmeter.media.levels import LevelStatistics
     from callmeter.metrics.burst_gap import BurstGap
     from callmeter.metrics.quality import Speech
     from callmeter.rtp.feedback import FeedbackCounts
     from callmeter.rtp.jitter_buffer import JitterBufferStatistics
     from callmeter.rtp.reception import ReceptionStatistics, SenderStatistics
-    from callmeter.rtp.xr import VoipMetrics
     from callmeter.srtp.trial import FailureCause
 
     Value = int | float | str | None
@@ -68,9 +70,7 @@ class StreamStatistics:
         decoding: What decoding had to cope with, None while nobody decodes.
         jitter_buffer: What the jitter buffer did, None without one.
         jitter_buffer_settings: How it behaves.
-        xr_sent, xr_received: VoIP metrics blocks, those received about the own stream.
-        xr_told, xr_remote: The last ones (RFC 3611).
-        xr_rtt_ms: Round trip by the answer to a receiver reference time.
+        xr: Extended reports (RFC 3611).
         dropped: Datagrams that were not accepted, by reason.
         socket_overflows: Datagrams the kernel dropped because nobody fetched them in time.
         late_ticks: Own media ticks that began more than 5 ms late while the stream was there.
@@ -123,11 +123,7 @@ class StreamStatistics:
     socket_overflows: int
     late_ticks: int = 0
     jitter_buffer_settings: JitterBufferSettings | None = None
-    xr_sent: int = 0
-    xr_received: int = 0
-    xr_told: VoipMetrics | None = None
-    xr_remote: VoipMetrics | None = None
-    xr_rtt_ms: float | None = None
+    xr: ExtendedReportStatistics = NO_REPORTS
     send_measures: Mapping[str, Value] = field(default_factory=dict)
     receive_measures: Mapping[str, Value] = field(default_factory=dict)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from callmeter.errors import ConfigurationError, LocalProtocolError
 from callmeter.media import buffering
 from callmeter.media.events import EventLog, Silent
-from callmeter.media.extended_reports import ExtendedReports
+from callmeter.media.extended_reports import NO_REPORTS
 from callmeter.media.levels import level_statistics
 from callmeter.media.losses import LossRecord
 from callmeter.media.measures import Measures
@@ -132,6 +132,7 @@ class MediaStream:
         self._sender.start(parameters, engine.first_phase(row), now)
         self._reports.start(parameters, rtcp_remote, engine.backend.outlet(self._rtcp or self._rtp))
         self._listen()
+        self._losses.ptime_ms = float(parameters.ptime_ms)
         self._speech = Speech.of(parameters.codec, parameters.ptime_ms)
         engine.samples.begin(row, now, self._speech)
         engine.on_started(self, metered=self._is_metered())
@@ -351,7 +352,6 @@ class MediaStream:
         schedule = None if reporter is None else reporter.schedule
         block = None if schedule is None else schedule.remote_block
         feedback = None if reporter is None else reporter.feedback
-        extended = ExtendedReports() if reporter is None else reporter.extended
         dropped = dict(receiver.dropped)
         rate = float(engine.send_table.clock_rate[row])
         latch = receiver.latch
@@ -384,7 +384,7 @@ class MediaStream:
             levels=level_statistics(engine.lanes, row),
             comfort_noise_packets=receiver.comfort_noise,
             speech=self._speech,
-            bursts=self._losses.burst_gap(received.packets_expected, _ptime_of(self._parameters)),
+            bursts=self._losses.burst_gap(received.packets_expected),
             burst_ratio=self._losses.burst_ratio(received.packets_expected),
             mean_jitter_ms=engine.samples.mean_jitter_ms(row),
             clock_drift_ppm=None if reporter is None else reporter.drift.ppm,
@@ -408,11 +408,7 @@ class MediaStream:
             decoding=receiver.decoding,
             jitter_buffer=buffering.statistics(engine.lanes, row, now),
             jitter_buffer_settings=self._buffered,
-            xr_sent=extended.sent,
-            xr_received=extended.received,
-            xr_told=extended.told,
-            xr_remote=extended.remote,
-            xr_rtt_ms=_milliseconds(extended.rtt),
+            xr=NO_REPORTS if reporter is None else reporter.extended.statistics(),
             dropped=dropped,
             socket_overflows=sum(
                 engine.backend.overflows.of(bound.fileno()) for bound in self._sockets()
@@ -594,7 +590,3 @@ class MediaStream:
 
 def _milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else seconds * 1e3
-
-
-def _ptime_of(parameters: StreamParameters | None) -> float:
-    return 0.0 if parameters is None else float(parameters.ptime_ms)

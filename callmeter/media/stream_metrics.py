@@ -47,7 +47,7 @@ def send_metrics(statistics: StreamStatistics) -> dict[str, Value]:
         }
         | _scores(rating)
         | _feedback(statistics.feedback_received)
-        | voip_values(statistics.xr_remote, statistics.xr_received)
+        | voip_values(statistics.xr.remote, statistics.xr.received)
         | dict(statistics.send_measures)
     )
 
@@ -76,13 +76,14 @@ def receive_metrics(statistics: StreamStatistics) -> dict[str, Value]:
             "noise_level": levels.noise,
             "speech_share": levels.speech_share,
             "comfort_noise_packets": statistics.comfort_noise_packets,
-            "xr_rtt_ms": statistics.xr_rtt_ms,
+            "xr_rtt_ms": statistics.xr.rtt_ms,
         }
         | _scores(receive_rating(statistics))
         | _bursts(statistics.bursts)
         | _feedback(statistics.feedback_sent)
-        | voip_values(statistics.xr_told, statistics.xr_sent)
+        | voip_values(statistics.xr.told, statistics.xr.sent)
         | ({} if buffer is None else dict(buffer.metrics()))
+        | _decoding(statistics)
         | dict(statistics.receive_measures)
     )
 
@@ -120,6 +121,26 @@ def _bursts(bursts: BurstGap | None) -> Values:
         "burst_duration": bursts.burst_duration,
         "gap_duration": bursts.gap_duration if bursts.bursts else None,
     }
+
+
+def _decoding(statistics: StreamStatistics) -> Values:
+    """What a decoder had to make up; nothing while nobody listens."""
+    found, begun = statistics.decoding, statistics.first_packet_at
+    if found is None or begun is None or statistics.sampled_at <= begun:
+        return {}
+    seconds = statistics.sampled_at - begun
+    values: Values = {
+        "plc_events": found.plc_events / seconds,
+        "plc_duration_ms": found.plc_duration_ms / seconds,
+    }
+    if found.codec.upper() == "OPUS":
+        packets = found.packets + found.lost_packets
+        values |= {
+            "opus_packet_loss": found.lost_packets / packets * 100 if packets else None,
+            "opus_decoder_gain": found.decoder_gain_db,
+            "opus_last_packet_duration_ms": found.last_packet_ms,
+        }
+    return values
 
 
 def _feedback(counts: FeedbackCounts) -> Values:

@@ -6,6 +6,7 @@ The catalogue names each metric once. Reports are frozen values that pickle and 
 from __future__ import annotations
 
 from callmeter.metrics.aggregate import CallSummary, Percentiles, summarize
+from callmeter.metrics.call_statistics import CallStatistics, StreamSnapshot
 from callmeter.metrics.catalogue import CATALOGUE, Grade, Metric, Thresholds
 from callmeter.metrics.export import write_csv, write_json_lines
 from callmeter.metrics.histogram import Histogram
@@ -34,6 +35,7 @@ __all__ = [
     "Breach",
     "CallReport",
     "CallResult",
+    "CallStatistics",
     "CallSummary",
     "CallTimestamps",
     "CallTiming",
@@ -53,6 +55,7 @@ __all__ = [
     "Phase",
     "SignalingReport",
     "StreamReport",
+    "StreamSnapshot",
     "Thresholds",
     "TlsReport",
     "call_result",

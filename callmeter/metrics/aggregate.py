@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from callmeter.metrics.catalogue import run_keys
 from callmeter.metrics.phases import Outcome
 from callmeter.metrics.signaling import CallResult
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CallSummary", "Percentiles", "summarize"]
 
+NOT_ACCEPTABLE_HERE = 488
+SHORT_CALL_MS = 15_000
+SILENT_DBOV = -50
 REFUSED_BY_ITS_USER = frozenset({486, 603})
 """A callee that is busy or declines was reached: the network did its part."""
 
@@ -56,6 +60,9 @@ class CallSummary:
         asr: Answer-seizure ratio: the share that was answered by a 2xx; None without a call.
         ner: Network effectiveness ratio: the share that was answered, or refused by whom it was
             for (486, 603); None without a call.
+        zero_audio_rate: Share of the answered calls in which packets came but nothing to hear.
+        rejected_488_rate: Share that was refused with 488, as keys that do not fit are.
+        short_call_rate: Share of the answered calls that lasted less than 15 seconds.
         outcomes: How many ended in each way; every outcome is there.
         results: How many INVITEs came to each result; every result is there.
         timings: Percentiles in milliseconds by catalogue key, where any call has the timing.
@@ -64,16 +71,22 @@ class CallSummary:
     calls: int
     asr: float | None
     ner: float | None
+    zero_audio_rate: float | None
+    rejected_488_rate: float | None
+    short_call_rate: float | None
     outcomes: Mapping[Outcome, int] = field(default_factory=dict)
     results: Mapping[CallResult, int] = field(default_factory=dict)
     timings: Mapping[str, Percentiles] = field(default_factory=dict)
+
+    def metrics(self) -> dict[str, float | None]:
+        """The rates by catalogue key."""
+        return {key: getattr(self, key) for key in run_keys()}
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain values, ready for JSON."""
         return {
             "calls": self.calls,
-            "asr": self.asr,
-            "ner": self.ner,
+            **self.metrics(),
             "outcomes": {outcome.value: count for outcome, count in self.outcomes.items()},
             "call_results": {result.value: count for result, count in self.results.items()},
             "timings": {key: asdict(found) for key, found in self.timings.items()},
@@ -87,6 +100,8 @@ def summarize(reports: Iterable[CallReport]) -> CallSummary:
     results = Counter(report.call_result for report in ended)
     answered = results[CallResult.ANSWERED]
     refused = sum(report.final_status_code in REFUSED_BY_ITS_USER for report in ended)
+    talked = [report for report in ended if report.call_result is CallResult.ANSWERED]
+    rejected = sum(report.final_status_code == NOT_ACCEPTABLE_HERE for report in ended)
     timings: dict[str, list[float]] = {}
     for report in ended:
         for key, value in report.timing.metrics().items():
@@ -95,9 +110,33 @@ def summarize(reports: Iterable[CallReport]) -> CallSummary:
     found = {key: Percentiles.of(values) for key, values in timings.items()}
     return CallSummary(
         calls=len(ended),
-        asr=answered / len(ended) if ended else None,
-        ner=(answered + refused) / len(ended) if ended else None,
+        asr=_share(answered, len(ended)),
+        ner=_share(answered + refused, len(ended)),
+        zero_audio_rate=_share(sum(map(_is_silent, talked)), answered),
+        rejected_488_rate=_share(rejected, len(ended)),
+        short_call_rate=_share(sum(map(_is_short, talked)), answered),
         outcomes={outcome: outcomes[outcome] for outcome in Outcome},
         results={result: results[result] for result in CallResult},
         timings={key: value for key, value in found.items() if value is not None},
+    )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _is_short(report: CallReport) -> bool:
+    duration = report.timing.call_duration_ms
+    return duration is not None and duration < SHORT_CALL_MS
+
+
+def _is_silent(report: CallReport) -> bool:
+    """Whether a stream came, and none of those that came was to be heard."""
+    levels = [
+        stream.receive.get("audio_level_rms")
+        for stream in report.media
+        if stream.kind == "audio" and stream.receive.get("packets_received")
+    ]
+    return bool(levels) and all(
+        isinstance(level, int | float) and level < SILENT_DBOV for level in levels
     )

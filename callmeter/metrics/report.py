@@ -13,6 +13,7 @@ from callmeter.metrics.catalogue import Direction, Kind, call_keys, stream_keys
 from callmeter.metrics.report_text import report_text
 from callmeter.metrics.series import StreamSeries
 from callmeter.metrics.signaling import CallTiming, call_result
+from callmeter.metrics.thresholds import evaluate_report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -254,6 +255,7 @@ class CallReport:
             "media": [stream.to_dict() for stream in self.media],
             "counters": _rounded({**_NO_COUNTS, **self.counters}),
             "diagnosis": [finding.to_dict() for finding in self.diagnosis],
+            "health": evaluate_report(self).to_dict(),
         }
 
     def __str__(self) -> str:

@@ -39,6 +39,7 @@ REPORT_KEYS = {
     "media",
     "counters",
     "diagnosis",
+    "health",
 }
 STREAM_KEYS = {
     "kind",

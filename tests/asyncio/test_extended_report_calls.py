@@ -81,7 +81,7 @@ async def test_both_ends_of_a_call_have_the_figures_of_the_other(make_endpoint, 
         await call.answered()
         called.media.echo()
         await call.media.play(seconds=2)
-        await until(lambda: call.media.statistics().xr_remote and call.media.statistics().xr_sent)
+        await until(lambda: call.media.statistics().xr.remote and call.media.statistics().xr.sent)
         await call.bye()
         await called.ended()
     (own,), (others,) = call.report().media, called.report().media
@@ -90,3 +90,20 @@ async def test_both_ends_of_a_call_have_the_figures_of_the_other(make_endpoint, 
     assert own.receive["jitter_buffer_pushed"] > 50
     assert others.receive["xr_reports"] >= own.send["xr_reports"]
     assert own.send["xr_loss_rate"] == 0
+
+
+async def test_a_running_call_has_its_figures_at_hand(make_endpoint, until):
+    alice, bob = await make_endpoint("alice"), await make_endpoint("bob")
+    async with asyncio.timeout(PATIENCE):
+        call = await alice.invite(str(bob.contact))
+        assert call.statistics().receive["packets_received"] == 0
+        called = await bob.next_call(PATIENCE)
+        await called.answer()
+        await call.answered()
+        await until(lambda: call.statistics().receive.get("packets_received"))
+        assert call.statistics().timing.call_setup_time_ms > 0
+        await call.bye()
+        await called.ended()
+    report = call.report()
+    assert call.statistics().receive == report.media[0].receive
+    assert report.to_dict()["health"]["health"] in {"HEALTHY", "DEGRADED", "UNHEALTHY"}

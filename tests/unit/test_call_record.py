@@ -272,3 +272,17 @@ def test_an_action_that_failed_makes_no_failure_better(record):
     record.finish(104.0, None, Outcome.TEARDOWN_ERROR, warned=False)
     record.note_scenario(0, 1)
     assert record.life.outcome is Outcome.TEARDOWN_ERROR
+
+
+def test_the_figures_of_a_running_call_are_those_of_its_report(record, stream_statistics):
+    media = Media(stream_statistics(first_packet_at=101.5))
+    record.times.answer_at = 101.0
+    found = record.statistics(103.0, media)
+    assert found.phase is Phase.CALLING
+    report = record.report(103.0, media, ())
+    assert found.send == report.media[0].send
+    assert found.receive == report.media[0].receive
+    assert found.counters == report.counters
+    assert found.timing == report.timing
+    assert found.timing.time_to_first_media_ms == 500.0
+    assert record.statistics(103.0, NoMedia()).media == ()

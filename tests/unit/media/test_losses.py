@@ -19,6 +19,7 @@ class Stream:
         self.table = StreamTable(rows=2)
         self.row = self.table.allocate(7, probation=0)
         self.losses = LossRecord(self.row, self.table)
+        self.losses.ptime_ms = 20.0
         self.first = first
         self.now = 0.0
 
@@ -42,7 +43,7 @@ class Stream:
 
     def found(self):
         packets = self.expected()
-        return self.losses.burst_gap(packets, 20), self.losses.burst_ratio(packets)
+        return self.losses.burst_gap(packets), self.losses.burst_ratio(packets)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from callmeter.media.decoding import DecodingStatistics
 from callmeter.media.levels import LevelStatistics
 from callmeter.media.stream_metrics import (
     audio_path,
@@ -93,3 +96,29 @@ def test_the_path_says_which_way_there_was_audio(stream_statistics, sent, receiv
         send={"packets_sent": sent}, receive={"packets_received": received}, levels=levels
     )
     assert audio_path(statistics) == path
+
+
+def test_what_was_concealed_is_told_by_the_second_and_opus_has_more(stream_statistics):
+    decoding = DecodingStatistics(
+        codec="OPUS",
+        packets=90,
+        plc_events=5,
+        plc_duration_ms=198.0,
+        lost_packets=10,
+        last_packet_ms=20.0,
+    )
+    found = receive_metrics(stream_statistics(decoding=decoding))
+    assert found["plc_events"] == pytest.approx(5 / 9.9)
+    assert found["plc_duration_ms"] == pytest.approx(20.0)
+    assert found["opus_packet_loss"] == 10.0
+    assert (found["opus_decoder_gain"], found["opus_last_packet_duration_ms"]) == (0.0, 20.0)
+    plain = receive_metrics(stream_statistics(decoding=replace(decoding, codec="PCMU")))
+    assert "opus_packet_loss" not in plain
+    nothing = replace(decoding, packets=0, lost_packets=0)
+    assert receive_metrics(stream_statistics(decoding=nothing))["opus_packet_loss"] is None
+
+
+@pytest.mark.parametrize("changes", [{"first_packet_at": None}, {"first_packet_at": 10.0}])
+def test_before_any_time_has_passed_nothing_was_concealed(stream_statistics, changes):
+    found = receive_metrics(stream_statistics(decoding=DecodingStatistics(), **changes))
+    assert "plc_events" not in found

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from callmeter.metrics import CallReport, CallResult, CallTiming, Outcome, Phase, summarize
 from callmeter.metrics.aggregate import Percentiles
+from callmeter.metrics.report import StreamReport
 
 
 def ended(status, outcome=Outcome.SUCCESS, **timing):
@@ -72,3 +74,30 @@ def test_a_summary_becomes_json():
     assert told["asr"] == 1.0
     assert told["outcomes"]["SUCCESS"] == told["call_results"]["answered"] == 1
     assert told["timings"] == {"call_duration_ms": {"count": 1, "p50": 3.0, "p95": 3.0, "p99": 3.0}}
+
+
+def test_silent_short_and_488_calls_are_shares_of_what_they_are_about():
+    heard = {"packets_received": 50, "audio_level_rms": -20.0}
+    silent = {"packets_received": 50, "audio_level_rms": -70.0}
+    unknown = {"packets_received": 50, "audio_level_rms": None}
+
+    def call(status, duration, *streams):
+        return replace(
+            ended(status, call_duration_ms=duration),
+            media=tuple(StreamReport(receive=receive) for receive in streams),
+        )
+
+    summary = summarize(
+        [
+            call(200, 20_000.0, heard),
+            call(200, 14_999.0, silent),
+            call(200, 15_000.0, silent, heard),
+            call(200, None, unknown),
+            call(488, None),
+        ]
+    )
+    assert summary.zero_audio_rate == summary.short_call_rate == 0.25
+    assert summary.rejected_488_rate == 0.2
+    assert summary.to_dict()["zero_audio_rate"] == 0.25
+    nothing = summarize([])
+    assert set(nothing.metrics().values()) == {None}

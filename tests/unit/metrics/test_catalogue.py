@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -125,3 +128,12 @@ def test_a_value_is_graded_by_the_published_limits(key, value, grade):
 
 def test_own_limits_replace_the_defaults():
     assert CATALOGUE["jitter_ms"].grade(50, Thresholds(60, 80)) is Grade.GOOD
+
+
+def test_the_glossary_of_the_documentation_is_what_the_catalogue_says():
+    script = Path(__file__).resolve().parents[3] / "scripts" / "glossary.py"
+    done = subprocess.run(
+        [sys.executable, script, "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == ""
+    assert done.returncode == 0

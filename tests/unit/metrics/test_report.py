@@ -25,6 +25,7 @@ def test_the_keys_of_a_report_are_stable(secure_call):
         "media",
         "counters",
         "diagnosis",
+        "health",
     ]
     assert list(report["signaling"]) == [
         "transport",
