@@ -121,3 +121,17 @@ async def test_feedback_is_decoded_as_what_it_was_sent_as(record_call):
     assert decoded.count("rtcp.psfb.fmt == 1") == 1
     assert decoded.count("rtcp.psfb.fmt == 2") == 1
     assert decoded.count("rtcp.psfb.fmt == 4") == 1
+
+
+async def test_extended_reports_of_a_call_are_decoded_with_its_figures(record_call):
+    decoded = await record_call(rtcp_mux=True)
+    assert decoded.malformed() == []
+    assert decoded.count("rtcp.xr.bt == 4") >= 2
+    names = ("rfactor", "moslq", "gmin", "jba", "burstduration", "rtdelay")
+    rows = decoded.fields("rtcp.xr.bt == 7", *(f"rtcp.xr.voipmetrics.{name}" for name in names))
+    assert len(rows) >= 2
+    for r_factor, mos, gmin, adaptive, burst, _ in rows:
+        # No packet was lost, and the buffer is the adaptive one.
+        assert 80 <= int(r_factor) <= 93
+        assert 4.0 <= float(mos) <= 4.5
+        assert (gmin, adaptive, burst) == ("16", "3", "0")
