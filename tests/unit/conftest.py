@@ -90,6 +90,7 @@ STREAM = {
     "jitter_buffer": None,
     "dropped": {},
     "socket_overflows": 0,
+    "late_ticks": 3,
 }
 
 

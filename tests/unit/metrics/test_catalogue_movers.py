@@ -120,6 +120,7 @@ SEND = {
     "audio_packetization_ms": {"speech": Speech.of("PCMU", 60)},
     "rtcp_packets_sent": {"rtcp_packets_sent": 99},
     "srtp_protect_failures": {"srtp_protect_failures": 99},
+    "late_ticks": {"late_ticks": 99},
     "xr_reports": {"xr": ExtendedReportStatistics(received=99)},
     **{f"{kind}_count": {"feedback_received": FEEDBACK} for kind in ("nack", "pli", "fir", "sli")},
 }
