@@ -88,6 +88,7 @@ class InviteClientTransaction(Machine[State]):
             case State.CALLING | State.PROCEEDING if status < FAILURE:
                 # RFC 6026 section 7.2: stay for the 2xx of other forks, until timer M.
                 self._enter(State.ACCEPTED)
+                self._let_go()
                 self._ends_at = now + self.timers.m
                 return [Deliver(self.key, response)]
             case State.CALLING | State.PROCEEDING:

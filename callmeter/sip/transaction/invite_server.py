@@ -116,7 +116,9 @@ class InviteServerTransaction(ServerMachine[State]):
         """What a first response from the TU does to state and timers."""
         if status < FINAL:
             self._resend_at = NEVER
-        elif status < FAILURE:
+            return
+        self._let_go()
+        if status < FAILURE:
             self._enter(State.ACCEPTED)
             self._ends_at = now + self.timers.l
         else:

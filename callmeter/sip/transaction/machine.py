@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar
 
 from callmeter.errors import LocalProtocolError
+from callmeter.sip.message import Request
 from callmeter.sip.timers import NEVER
 from callmeter.sip.transaction.effects import Effect, Hop, Key, Send, Terminated
 
 if TYPE_CHECKING:
-    from callmeter.sip.message import Request, Response
+    from callmeter.sip.message import Response
     from callmeter.sip.timers import TimerValues
     from callmeter.sip.transaction.deadlines import Entry
 
@@ -24,12 +25,17 @@ FAILURE = 300
 S = TypeVar("S", bound=Enum)
 
 
+_OUTLINES: Final = {
+    method: Request(method, "sip:invalid") for method in ("INVITE", "BYE", "REGISTER", "OPTIONS")
+}
+
+
 class Machine(Generic[S]):
     """A transaction: at most one retransmission timer, and one timer that ends a state.
 
     Attributes:
         key: What the layer knows it by.
-        request: The request that created it.
+        request: The request that created it; only its method once nothing else will be needed.
         hop: Where it sends to.
         state: As named in the RFC's figure.
         terminated: Whether it has come to its end and is to be dropped.
@@ -81,6 +87,10 @@ class Machine(Generic[S]):
         self.state = state
         self.terminated = state is self.last
         self._resend_at = self._ends_at = NEVER
+
+    def _let_go(self) -> None:
+        """Forget the request: this transaction waits for half a minute, with many like it."""
+        self.request = _OUTLINES.get(self.request.method, self.request)
 
     def _linger(self, state: S, duration: float, now: float) -> list[Effect]:
         """Enter a state that only waits for stragglers: not at all where none can come."""

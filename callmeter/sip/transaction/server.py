@@ -80,6 +80,7 @@ class ServerTransaction(ServerMachine[State]):
         self.response = response
         effects: list[Effect] = [Send(self.key, response, self.hop)]
         if response.status >= FINAL:
+            self._let_go()
             return effects + self._linger(State.COMPLETED, self.timers.j, now)
         if self.state is State.TRYING:
             ends_at = self._ends_at
