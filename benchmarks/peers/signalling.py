@@ -18,7 +18,8 @@ The rows:
 A CPU figure holds from before the first call that counts to after the last. What start-up costs
 is in no row: sipp is asked for calls twice, and the difference counts.
 
-Exit status 1 when a call failed.
+A run in which a call failed, as happens where the machine cannot keep up, counts for nothing and is
+named; the exit status is 1 then.
 """
 
 from __future__ import annotations
@@ -153,7 +154,11 @@ def ours(role: str, *more: object) -> Process:
 
 
 def sipp(scenario: str, *more: object) -> list[str]:
-    return ["sipp", "-sn", scenario, "-i", LOOPBACK, "-nostdin", "-timeout_error", *map(str, more)]
+    # Receive buffers as large as ours: what a busy machine makes wait is not to be lost.
+    return [
+        "sipp", "-sn", scenario, "-i", LOOPBACK, "-nostdin", "-timeout_error",
+        "-buff_size", str(4 << 20), *map(str, more),
+    ]  # fmt: skip
 
 
 def sipp_uas(port: int) -> Process:
@@ -237,24 +242,27 @@ def run_our_uac(calls: int, rate: float) -> Figure:
         return told["cpu"] / calls, told["rate"]
 
 
-def measure(given: argparse.Namespace) -> dict[tuple[str, float], list[Figure]]:
+def measure(given: argparse.Namespace) -> tuple[dict[tuple[str, float], list[Figure]], list[str]]:
+    """The figures of every run, and what became of those that failed."""
     found: dict[tuple[str, float], list[Figure]] = defaultdict(list)
+    failures: list[str] = []
+
+    def attempt(who: str, run: Callable[[int, float], Figure], rate: float) -> None:
+        try:
+            found[who, rate].append(run(int(rate * given.seconds), rate))
+        except RuntimeError as error:
+            failures.append(f"{who} at {rate:g} a second: {error}")
+
     for _ in range(given.repeats):
         for rate in given.rates:
-            calls = int(rate * given.seconds)
-            for who, run in (
-                ("sipp uas", run_sipp_uas),
-                ("callmeter uas", run_our_callee("uas")),
-                ("sipp uac", run_sipp_uac),
-                ("callmeter uac", run_our_uac),
-            ):
-                found[who, rate].append(run(calls, rate))
+            attempt("sipp uas", run_sipp_uas, rate)
+            attempt("callmeter uas", run_our_callee("uas"), rate)
+            attempt("sipp uac", run_sipp_uac, rate)
+            attempt("callmeter uac", run_our_uac, rate)
         if given.endpoint_rate:
-            rate = given.endpoint_rate
-            calls = int(rate * given.seconds)
-            found["endpoint uas", rate].append(run_our_callee("endpoint")(calls, rate))
-            found["sipp uas", rate].append(run_sipp_uas(calls, rate))
-    return found
+            attempt("endpoint uas", run_our_callee("endpoint"), given.endpoint_rate)
+            attempt("sipp uas", run_sipp_uas, given.endpoint_rate)
+    return {key: runs for key, runs in found.items() if runs}, failures
 
 
 def table(found: dict[tuple[str, float], list[Figure]]) -> str:
@@ -262,12 +270,13 @@ def table(found: dict[tuple[str, float], list[Figure]]) -> str:
     medians = {key: statistics.median(cpu for cpu, _ in runs) for key, runs in found.items()}
     lines = ["who             offered/s  reached/s  us/call  ratio  runs"]
     for (who, rate), runs in sorted(found.items(), key=lambda item: (item[0][1], item[0][0][-3:])):
-        base = medians["sipp " + who[-3:], rate]
+        base = medians.get(("sipp " + who[-3:], rate))
+        ratio = f"{medians[who, rate] / base:5.2f}" if base else "    -"
         reached = statistics.median(reached for _, reached in runs)
         each = " ".join(f"{cpu * 1e6:.0f}" for cpu, _ in runs)
         lines.append(
             f"{who:<15} {rate:9.0f}  {reached:9.0f}  {medians[who, rate] * 1e6:7.1f}"
-            f"  {medians[who, rate] / base:5.2f}  {each}"
+            f"  {ratio}  {each}"
         )
     return "\n".join(lines)
 
@@ -292,12 +301,11 @@ def main() -> None:
         return
     if shutil.which("sipp") is None:
         sys.exit("sipp is not installed (Debian: sip-tester)")
-    try:
-        found = measure(given)
-    except RuntimeError as error:
-        sys.exit(str(error))
+    found, failures = measure(given)
     figures = [{"who": who, "rate": rate, "runs": runs} for (who, rate), runs in found.items()]
     sys.stdout.write((json.dumps(figures, indent=2) if given.json else table(found)) + "\n")
+    if failures:
+        sys.exit("\n".join(failures))
 
 
 if __name__ == "__main__":
