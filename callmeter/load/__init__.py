@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from callmeter.load.calls import CallLoad, LoadResult, answer_calls, run_calls
 from callmeter.load.plan import (
     Action,
     Activate,
@@ -27,8 +28,10 @@ __all__ = [
     "Action",
     "Activate",
     "AtTime",
+    "CallLoad",
     "HangUp",
     "Hold",
+    "LoadResult",
     "OnEvent",
     "Rekey",
     "Resume",
@@ -43,5 +46,7 @@ __all__ = [
     "StepStatus",
     "Transfer",
     "UpdateMedia",
+    "answer_calls",
+    "run_calls",
     "run_scenario",
 ]
