@@ -114,11 +114,13 @@ def silent_port() -> Iterator[int]:
 
 
 @pytest.fixture
-def closed_port() -> int:
-    """A UDP port that nobody listens on."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
-        bound.bind((LOOPBACK, 0))
-        return int(bound.getsockname()[1])
+def closed_port() -> Iterator[int]:
+    """A port that refuses by UDP and TCP, and that nobody is given meanwhile."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams, socket.socket() as stream:
+        stream.bind((LOOPBACK, 0))  # and does not listen
+        datagrams.bind(stream.getsockname())
+        datagrams.connect(stream.getsockname())  # what others send has no socket here
+        yield int(stream.getsockname()[1])
 
 
 @pytest.fixture

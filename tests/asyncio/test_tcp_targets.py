@@ -112,9 +112,9 @@ def make_alice(entered):
 
 @pytest.fixture
 def closed_tcp():
-    with socket.socket() as bound:
+    with socket.socket() as bound:  # which does not listen
         bound.bind((LOOPBACK, 0))
-        return Hop("TCP", LOOPBACK, bound.getsockname()[1])
+        yield Hop("TCP", LOOPBACK, bound.getsockname()[1])
 
 
 def start(work):

@@ -372,9 +372,9 @@ async def test_a_refused_connection_is_told_in_the_systems_words(make_side, clos
 
 @pytest.fixture
 def closed_tcp():
-    with socket.socket() as bound:
+    with socket.socket() as bound:  # which does not listen
         bound.bind((LOOPBACK, 0))
-        return bound.getsockname()[1]
+        yield bound.getsockname()[1]
 
 
 async def test_a_closed_connection_says_nothing_and_stays_closed(make_side, listener, accept):
@@ -390,19 +390,16 @@ async def test_a_closed_connection_says_nothing_and_stays_closed(make_side, list
     assert connection.failure is None
 
 
-async def test_a_connection_to_oneself_is_none(make_side, closed_tcp, monkeypatch):
+async def test_a_connection_to_oneself_is_none(make_side, monkeypatch):
     """The system may pick the very port one connects to as the local one."""
     side = make_side(listens=False)
-
-    def bound(family, bind):
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        sock.settimeout(0)
-        sock.bind((LOOPBACK, closed_tcp))
-        return sock
-
-    monkeypatch.setattr("callmeter.transport.connection_pool._client_socket", bound)
-    with pytest.raises(ConnectionFailed, match="refused"):
-        await side.opened(Hop("TCP", LOOPBACK, closed_tcp))
+    with socket.socket() as own:
+        own.settimeout(0)
+        own.bind((LOOPBACK, 0))
+        given = lambda family, bind: own
+        monkeypatch.setattr("callmeter.transport.connection_pool._client_socket", given)
+        with pytest.raises(ConnectionFailed, match="refused"):
+            await side.opened(Hop("TCP", *own.getsockname()))
 
 
 # what the system says, one call failing at a time

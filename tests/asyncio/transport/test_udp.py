@@ -136,8 +136,9 @@ async def test_a_closed_port_on_ipv6_is_told_by_its_address(make_transport, user
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as bound:
         bound.bind(("::1", 0))
         port = bound.getsockname()[1]
-    make_transport(user, "::1").send(b"x", Hop("UDP", "::1", port))
-    await user.has(1)
+        bound.connect(("::1", port))  # what others send has no socket here
+        make_transport(user, "::1").send(b"x", Hop("UDP", "::1", port))
+        await user.has(1)
     assert user.unreachable == [(Hop("UDP", "::1", port), f"UDP [::1]:{port}: Connection refused")]
 
 
