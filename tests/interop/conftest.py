@@ -60,14 +60,38 @@ EXECUTABLES: dict[str, tuple[str, ...]] = {
     "janus": ("janus",),
     "kamailio": ("kamailio",),
     "knot": ("knotd",),
-    "linphone": ("linphonec", "linphonecsh"),
+    "linphone": ("linphonec",),
     "rtpengine": ("rtpengine",),
     "sipp": ("sipp",),
     "sngrep": ("sngrep",),
     "tshark": ("tshark", "dumpcap"),
 }
 STARTED = pytest.StashKey[list[Program]]()
-NOT_RUN = pytest.StashKey[list[tuple[str, str]]]()
+NOT_RUN = "not run"
+
+
+class NotRun:
+    """What lacked a peer, named once more at the end; the reports of workers tell of it."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[str, str]] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "setup":
+            rows = (
+                (report.nodeid, str(value))
+                for name, value in report.user_properties
+                if name == NOT_RUN
+            )
+            self._rows.extend(rows)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if not self._rows:
+            return
+        title = f"INTEROP: {len(self._rows)} NOT RUN"
+        terminalreporter.section(title, sep="!", red=True, bold=True)
+        for node, reason in self._rows:
+            terminalreporter.line(f"{node}: {reason}", red=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -76,7 +100,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[NOT_RUN] = []
+    config.pluginmanager.register(NotRun())
     file = config.getoption("--interop-matrix")
     if file and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Matrix(file))
@@ -102,21 +126,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     marker = item.get_closest_marker("interop")
     if marker is None or not (reason := lacking(marker.args)):
         return
-    item.config.stash[NOT_RUN].append((item.nodeid, reason))
+    item.user_properties.append((NOT_RUN, reason))
     if os.environ.get("CI", "").lower() in {"1", "true"}:
         pytest.fail(f"{reason}, and CI allows no missing peer", pytrace=False)
     pytest.skip(reason)
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    rows = config.stash[NOT_RUN]
-    if not rows:
-        return
-    terminalreporter.section(f"INTEROP: {len(rows)} NOT RUN", sep="!", red=True, bold=True)
-    for node, reason in rows:
-        terminalreporter.line(f"{node}: {reason}", red=True)
 
 
 @pytest.hookimpl(wrapper=True)

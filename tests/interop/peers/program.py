@@ -20,7 +20,19 @@ HOST = "127.0.0.1"
 LOG_LINES = 120
 
 FIRST_PORT, LAST_PORT = 10_000, 31_999  # below the range the system hands out by itself
-_next_port = itertools.count(os.getpid() * 64 % (LAST_PORT - FIRST_PORT))
+
+
+def share(worker: str, workers: str) -> range:
+    """The ports of one worker of pytest-xdist: no other one picks them meanwhile."""
+    size = (LAST_PORT + 1 - FIRST_PORT) // int(workers)
+    first = FIRST_PORT + size * int(worker.removeprefix("gw"))
+    return range(first, first + size)
+
+
+_PORTS = share(
+    os.environ.get("PYTEST_XDIST_WORKER", "gw0"), os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
+)
+_next_port = itertools.count(os.getpid() * 64 % len(_PORTS))
 
 
 class PeerError(Exception):
@@ -29,8 +41,8 @@ class PeerError(Exception):
 
 def free_ports(count: int = 1) -> int:
     """The first of `count` ports in a row, even, free for UDP and TCP, given out only once."""
-    for _ in range(LAST_PORT - FIRST_PORT):
-        base = FIRST_PORT + next(_next_port) % (LAST_PORT - FIRST_PORT - count)
+    for _ in _PORTS:
+        base = _PORTS[next(_next_port) % (len(_PORTS) - count)]
         if base % 2:
             continue
         if all(_is_free(port) for port in range(base, base + count)):
@@ -86,6 +98,8 @@ class Program:
         self,
         command: Sequence[str | os.PathLike[str]],
         environment: dict[str, str] | None = None,
+        *,
+        stdin: int = subprocess.DEVNULL,
     ) -> None:
         """Start the process; output goes to the log."""
         with self.log.open("ab") as output:
@@ -93,11 +107,17 @@ class Program:
                 command,
                 cwd=self.folder,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def write(self, line: str) -> None:
+        """One line to its standard input, which was spawned as a pipe."""
+        with contextlib.suppress(BrokenPipeError):  # it ended: `status` tells
+            self._process.stdin.write(f"{line}\n".encode())
+            self._process.stdin.flush()
 
     @property
     def status(self) -> int | None:
@@ -144,6 +164,9 @@ class Program:
                 process.wait(timeout=5)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        if process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
 
     def __enter__(self) -> Self:
         try:
