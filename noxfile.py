@@ -18,6 +18,9 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 OTHER_PYTHONS = tuple(version for version in ("3.11", "3.12", "3.13") if version != RUNNING)
 
+# The tests wait more than they work: twice as many workers as processors.
+WORKERS = ("-n", str(2 * (os.cpu_count() or 1)), "--dist", "worksteal")
+
 FULLY_COVERED = ("sip", "sdp", "rtp", "srtp", "stun")
 COVERED_FLOOR = 90
 
@@ -79,6 +82,13 @@ def _pytest(session: nox.Session, *arguments: str, coverage: bool = False) -> No
         # By its absolute path: a bare name would mean the folder of the checkout.
         runner = ["-m", "coverage", "run", "--source", _installed(session), *runner]
     session.run("python", "-P", *runner, "-q", *arguments, env={"PYTHONSAFEPATH": "1"})
+
+
+def _chosen(session: nox.Session, *folders: str) -> list[str]:
+    """All tests of the folders by several workers, or those that the command line names."""
+    if any(Path(argument.partition("::")[0]).exists() for argument in session.posargs):
+        return list(session.posargs)
+    return [*WORKERS, *folders, *session.posargs]
 
 
 def _installed(session: nox.Session) -> str:
@@ -147,7 +157,7 @@ def tests(session: nox.Session) -> None:
     """All own tests on this interpreter, with the coverage gates."""
     _install(session, *_group("tests"))
     session.run("coverage", "erase")
-    _pytest(session, *OWN_TESTS, *session.posargs, coverage=True)
+    _pytest(session, *_chosen(session, *OWN_TESTS), coverage=True)
     if session.posargs:
         return
     session.run("coverage", "combine", "-q")
@@ -173,7 +183,7 @@ def _register_unit(version: str) -> None:
         def unit(session: nox.Session) -> None:
             """Tests in virtual time on another interpreter."""
             _install(session, *_group("tests"))
-            _pytest(session, *VIRTUAL_TIME_TESTS, *session.posargs)
+            _pytest(session, *_chosen(session, *VIRTUAL_TIME_TESTS))
 
 
 for _version in OTHER_PYTHONS:
@@ -189,7 +199,8 @@ def interop(session: nox.Session) -> None:
     matrix = Path(session.create_tmp()) / "matrix.json"
     # Sockets of the peers lie in the folders of the tests, and 108 octets are all a path may have.
     session.env.pop("TMPDIR", None)
-    _pytest(session, "tests/interop", *(session.posargs or ["--interop-matrix", str(matrix)]))
+    whole = () if session.posargs else ("--interop-matrix", str(matrix))
+    _pytest(session, *_chosen(session, "tests/interop"), *whole)
 
 
 @nox.session
