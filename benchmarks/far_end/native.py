@@ -30,6 +30,7 @@ LOOPBACK = "127.0.0.1"
 TICK_S = 0.02
 PAYLOAD = 160
 REST_TICKS = 15
+BUFFER_OCTETS = 1 << 22
 SUITES = {
     "AES_CM_128_HMAC_SHA1_80": (Policy.SRTP_PROFILE_AES128_CM_SHA1_80, 30),
     "AES_CM_128_HMAC_SHA1_32": (Policy.SRTP_PROFILE_AES128_CM_SHA1_32, 30),
@@ -92,9 +93,8 @@ def open_sockets(count: int, *, port: int = 0) -> list[socket.socket]:
     for _ in range(count):
         bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         bound.setblocking(False)  # noqa: FBT003  the socket module's own
-        octets = max(1 << 18, (1 << 23) // count)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            bound.setsockopt(socket.SOL_SOCKET, option, octets)
+            bound.setsockopt(socket.SOL_SOCKET, option, BUFFER_OCTETS)
         bound.bind((LOOPBACK, port))
         opened.append(bound)
     return opened
