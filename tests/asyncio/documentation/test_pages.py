@@ -236,7 +236,7 @@ async def change_media(reader, printed):
 
 
 @scene("how-to/signalling-load.md")
-async def a_signalling_load(reader, printed):
+async def a_signalling_load(reader, printed, until):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -244,12 +244,19 @@ async def a_signalling_load(reader, printed):
     for before, after in shorter.items():
         reader.left = [block.replace(before, after) for block in reader.left]
     answering = reader.world.meanwhile(reader.run(1))
-    await asyncio.sleep(
-        0.5
-    )  # the answerer is a program of its own: it tells nobody that it listens
+    await until(lambda: is_taken(port))
     await reader.run(1)
     await answering
     assert sorted(printed().splitlines()) == ["20 0 0 {200: 20}", "20 20 0"]
+
+
+def is_taken(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
 
 
 @scene("how-to/many-calls.md")
