@@ -142,7 +142,7 @@ async def test_a_short_target_is_completed(make_endpoint, target, uri):
 
 async def test_header_fields_that_cannot_be_sent_leave_no_call_behind(make_endpoint, stack):
     alice = await make_endpoint("alice")
-    with pytest.raises(LocalProtocolError):
+    with pytest.raises(ConfigurationError):
         await alice.invite("bob", headers={"X-Wish": "a\r\nVia: b"})
     assert alice.calls == []
     assert len(alice.core) == 0
