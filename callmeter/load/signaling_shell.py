@@ -182,12 +182,11 @@ class SignalingShell(ABC):
 
     def on_datagram(self, data: bytes, source: Hop) -> None:
         """One datagram from a transport; never raises for what it holds."""
-        if is_keepalive(data):
-            return
         try:
             message = parse_message(data, self._limits)
         except SipSyntaxError as error:
-            self.on_syntax_error(error, source)
+            if not is_keepalive(data):
+                self.on_syntax_error(error, source)
             return
         self.on_message(message, data, source)
 
