@@ -31,7 +31,12 @@ def address(answerer, name):
 async def test_calls_of_sipp_are_answered(sipp, transport):
     async with asyncio.timeout(60), SignalingAnswerer(listening(transport)) as answerer:
         calling = sipp(
-            "uac", transport=transport, target=address(answerer, transport), calls=CALLS, hold=0
+            "uac",
+            transport=transport,
+            target=address(answerer, transport),
+            calls=CALLS,
+            rate=200,
+            hold=0,
         )
         counters = await answerer.ended(CALLS)
         verdict = await calling.result()

@@ -63,6 +63,7 @@ class Sipp(Program):
         user: str = "service",
         transport: str = "udp",
         calls: int = 1,
+        rate: int = 10,
         hold: int = 500,
         seconds: int = 30,
         keys: dict[str, str] | None = None,
@@ -76,6 +77,7 @@ class Sipp(Program):
         self.user = user
         self.transport = transport
         self.calls = calls
+        self.rate = rate
         self.hold = hold
         self.seconds = seconds
         self.keys = keys or {}
@@ -95,7 +97,7 @@ class Sipp(Program):
             "-sf", self.scenario,
             "-i", self.host, "-p", str(self.port), "-t", TRANSPORTS[self.transport],
             "-mi", self.host, "-mp", str(self.media_port), "-rtp_echo",
-            "-m", str(self.calls), "-l", "10", "-r", "10", "-d", str(self.hold),
+            "-m", str(self.calls), "-l", "10", "-r", str(self.rate), "-d", str(self.hold),
             "-s", self.user, "-au", self.user, "-ap", self.password,
             "-timeout", str(self.seconds), "-timeout_error", "-nostdin", "-fd", "1",
             "-trace_stat", "-stf", self.folder / "statistics.csv", "-trace_counts",
