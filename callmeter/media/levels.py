@@ -28,6 +28,7 @@ __all__ = [
     "NO_LAW",
     "LevelStatistics",
     "add_batch",
+    "add_decoded",
     "add_packet",
     "add_power",
     "law_of",
@@ -83,6 +84,12 @@ def add_power(lanes: LaneTable, row: int, power: float) -> None:
         power: 1 is a square wave of full scale.
     """
     _add(lanes, np.array([row]), np.array([power]))
+
+
+def add_decoded(lanes: LaneTable, row: int, codec: str, power: float) -> None:
+    """The same of a codec; where its octets have a level it was measured by them."""
+    if law_of(codec) == NO_LAW:
+        add_power(lanes, row, power)
 
 
 def _add(lanes: LaneTable, rows: Integers, power: npt.NDArray[np.floating]) -> None:

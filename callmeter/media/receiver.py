@@ -250,6 +250,7 @@ class StreamReceiver:
             self.sink_error = error
         if isinstance(sink, DecodingSink):
             self._decoded = sink.statistics
+            sink.on_power = None
 
     # --- time ---------------------------------------------------------------------------------
 

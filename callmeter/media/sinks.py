@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
+import numpy as np
+
 from callmeter.errors import LocalProtocolError
 from callmeter.media.codecs import find_codec
 from callmeter.media.decoding import Decoding, DecodingStatistics
@@ -11,7 +13,7 @@ from callmeter.media.wave_file import WaveWriter
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     Schedule = Callable[[Callable[[], None]], object]
 
@@ -19,6 +21,7 @@ __all__ = ["AudioSink", "DecodingSink", "Discard", "NoiseSink", "WavRecorder"]
 
 FIRST_RATE: Final = 8000
 """Of a recording before its first packet."""
+FULL_SCALE: Final = 32_768.0
 NOISE: Final = "CN"
 BATCH_PACKETS: Final = 50
 HELD_BACK_PACKETS: Final = 4
@@ -56,11 +59,22 @@ class NoiseSink(Protocol):
 
 @runtime_checkable
 class DecodingSink(Protocol):
-    """A sink that decodes, and can tell what it had to cope with."""
+    """A sink that decodes, and can tell what it had to cope with.
+
+    Attributes:
+        on_power: To be called with the codec and the mean power of each packet it decodes, where 1
+            is a square wave of full scale; None while nobody wants to know.
+    """
+
+    on_power: Callable[[str, float], None] | None
 
     @property
     def statistics(self) -> DecodingStatistics:
         """What happened so far."""
+        ...
+
+    def metrics(self) -> Mapping[str, float | None]:
+        """The same by catalogue key."""
         ...
 
 
@@ -97,12 +111,14 @@ class WavRecorder:
 
     Attributes:
         late_packets: Packets that came after their place was written.
+        on_power: Is told how loud each packet was.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, conceal: bool = False) -> None:
         self.path = path
         self.conceal = conceal
         self.late_packets = 0
+        self.on_power: Callable[[str, float], None] | None = None
         self._schedule: Schedule | None = None
         self._writer: WaveWriter | None = None
         self._decoding: Decoding | None = None
@@ -126,6 +142,10 @@ class WavRecorder:
     def statistics(self) -> DecodingStatistics:
         """What decoding had to cope with, for what is written so far."""
         return DecodingStatistics() if self._decoding is None else self._decoding.statistics
+
+    def metrics(self) -> Mapping[str, float | None]:
+        """The same by catalogue key."""
+        return self.statistics.metrics()
 
     def open(self, schedule: Any) -> None:
         """Make the file.
@@ -208,7 +228,10 @@ class WavRecorder:
             if codec == NOISE:
                 decoding.noise(sequence, payload)
             else:
-                writer.write(decoding.packet(codec, sequence, payload))
+                samples = decoding.packet(codec, sequence, payload)
+                writer.write(samples)
+                if self.on_power is not None and len(samples):
+                    self.on_power(codec, float(np.mean((samples / FULL_SCALE) ** 2)))
 
     def close(self) -> None:
         """Write what is left and the header."""

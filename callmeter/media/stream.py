@@ -10,11 +10,12 @@ from callmeter.errors import ConfigurationError, LocalProtocolError
 from callmeter.media import buffering
 from callmeter.media.events import EventLog, Silent
 from callmeter.media.extended_reports import NO_REPORTS
-from callmeter.media.levels import level_statistics
+from callmeter.media.levels import add_decoded, level_statistics
 from callmeter.media.losses import LossRecord
 from callmeter.media.measures import Measures
 from callmeter.media.receiver import StreamReceiver
 from callmeter.media.sender import StreamSender
+from callmeter.media.sinks import DecodingSink
 from callmeter.media.statistics import StreamStatistics
 from callmeter.media.stream_rtcp import StreamRtcp
 from callmeter.metrics.metric import Direction
@@ -253,6 +254,10 @@ class MediaStream:
         if self._final is not None:
             raise LocalProtocolError("the stream is stopped")
         sink.open(self._engine.call_soon)
+        if isinstance(sink, DecodingSink):
+            # Who decodes knows more of the audio than its packets tell.
+            sink.on_power = partial(add_decoded, self._engine.lanes, self._row)
+            self.measures.add(Direction.RECEIVE, sink.metrics)
         self._receiver.attach(sink)
 
     def detach(self, sink: AudioSink) -> None:

@@ -120,6 +120,17 @@ async def test_the_codec_is_in_the_report_and_digits_go_beside_opus(conversation
     assert alice.report().media[0].codec == "opus"
 
 
+async def test_a_report_of_who_records_has_level_and_decoder_of_opus(conversation, tmp_path):
+    alice, bob = await conversation(MediaConfig(codecs=("opus",)))
+    alice.media.record(tmp_path / "heard.wav")
+    await plays(bob, Tone(440), heard(alice))
+    await alice.bye()
+    received = alice.report().media[0].receive
+    assert received["opus_last_packet_duration_ms"] == 20
+    assert received["opus_packet_loss"] == received["plc_events"] == 0
+    assert -25 < received["audio_level_rms"] < -15
+
+
 async def test_comfort_noise_is_agreed_on_and_no_loss(conversation):
     noisy = MediaConfig(codecs=("G722",), comfort_noise=True)
     alice, bob = await conversation(noisy, noisy)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from callmeter.jitter_buffer_config import JitterBufferSettings
-from callmeter.media import AuthenticationFailing, DigitReceived, Discard, WavRecorder, level_dbov
+from callmeter.media import (
+    AuthenticationFailing,
+    DigitReceived,
+    Discard,
+    Tone,
+    WavRecorder,
+    level_dbov,
+)
 from callmeter.media.wave_file import read_wave
 from callmeter.srtp import SrtpContext
 
@@ -160,6 +167,36 @@ def test_the_codec_agreed_on_before_is_heard_until_the_peer_has_the_answer(lab):
     peer.sendto(lab.rtp(2), (LOOPBACK, stream.port))
     lab.run(0.02)
     assert stream.statistics().dropped == {"payload_type": 1}
+
+
+def test_who_records_knows_level_and_losses_of_opus_by_catalogue_key(lab, tmp_path):
+    peer = lab.socket()
+    stream = lab.open()
+    stream.attach(WavRecorder(tmp_path / "opus.wav"))
+    stream.start(lab.parameters(peer, codec="opus", payload_type=111, clock_rate=48_000))
+    frames = Tone(440, level_dbm0=-10).frames("opus", 960).payloads
+    for number in range(40):
+        if number != 20:
+            packet = lab.rtp(
+                number, payload_type=111, timestamp=960 * number, payload=frames[number % 5]
+            )
+            peer.sendto(packet, (LOOPBACK, stream.port))
+        lab.run(0.02)
+    assert stream.statistics().levels.mean is None
+    stream.stop()
+    final = stream.statistics()
+    # A decoder that begins in the middle takes some packets to be as loud as it should be.
+    assert final.levels.mean == pytest.approx(-16.2, abs=3)
+    assert final.decoding.packets == 39
+    assert final.receive_measures == pytest.approx(
+        {
+            "plc_events": 1 / 0.8,
+            "plc_duration_ms": 20 / 0.8,
+            "opus_packet_loss": 100 / 40,
+            "opus_decoder_gain": 0,
+            "opus_last_packet_duration_ms": 20,
+        }
+    )
 
 
 def test_events_of_two_clocks_are_both_understood(lab):
