@@ -36,8 +36,9 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from callmeter import Endpoint, EndpointConfig
 from callmeter.config import LimitConfig, StackConfig, Transport
@@ -45,7 +46,7 @@ from callmeter.load import SignalingAnswerer, SignalingCaller
 from callmeter.stack import Stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 LOOPBACK = "127.0.0.1"
 WARM_UP = 50
@@ -69,6 +70,11 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 50)
+
+
+async def bounded(work: Coroutine[Any, Any, None]) -> None:
+    async with asyncio.timeout(600):
+        await work
 
 
 # our ends, each in a process of its own
@@ -150,6 +156,8 @@ class Process:
 
 def ours(role: str, *more: object) -> Process:
     command = [sys.executable, str(Path(__file__).resolve()), "--role", role, *map(str, more)]
+    if "--uvloop" in sys.argv:
+        command.append("--uvloop")
     return Process(command, told=True)
 
 
@@ -287,6 +295,7 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=4.0, help="of each run")
     options.add_argument("--repeats", type=int, default=5)
     options.add_argument("--endpoint-rate", type=float, default=100, help="0 leaves the row out")
+    options.add_argument("--uvloop", action="store_true", help="our ends run on it")
     options.add_argument("--json", action="store_true", help="every figure")
     for name, kind in (("role", str), ("calls", int), ("rate", float), ("port", int)):
         options.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
@@ -297,7 +306,9 @@ def main() -> None:
             "uac": lambda: uac(given.calls, given.rate, given.port),
             "endpoint": lambda: endpoint(given.calls),
         }
-        asyncio.run(asyncio.wait_for(roles[given.role](), 600))
+        factory = import_module("uvloop").new_event_loop if given.uvloop else None
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(bounded(roles[given.role]()))
         return
     if shutil.which("sipp") is None:
         sys.exit("sipp is not installed (Debian: sip-tester)")
