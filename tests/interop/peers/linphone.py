@@ -45,6 +45,10 @@ firewall_policy=0
 bind_address=$host
 audio_rtp_port=$media_port
 rtcp_mux=$rtcp_mux
+rtcp_xr_enabled=1
+rtcp_xr_voip_metrics_enabled=1
+rtcp_xr_rcvr_rtt_mode=all
+rtcp_xr_rcvr_rtt_max_size=10000
 audio_adaptive_jitt_comp_enabled=0
 [sound]
 echocancellation=0
