@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from callmeter.testing.clock import VirtualClock
 
-__all__ = ["Address", "Datagram", "LinkConditions", "VirtualNetwork"]
+__all__ = ["Address", "Datagram", "Fates", "LinkConditions", "VirtualNetwork"]
 
 Address = tuple[str, int]
 
@@ -64,6 +64,52 @@ class LinkConditions:
                 raise ValueError(f"{name} is no time before now")
 
 
+class Fates:
+    """What becomes of one datagram after the other on a path.
+
+    Args:
+        seed: Decides it; the same datagrams in the same order have the same fate.
+        counters: Where it is counted.
+    """
+
+    def __init__(self, seed: int | str, counters: Counter[str]) -> None:
+        self._random = Random(seed)  # noqa: S311  repeatable on purpose
+        self._counters = counters
+
+    def of(self, data: bytes, conditions: LinkConditions) -> list[tuple[float, bytes]]:
+        """When a datagram arrives, in seconds from now, and with what octets; maybe never."""
+        if self._chance(conditions.loss):
+            self._counters["lost"] += 1
+            return []
+        if conditions.mtu is not None and len(data) > conditions.mtu:
+            self._counters["too_long"] += 1
+            return []
+        if data and self._chance(conditions.corrupt):
+            self._counters["corrupted"] += 1
+            data = self._damaged(data)
+        arrivals = [(self._delay(conditions), data)]
+        if self._chance(conditions.duplicate):
+            self._counters["duplicated"] += 1
+            arrivals.append((self._delay(conditions), data))
+        return arrivals
+
+    def _delay(self, conditions: LinkConditions) -> float:
+        delay = conditions.delay + conditions.jitter * self._random.random()
+        if self._chance(conditions.reorder):
+            self._counters["reordered"] += 1
+            delay += conditions.reorder_delay
+        return delay
+
+    def _damaged(self, data: bytes) -> bytes:
+        bit = self._random.randrange(8 * len(data))
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        return bytes(damaged)
+
+    def _chance(self, share: float) -> bool:
+        return share > 0 and self._random.random() < share
+
+
 class VirtualNetwork:
     """All datagrams under way.
 
@@ -84,7 +130,7 @@ class VirtualNetwork:
         self.counters: Counter[str] = Counter()
         self.log: list[tuple[float, Datagram]] | None = None
         self._clock = clock
-        self._random = Random(seed)  # noqa: S311  repeatable on purpose
+        self._fates = Fates(seed, self.counters)
         self._default = conditions or LinkConditions()
         self._paths: dict[tuple[str, str], LinkConditions] = {}
         self._cuts: set[tuple[str, str]] = set()
@@ -119,19 +165,13 @@ class VirtualNetwork:
             self.log.append((self._clock.now, datagram))
         path = (datagram.source[0], datagram.destination[0])
         conditions = self._paths.get(path, self._default)
-        if path in self._cuts or self._is_trapped(datagram) or self._chance(conditions.loss):
+        if path in self._cuts or self._is_trapped(datagram):
             self.counters["lost"] += 1
             return
-        if conditions.mtu is not None and len(datagram.data) > conditions.mtu:
-            self.counters["too_long"] += 1
-            return
-        if datagram.data and self._chance(conditions.corrupt):
-            self.counters["corrupted"] += 1
-            datagram = replace(datagram, data=self._damaged(datagram.data))
-        self._forward(datagram, conditions)
-        if self._chance(conditions.duplicate):
-            self.counters["duplicated"] += 1
-            self._forward(datagram, conditions)
+        for delay, data in self._fates.of(datagram.data, conditions):
+            self._number += 1
+            arriving = replace(datagram, data=data)
+            heappush(self._under_way, (self._clock.now + delay, self._number, arriving))
 
     def next_deadline(self) -> float | None:
         """When the next datagram arrives; None when none is under way."""
@@ -144,23 +184,6 @@ class VirtualNetwork:
             arrived.append(heappop(self._under_way)[2])
         self.counters["delivered"] += len(arrived)
         return arrived
-
-    def _forward(self, datagram: Datagram, conditions: LinkConditions) -> None:
-        when = self._clock.now + conditions.delay + conditions.jitter * self._random.random()
-        if self._chance(conditions.reorder):
-            self.counters["reordered"] += 1
-            when += conditions.reorder_delay
-        self._number += 1
-        heappush(self._under_way, (when, self._number, datagram))
-
-    def _damaged(self, data: bytes) -> bytes:
-        bit = self._random.randrange(8 * len(data))
-        damaged = bytearray(data)
-        damaged[bit // 8] ^= 1 << bit % 8
-        return bytes(damaged)
-
-    def _chance(self, share: float) -> bool:
-        return share > 0 and self._random.random() < share
 
     def _is_trapped(self, datagram: Datagram) -> bool:
         for place, trap in enumerate(self._traps):

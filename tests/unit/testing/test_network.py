@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from callmeter.testing.clock import VirtualClock
-from callmeter.testing.network import Datagram, LinkConditions, VirtualNetwork
+from callmeter.testing.network import Datagram, Fates, LinkConditions, VirtualNetwork
 
 A, B = ("192.0.2.1", 5060), ("192.0.2.2", 5060)
 
@@ -138,3 +140,17 @@ def test_the_log_holds_what_was_sent_even_if_it_was_lost():
 def test_conditions_that_cannot_be_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         LinkConditions(**wrong)
+
+
+# the fate of one datagram
+
+
+def test_a_datagram_has_a_fate_that_can_be_asked_for_without_a_network():
+    counters = Counter()
+    fates = Fates("a seed", counters)
+    conditions = LinkConditions(delay=0.5, jitter=0.5, duplicate=1, reorder=1, reorder_delay=2)
+    (first, data), (second, _) = fates.of(b"data", conditions)
+    assert data == b"data"
+    assert first != second
+    assert all(2.5 <= delay <= 3 for delay in (first, second))
+    assert counters == {"duplicated": 1, "reordered": 2}
