@@ -26,6 +26,7 @@ from callmeter.media_negotiation import MediaNegotiation, check_media
 from callmeter.srtp.dtls_certificate import DtlsCertificate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from callmeter.config import DtlsConfig, MediaConfig
@@ -265,9 +266,14 @@ class MediaSession(MediaNegotiation):
 
 
 class MediaSessions:
-    """The media of the calls of one endpoint; they share what certificates it makes."""
+    """The media of the calls of one endpoint; they share what certificates it makes.
 
-    def __init__(self) -> None:
+    Args:
+        make: What makes the media of one call.
+    """
+
+    def __init__(self, make: Callable[..., MediaSession] = MediaSession) -> None:
+        self._make = make
         self._certificates: dict[DtlsConfig, DtlsCertificate] = {}
 
     def open(self, engine: MediaEngine, settings: MediaConfig, address: str) -> MediaSession:
@@ -275,7 +281,7 @@ class MediaSessions:
         certificate = None
         if settings.srtp.enabled and settings.srtp.method.offers_dtls:
             certificate = self._certificate(settings.srtp.dtls)
-        return MediaSession(
+        return self._make(
             engine, settings, address, entropy=secrets.token_bytes, certificate=certificate
         )
 
