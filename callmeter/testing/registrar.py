@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Final, Self
 from callmeter.config import StackConfig, TlsConfig, Transport
 from callmeter.errors import CallmeterError, LocalProtocolError, SipSyntaxError
 from callmeter.sip.message import Request, Response
+from callmeter.sip.next_hop import host_port
 from callmeter.sip.parser import is_keepalive, parse_message
 from callmeter.sip.uri import SipUri
+from callmeter.testing.impaired_network import REGISTRAR
 from callmeter.testing.registrar_core import RegistrarCore
 from callmeter.transport.layer import TransportLayer
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from callmeter.sip.transaction.effects import Hop
+    from callmeter.testing.impaired_network import ImpairedNetwork
 
 __all__ = ["Registrar"]
 
@@ -43,6 +46,10 @@ class Registrar:
         authenticate_calls: Ask for credentials of an INVITE too, with 407.
         transports: Transports that listen; calls go from any to any.
         tls: Certificate of TLS and WSS.
+
+    Attributes:
+        dropped: Messages that could not be read or sent.
+        network: The way to it and between those who call by it; None is the plain network.
     """
 
     def __init__(
@@ -69,6 +76,11 @@ class Registrar:
         self._transport: TransportLayer | None = None
         self._exit = AsyncExitStack()
         self.dropped = 0
+        self.network: ImpairedNetwork | None = None
+
+    def __repr__(self) -> str:
+        where = "not running" if self._transport is None else host_port(self.address)
+        return f"<Registrar {where}>"
 
     async def __aenter__(self) -> Self:
         if self._transport is not None:
@@ -132,6 +144,11 @@ class Registrar:
         word = "ws" if transport is Transport.WSS else transport.value
         return str(SipUri("sip", host, port, params=(("transport", word),)))
 
+    def listens_at(self, address: str) -> bool:
+        """Whether this host and port, `"127.0.0.1:5060"`, is its own."""
+        own = () if self._transport is None else self.core.listening.values()
+        return address in {host_port(each) for each in own}
+
     def add_account(self, user: str, password: str) -> None:
         """Serve another account from now on, or give one another password."""
         self._accounts[user] = password
@@ -164,7 +181,21 @@ class Registrar:
 
     def on_message(self, message: Request | Response, data: bytes, source: Hop) -> None:
         """One message, from a datagram or a connection."""
-        del data
+        network = self.network
+        if network is None:
+            self._take(message, source)
+            return
+        sender = _user(message, sender=True)
+
+        def arrive(arriving: bytes) -> None:
+            try:
+                self._take(parse_message(arriving), source)
+            except SipSyntaxError as error:
+                self.on_syntax_error(error, source)
+
+        network.carry_signaling(data, sender, REGISTRAR, arrive, reliable=source.reliable)
+
+    def _take(self, message: Request | Response, source: Hop) -> None:
         try:
             outgoing = self.core.on_message(message, source, self._loop.time())
         except SipSyntaxError as error:
@@ -189,9 +220,34 @@ class Registrar:
         self.dropped += 1
 
     def _send(self, message: Request | Response, hop: Hop) -> None:
+        network = self.network
+        if network is None or self._transport is None:
+            self._transmit(message, hop)
+            return
+        source, destination = _user(message, sender=True), _user(message, sender=False)
+        network.relay_media(message, source, destination)
+        network.carry_signaling(
+            message.to_bytes(),
+            REGISTRAR,
+            destination,
+            lambda data: self._transmit(data, hop),
+            reliable=hop.reliable,
+        )
+
+    def _transmit(self, message: Request | Response | bytes, hop: Hop) -> None:
         if self._transport is None:
             return
+        data = message if isinstance(message, bytes) else message.to_bytes()
         try:
-            self._transport.send(message.to_bytes(), hop)
+            self._transport.send(data, hop)
         except CallmeterError:
             self.dropped += 1
+
+
+def _user(message: Request | Response, *, sender: bool) -> str:
+    """The user that sends a message, or gets it; empty where it does not say."""
+    try:
+        end = message.from_ if isinstance(message, Request) is sender else message.to
+    except SipSyntaxError:
+        return ""
+    return end.uri.user_text or "" if isinstance(end.uri, SipUri) else ""

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 
 from callmeter.config import (
     Credentials,
@@ -26,6 +27,8 @@ from callmeter.sip.message import Request
 from callmeter.sip.parser import parse_message
 from callmeter.sip.uri import parse_uri
 from callmeter.stack import Stack
+from callmeter.testing.impaired_network import ImpairedNetwork
+from callmeter.testing.phones import Phones, open_registrar
 from callmeter.testing.registrar import Registrar
 from callmeter.transport.layer import Located, Route
 
@@ -326,3 +329,28 @@ def begin(phone):
         return call
 
     return answered
+
+
+# phones of the pytest plugin
+
+
+@pytest.fixture(scope="session")
+def trusted():
+    """The authority of `phones`."""
+    return trustme.CA()
+
+
+@pytest.fixture
+async def impaired():
+    """The network in front of the registrar of `phones`."""
+    return ImpairedNetwork(seed=1)
+
+
+@pytest.fixture
+async def phones(trusted, impaired):
+    """What the fixture `endpoint` of the plugin is, with a network."""
+    async with (
+        open_registrar(trusted, impaired) as running,
+        Phones(running, trusted) as made,
+    ):
+        yield made
