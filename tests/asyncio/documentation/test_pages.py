@@ -39,6 +39,8 @@ SHORT = "0.4"
 OWN_TESTS = {
     "how-to/export-metrics.md": "tests/asyncio/test_export_how_to.py",
     "how-to/uvloop.md": "tests/asyncio/test_uvloop.py",
+    "how-to/impaired-network.md": "tests/asyncio/test_testing_guides.py",
+    "how-to/pytest.md": "tests/asyncio/test_testing_guides.py",
     "how-to/scenario.md": "tests/asyncio/test_scenario_guide.py",
 }
 """Pages with a test of their own."""
