@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import nox
@@ -41,6 +42,7 @@ nox.options.sessions = [
     "interop",
     "docs",
     "demo",
+    "newcomer",
 ]
 
 _built: list[Path] = []
@@ -218,6 +220,36 @@ def demo(session: nox.Session) -> None:
     _install(session, extras="cli")
     with session.chdir(session.create_tmp()):
         session.run("callmeter", "demo", "--report", "demo.html")
+
+
+@nox.session
+def newcomer(session: nox.Session) -> None:
+    """A project with nothing but `callmeter[test]`: the first test of the guide, then broken."""
+    _install(session, extras="test")
+    guide = (ROOT / "docs" / "how-to" / "pytest.md").read_text(encoding="utf-8")
+    test = guide.partition("```python\n")[2].partition("```")[0]
+    # Not below the checkout, whose settings pytest would find.
+    project = Path(tempfile.mkdtemp(prefix="callmeter-newcomer-"))
+    (project / "test_secure.py").write_text(test, encoding="utf-8")
+    # Bob takes no keys that alice would give.
+    broken = test.replace('"bob", srtp=method', '"bob", srtp="none"')
+    (project / "test_broken.py").write_text(broken, encoding="utf-8")
+    with session.chdir(project):
+        session.run("pytest", "test_secure.py")
+        told = session.run(
+            "pytest",
+            "--callmeter-report",
+            "pages",
+            "test_broken.py",
+            success_codes=[1],
+            silent=True,
+        )
+        session.run("pytest", "-p", "no:callmeter", "--collect-only", "-q", "test_secure.py")
+    shutil.rmtree(project)
+    print(told)
+    for words in ("3 failed", "FAIL ", "|- INVITE", "pages/test_broken.py-test_secure-dtls.html"):
+        if words not in str(told):
+            session.error(f"a test that fails does not print {words!r}")
 
 
 @nox.session(default=False)
