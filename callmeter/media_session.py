@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MediaSession", "MediaSessions", "check_media"]
 
+LATE_S = 1.0
+"""By how much packets may lag behind the time they were to be played in."""
 
 CHANGEABLE = frozenset(
     {
@@ -123,10 +125,11 @@ class MediaSession(MediaNegotiation):
 
         Args:
             source: `Tone`, `Silence`, `WavFile`; None is a tone of 440 Hz.
-            seconds: How long; None plays a file to its end, anything else until the call ends.
+            seconds: How long, time on hold included; None plays a file to its end, anything else
+                until the call ends.
 
         Returns:
-            Seconds played: fewer than asked for when the call ended first.
+            Seconds it took: fewer than asked for when the call ended first.
         """
         stream, source = self._running(), source or _usual_tone()
         coding = self.coding
@@ -139,7 +142,8 @@ class MediaSession(MediaNegotiation):
         begun = clock()
         finished = stream.play(source, seconds=seconds)
         try:
-            await asyncio.wait({finished})
+            # Packets end it. While the call is held none are sent, and its time passes all the same.
+            await asyncio.wait({finished}, timeout=None if seconds is None else seconds + LATE_S)
         finally:
             if not finished.done():
                 stream.play(None)

@@ -85,6 +85,19 @@ async def test_a_hold_of_the_peer_is_noted_and_its_end_too(alice, phone, begin):
     assert call.report().to_dict()["counters"]["hold_count"] == 1
 
 
+async def test_what_is_played_for_some_seconds_ends_when_the_peer_holds_the_call(
+    alice, phone, begin, monkeypatch
+):
+    monkeypatch.setattr("callmeter.media_session.LATE_S", 0.05)
+    call = await begin(alice)
+    number = phone.request("INVITE", phone.sdp("a=inactive", version=2))
+    assert (await phone.response("INVITE")).status == 200
+    phone.request("ACK", cseq=number)
+    async with asyncio.timeout(PATIENCE):
+        assert 0.2 <= await call.media.play(seconds=0.2) < PATIENCE
+    await phone.hang_up(call)
+
+
 async def test_a_hold_waits_for_the_ack_of_the_peers_re_invite(alice, phone, begin):
     call = await begin(alice)
     number = phone.request("INVITE", phone.sdp(version=2))
