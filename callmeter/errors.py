@@ -10,6 +10,7 @@ CallmeterError
 │   └── ResolutionFailed  ConnectionFailed  FlowLost  MessageTooLarge  TlsError
 ├── RegistrationFailed             .status
 │   └── AuthenticationFailed
+├── RequestRejected                .status .reason
 ├── CallFailed                     .report is attached when the call had one
 │   └── CallRejected  CallTimedOut  CallCancelled
 ├── NegotiationError               offer/answer found no common ground
@@ -50,6 +51,7 @@ __all__ = [
     "ProfileMismatch",
     "RegistrationFailed",
     "RemoteProtocolError",
+    "RequestRejected",
     "ResolutionFailed",
     "RtcpSyntaxError",
     "SdesKeyError",

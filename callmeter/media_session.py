@@ -142,7 +142,7 @@ class MediaSession(MediaNegotiation):
         begun = clock()
         finished = stream.play(source, seconds=seconds)
         try:
-            # Packets end it. While the call is held none are sent, and its time passes all the same.
+            # Packets end it. While the call is held none are sent, and time passes all the same.
             await asyncio.wait({finished}, timeout=None if seconds is None else seconds + LATE_S)
         finally:
             if not finished.done():

@@ -29,6 +29,7 @@ ERRORS = [
     errors.MessageTooLarge("x"),
     errors.TlsError("x", kind="expired"),
     errors.RegistrationFailed("x", status=503),
+    errors.RequestRejected(405, "Method Not Allowed"),
     errors.AuthenticationFailed("x", status=401),
     errors.CallFailed("x", report=REPORT),
     errors.CallRejected(486, "Busy Here", report=REPORT, retry_after=7),
