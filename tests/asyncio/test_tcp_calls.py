@@ -239,9 +239,10 @@ async def test_a_large_request_goes_by_udp_where_nobody_listens_by_tcp():
         serving(bob),
         alice.call(address(bob), headers=LARGE),
     ):
-        first, second = alice.messages.requests("INVITE").sent()
-        assert (first.transport, second.transport) == ("TCP", "UDP")
-        assert first.message.via.branch != second.message.via.branch
+        sent = alice.messages.requests("INVITE").sent()
+        # By UDP it may have been repeated, in its own branch.
+        branches = {entry.message.via.branch: entry.transport for entry in sent}
+        assert list(branches.values()) == ["TCP", "UDP"]
 
 
 # errors in words, and the next target
