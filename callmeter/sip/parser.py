@@ -9,11 +9,12 @@ which alone decides what is wrong.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress, repeat
 from typing import cast
 
 from callmeter.errors import SipSyntaxError
+from callmeter.sip.extension_headers import Replaces
 from callmeter.sip.grammar import KNOWN_METHODS, is_token, to_bytes, to_text
 from callmeter.sip.header_fields import KEYS, Headers, header_key
 from callmeter.sip.message import Request, Response
@@ -88,6 +89,8 @@ _SINGLE = frozenset(
         "session-expires",
     }
 )
+_LOST_ESCAPES = re.compile(r"\?(to-tag|from-tag)\?")
+_OF_INVITE = frozenset({"INVITE", "ACK", "CANCEL"})
 _FOLD = re.compile(rb"[ \t]*+\r\n[ \t]++")
 _VERSION = re.compile(rb"[Ss][Ii][Pp]/[0-9]++\.[0-9]++")
 _STATUS = re.compile(rb"([1-6][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*+))?")
@@ -217,9 +220,7 @@ class Head:
             raise SipSyntaxError("malformed method", rfc=_RFC_GRAMMAR, excerpt=method)
         request = Request(text, uri, self.headers, body)
         if isinstance(request.uri, SipUri) and request.uri.headers:
-            raise SipSyntaxError(
-                "headers in the Request-URI", rfc="RFC 3261 section 19.1.1", excerpt=uri
-            )
+            return _without_uri_headers(request, request.uri, uri)
         return request
 
     def _response(self, body: bytes) -> Response:
@@ -252,6 +253,27 @@ class Head:
         return SipSyntaxError(
             message, rfc=rfc, excerpt=excerpt, status=status, partial=self._partial()
         )
+
+
+def _without_uri_headers(request: Request, uri: SipUri, raw: bytes) -> Request:
+    """The request with a Replaces of its Request-URI among its headers.
+
+    baresip 1.0 puts the Refer-To there as it stands when it is transferred, with a question mark
+    for each escape. Headers there are forbidden (RFC 3261 section 19.1.1), and this one says all
+    the same which call is meant: whoever looks for it compares all three fields.
+
+    Raises:
+        SipSyntaxError: There are others, or the method takes no part in an INVITE.
+    """
+    names = [name.lower() for name, _ in uri.headers]
+    if names != ["replaces"] or request.method not in _OF_INVITE or "Replaces" in request.headers:
+        raise SipSyntaxError(
+            "headers in the Request-URI", rfc="RFC 3261 section 19.1.1", excerpt=raw
+        )
+    wanted = Replaces.parse(_LOST_ESCAPES.sub(r";\1=", uri.header("Replaces") or ""))
+    if request.method == "INVITE":
+        request.headers.add("Replaces", str(wanted))
+    return Request(request.method, replace(uri, headers=()), request.headers, request.body)
 
 
 def parse_message(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request | Response:

@@ -73,6 +73,30 @@ async def test_baresip_calls_whom_we_transfer_it_to(phone, baresip, tmp_path):
     assert answering.result().from_.uri.user_text == "bob"
 
 
+async def test_baresip_takes_our_place_in_an_attended_transfer(phone, baresip, tmp_path):
+    """It copies the Refer-To into its Request-URI as it stands, Replaces included."""
+    bob = baresip(tone=BOBS_TONE)
+    async with (
+        phone() as alice,
+        phone("carol", transfers=TransferPolicy.FOLLOW) as carol,
+        asyncio.timeout(PATIENCE),
+        asyncio.TaskGroup() as tasks,
+    ):
+        at_carol = tasks.create_task(answered(carol))
+        async with alice.call(bob.uri) as call:
+            # Its recordings of two calls within a second would have the same name.
+            await call.media.play(Tone(OWN_TONE), seconds=1.2)
+            async with alice.call(uri(carol)) as other:
+                await call.hold()
+                assert await call.transfer_to(other) == 200
+                await other.ended()
+        async with await transferred(await at_carol) as successor:
+            await talk(successor, tmp_path / "carol.wav")
+    assert successor.request.from_.uri.user_text == "bob"
+    assert_heard(tmp_path / "carol.wav", BOBS_TONE)
+    assert_heard(await bob.heard(call=2), OWN_TONE)
+
+
 async def test_a_transfer_to_who_is_busy_leaves_baresip_in_the_call(phone, baresip, tmp_path):
     bob = baresip(tone=BOBS_TONE)
 

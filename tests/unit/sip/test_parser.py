@@ -327,3 +327,33 @@ def test_header_lines_alone():
 )
 def test_keepalives_hold_line_breaks_and_nuls_alone(data, verdict):
     assert is_keepalive(data) is verdict
+
+
+REPLACED = "Replaces=c%3Bto-tag%3Dt%3Bfrom-tag%3Df"
+
+
+@pytest.mark.parametrize("replaced", [REPLACED, "Replaces=c?to-tag?t?from-tag?f"])
+@pytest.mark.parametrize("method", ["INVITE", "ACK", "CANCEL"])
+def test_a_replaces_in_the_uri_of_an_invite_is_taken_from_there(method, replaced):
+    start = f"{method} sip:b@b.example?{replaced} SIP/2.0"
+    request = parse_message(octets(start, CSeq=f"1 {method}"))
+    assert str(request.uri) == "sip:b@b.example"
+    wanted = ["c;to-tag=t;from-tag=f"] if method == "INVITE" else []
+    assert request.headers.values("Replaces") == wanted
+
+
+@pytest.mark.parametrize(
+    ("start", "extra"),
+    [
+        (f"OPTIONS sip:b@b.example?{REPLACED} SIP/2.0", ()),
+        (f"INVITE sip:b@b.example?{REPLACED}&Subject=x SIP/2.0", ()),
+        (f"INVITE sip:b@b.example?{REPLACED}&{REPLACED} SIP/2.0", ()),
+        ("INVITE sip:b@b.example?Route=%3Csip:a.example%3E SIP/2.0", ()),
+        ("INVITE sip:b@b.example?Replaces=c%0D%0AVia:%20x SIP/2.0", ()),
+        ("INVITE sip:b@b.example?Replaces=c SIP/2.0", ()),
+        (f"INVITE sip:b@b.example?{REPLACED} SIP/2.0", ("Replaces: d;to-tag=1;from-tag=2",)),
+    ],
+)
+def test_other_headers_in_a_request_uri_are_refused(start, extra):
+    method = start.partition(" ")[0]
+    assert refused(octets(start, *extra, CSeq=f"1 {method}")).status == 400
