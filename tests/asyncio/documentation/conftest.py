@@ -35,11 +35,15 @@ class World:
 
     Attributes:
         registrar: Its registrar and proxy.
+        domain: Whose it is: example.com, unless a page speaks of another one.
         exits: What is closed with it.
     """
 
-    def __init__(self, registrar: Registrar, exits: AsyncExitStack, tasks) -> None:
+    def __init__(
+        self, registrar: Registrar, exits: AsyncExitStack, tasks: asyncio.TaskGroup, domain: str
+    ) -> None:
         self.registrar = registrar
+        self.domain = domain
         self.exits = exits
         self._tasks = tasks
         self._running: list[asyncio.Task[Any]] = []
@@ -56,8 +60,10 @@ class World:
             task.cancel()
 
     async def endpoint(self, user: str, **settings: Any) -> Endpoint:
-        """An endpoint of example.com that is registered."""
-        config = EndpointConfig(f"sip:{user}@example.com", Credentials(user, PASSWORD), **settings)
+        """An endpoint of the domain that is registered."""
+        config = EndpointConfig(
+            f"sip:{user}@{self.domain}", Credentials(user, PASSWORD), **settings
+        )
         endpoint = await self.exits.enter_async_context(Endpoint(config))
         await self.exits.enter_async_context(endpoint.registered())
         return endpoint
@@ -90,10 +96,10 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def example_com(names: NameServer) -> AsyncIterator[World]:
+async def example_com(names: NameServer, domain: str) -> AsyncIterator[World]:
     accounts = dict.fromkeys(USERS, PASSWORD)
     async with (
-        Registrar(accounts, realm="example.com", transports=TRANSPORTS) as registrar,
+        Registrar(accounts, realm=domain, transports=TRANSPORTS) as registrar,
         names,
         asyncio.TaskGroup() as tasks,
         AsyncExitStack() as exits,
@@ -101,7 +107,7 @@ async def example_com(names: NameServer) -> AsyncIterator[World]:
         address, port = registrar.address
         zone = (ZONE.format(name=name, address=address, port=port) for name in DOMAINS)
         names.load("".join(zone))
-        world = World(registrar, exits, tasks)
+        world = World(registrar, exits, tasks, domain)
         try:
             yield world
         finally:
@@ -117,4 +123,4 @@ def open_world(monkeypatch):
         return await resolver._in_turn(question, (("127.0.0.1", names.port),))
 
     monkeypatch.setattr(Resolver, "_find_out", ask_ours)
-    return lambda: example_com(names)
+    return lambda domain="example.com": example_com(names, domain)
