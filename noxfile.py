@@ -19,8 +19,9 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 OTHER_PYTHONS = tuple(version for version in ("3.11", "3.12", "3.13") if version != RUNNING)
 
-# The tests wait more than they work: twice as many workers as processors.
-WORKERS = ("-n", str(2 * (os.cpu_count() or 1)), "--dist", "worksteal")
+# Own tests wait more than they work: twice as many workers as processors. The peers of the interop
+# tests are programs that want processors of their own.
+PROCESSORS = os.cpu_count() or 1
 
 FULLY_COVERED = ("sip", "sdp", "rtp", "srtp", "stun")
 COVERED_FLOOR = 90
@@ -86,11 +87,11 @@ def _pytest(session: nox.Session, *arguments: str, coverage: bool = False) -> No
     session.run("python", "-P", *runner, "-q", *arguments, env={"PYTHONSAFEPATH": "1"})
 
 
-def _chosen(session: nox.Session, *folders: str) -> list[str]:
+def _chosen(session: nox.Session, *folders: str, workers: int = 2 * PROCESSORS) -> list[str]:
     """All tests of the folders by several workers, or those that the command line names."""
     if any(Path(argument.partition("::")[0]).exists() for argument in session.posargs):
         return list(session.posargs)
-    return [*WORKERS, *folders, *session.posargs]
+    return ["-n", str(workers), "--dist", "worksteal", *folders, *session.posargs]
 
 
 def _installed(session: nox.Session) -> str:
@@ -202,7 +203,7 @@ def interop(session: nox.Session) -> None:
     # Sockets of the peers lie in the folders of the tests, and 108 octets are all a path may have.
     session.env.pop("TMPDIR", None)
     whole = () if session.posargs else ("--interop-matrix", str(matrix))
-    _pytest(session, *_chosen(session, "tests/interop"), *whole)
+    _pytest(session, *_chosen(session, "tests/interop", workers=PROCESSORS), *whole)
 
 
 @nox.session
