@@ -11,7 +11,7 @@ import asyncio
 import secrets
 from abc import ABC, abstractmethod
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from callmeter.config import StackConfig, Transport
 from callmeter.errors import (
@@ -96,7 +96,7 @@ class SignalingShell(ABC):
         self._tokens: dict[Key, int] = {}
         self._keys: dict[int, Key] = {}
         self._ticked = asyncio.Event()
-        self._orders = {
+        self._orders: dict[type, Callable[[Any, float], object]] = {
             Send: self._on_send,
             Deliver: self._on_deliver,
             Respond: self._on_respond,
@@ -232,7 +232,7 @@ class SignalingShell(ABC):
     def _apply(self, effects: Iterable[object], now: float) -> None:
         orders = self._orders
         for effect in effects:
-            orders[type(effect)](effect, now)  # type: ignore[operator]
+            orders[type(effect)](effect, now)
 
     def _on_send(self, effect: Send, now: float) -> None:
         try:
