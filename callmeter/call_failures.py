@@ -73,6 +73,8 @@ def rejection(
 
 
 def _detail(status: int, response: Response | None) -> str:
+    if status == NOT_ACCEPTABLE_HERE:
+        return warning_of(response)
     name, text = WANTS.get(status, ("", ""))
     if response is None or not name:
         return ""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from callmeter.cli.output import print_json, run
@@ -99,4 +98,4 @@ def show(output: Console, finding: Finding) -> None:
     output.print(line, end="")
     output.print(Text(finding.detail), soft_wrap=True)
     if finding.remedy and finding.status is not FindingStatus.PASS:
-        output.print(Padding(Text(f"-> {finding.remedy}", style="italic"), (0, 0, 0, 17)))
+        output.print(Text(f"{'':17}-> {finding.remedy}", style="italic"), soft_wrap=True)

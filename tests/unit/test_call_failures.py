@@ -37,6 +37,11 @@ def test_each_way_to_lose_a_call_has_its_words(cause, timer, outcome, words):
         (421, ("Require", "100rel, timer"), "421 Reason: the peer insists on 100rel, timer"),
         (422, ("Min-SE", "600;x=1"), "422 Reason: the peer takes no session interval below 600 s"),
         (486, ("Unsupported", "timer"), "486 Reason"),
+        (
+            488,
+            ("Warning", '302 x "the policy asks for keys"'),
+            "488 Reason: 302 the policy asks for keys",
+        ),
     ],
 )
 def test_a_refusal_over_an_extension_says_which(status, header, text):
