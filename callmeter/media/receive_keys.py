@@ -5,7 +5,7 @@ context stays until the first packet under the new one. Packets under the new ke
 description that has it, so what cannot be read while one is awaited is kept and tried again. And
 whether a rollover counter starts anew is a question that peers answer differently (RFC 3711
 section 3.3.1 says no to a new key, RFC 4568 section 7.1.4 says yes to a new address, and what is
-deployed mostly resets it): the packets tell.
+deployed mostly resets it): the packets tell. Reports have no such order and go by time alone.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class ReceiveKeys:
         "_held",
         "_held_until",
         "_previous",
+        "_previous_rtcp",
         "_previous_until",
         "_trials",
         "context",
@@ -72,6 +73,7 @@ class ReceiveKeys:
         self.roc_kept = 0
         self.roc_resets = 0
         self._previous: SrtpContext | None = None
+        self._previous_rtcp: SrtpContext | None = None
         self._previous_until = 0.0
         self._carried: int | None = None
         self._former: int | None = None
@@ -98,8 +100,9 @@ class ReceiveKeys:
         if context is before:
             return
         self.unfollowed = 0
-        self.forget_previous()
-        self._previous, self._previous_until = before, now + OLD_KEY_SECONDS
+        self._close_previous()
+        self._previous = self._previous_rtcp = before
+        self._previous_until = now + OLD_KEY_SECONDS
         self._carried = None if before is None or ssrc < 0 else before.roc(ssrc)
         self._former = None
         self._trials = CARRIED_TRIALS
@@ -116,14 +119,18 @@ class ReceiveKeys:
         return held
 
     def forget_previous(self) -> None:
-        """The old key has served; its session is closed."""
-        if self._previous is not None:
-            self._previous.close()
-            self._previous = None
+        """The old key has served for RTP; a report on its way may still need it."""
+        self._previous = None
+
+    def _close_previous(self) -> None:
+        self.forget_previous()
+        if self._previous_rtcp is not None:
+            self._previous_rtcp.close()
+            self._previous_rtcp = None
 
     def close(self) -> None:
         """Close all keys."""
-        self.forget_previous()
+        self._close_previous()
         self._held.clear()
         if self.context is not None:
             self.context.close()
@@ -132,14 +139,14 @@ class ReceiveKeys:
 
     def next_deadline(self) -> float | None:
         """When `on_deadline` has something to do."""
-        old = None if self._previous is None else self._previous_until
+        old = None if self._previous_rtcp is None else self._previous_until
         due = [at for at in (old, self._held_until) if at is not None]
         return min(due, default=None)
 
     def on_deadline(self, now: float) -> list[Held]:
         """End the life of an old key, and the wait for a new one; returns as `release` does."""
-        if self._previous is not None and now >= self._previous_until:
-            self.forget_previous()
+        if self._previous_rtcp is not None and now >= self._previous_until:
+            self._close_previous()
         if self._held_until is not None and now >= self._held_until:
             return self.release()
         return []
@@ -173,6 +180,18 @@ class ReceiveKeys:
         else:
             self.status = Status.FAIL
         return None
+
+    def unprotect_rtcp(self, datagram: bytes) -> bytes | None:
+        """Open a compound packet under the key in use or the one before.
+
+        Reports need not keep their place among the packets of the media, which may come on
+        another port: the old key opens them for as long as it lives.
+        """
+        context, previous = self.context, self._previous_rtcp
+        packet = None if context is None else context.unprotect_rtcp(datagram)
+        if packet is None and previous is not None:
+            packet = previous.unprotect_rtcp(datagram)
+        return packet
 
     def _unprotect_carried(
         self, context: SrtpContext, datagram: bytes, carried: int

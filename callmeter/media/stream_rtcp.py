@@ -190,7 +190,11 @@ class StreamRtcp:
         context = receiver.context if own is None else own[1]
         if context is not None:
             mismatches = context.encryption_mismatches
-            plain = context.unprotect_rtcp(datagram)
+            plain = (
+                receiver.keys.unprotect_rtcp(datagram)
+                if own is None
+                else context.unprotect_rtcp(datagram)
+            )
             if plain is None:
                 receiver.drop("rtcp_authentication")
                 self._look_into(datagram, context, context.encryption_mismatches > mismatches)

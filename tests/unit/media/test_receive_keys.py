@@ -69,6 +69,30 @@ def test_the_old_key_serves_until_the_first_packet_under_the_new_one(rekeyed):
     assert keys.status is Status.AUTH_FAIL
 
 
+def report(source=SSRC):
+    """An empty receiver report."""
+    return bytes.fromhex("80c90001") + source.to_bytes(4, "big")
+
+
+def test_the_old_key_opens_reports_after_the_first_packet_under_the_new_one_too(rekeyed):
+    keys, before, after = rekeyed
+    late, later = before.protect_rtcp(report()), before.protect_rtcp(report())
+    assert keys.unprotect(after.protect(rtp(2))) is not None
+    assert keys.unprotect_rtcp(late) == report()
+    assert keys.unprotect_rtcp(after.protect_rtcp(report())) == report()
+    assert keys.settled
+    assert keys.next_deadline() == 12.0
+    assert keys.on_deadline(12.0) == []
+    assert keys.unprotect_rtcp(later) is None
+    assert keys.next_deadline() is None
+
+
+def test_a_report_under_neither_key_is_refused_as_is_one_without_any_key(rekeyed):
+    keys, _, _ = rekeyed
+    assert keys.unprotect_rtcp(SrtpContext(new_line(), "send").protect_rtcp(report())) is None
+    assert ReceiveKeys().unprotect_rtcp(report()) is None
+
+
 def test_the_old_key_ends_after_two_seconds(rekeyed):
     keys, before, _ = rekeyed
     assert keys.next_deadline() == 12.0

@@ -97,6 +97,21 @@ def test_authenticated_reports_are_taken_from_anywhere_and_only_once(lab):
     assert stream.statistics().dropped == {"rtcp_authentication": 2}
 
 
+def test_a_report_on_its_way_under_the_old_key_is_read_after_a_rekey(lab):
+    old, new = lab.line(), lab.line()
+    peer = lab.socket()
+    stream = lab.open()
+    for line in (old, new):
+        contexts = SrtpContext(line, "send"), SrtpContext(line, "receive")
+        stream.start(lab.parameters(peer, srtp_send=contexts[0], srtp_receive=contexts[1]))
+    for line in (old, new):
+        report = SrtpContext(line, "send").protect_rtcp(bytes.fromhex("80c90001 0000cafe"))
+        peer.sendto(report, target(stream))
+    lab.run(0.1)
+    assert stream.statistics().rtcp_packets_received == 2
+    assert stream.statistics().dropped == {}
+
+
 def test_a_key_that_cannot_protect_a_report_keeps_it_back(lab, monkeypatch):
     peer = lab.socket()
     stream = lab.open()
