@@ -16,6 +16,7 @@ from callmeter.sdp.attributes import (
 from callmeter.sdp.codecs import (
     ENCODINGS,
     STATIC_PAYLOAD_TYPES,
+    VIDEO_ENCODINGS,
     PayloadFormat,
     find_format,
     formats_for,
@@ -30,6 +31,8 @@ from callmeter.sdp.description import (
     Origin,
     SessionDescription,
 )
+from callmeter.sdp.feedback import VIDEO_FEEDBACK
+from callmeter.sdp.h264_format import H264Parameters
 from callmeter.sdp.ice import Candidate, IceDescription, host_candidate
 from callmeter.sdp.offer_answer import (
     NegotiationState,
@@ -45,6 +48,8 @@ from callmeter.sdp.tracks import TrackAnswer, TrackOffer
 __all__ = [
     "ENCODINGS",
     "STATIC_PAYLOAD_TYPES",
+    "VIDEO_ENCODINGS",
+    "VIDEO_FEEDBACK",
     "Attribute",
     "Candidate",
     "Connection",
@@ -52,6 +57,7 @@ __all__ = [
     "Direction",
     "Fingerprint",
     "Fmtp",
+    "H264Parameters",
     "IceDescription",
     "Keying",
     "Line",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from callmeter.errors import ConfigurationError, SdpSyntaxError
 from callmeter.sdp.attributes import MAX_PAYLOAD_TYPE, Fmtp, RtpMap
 from callmeter.sdp.grammar import decimal, folded, syntax_error
+from callmeter.sdp.h264_format import H264Parameters, answer_parameters, answers, fits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ __all__ = [
     "DTMF_EVENTS",
     "ENCODINGS",
     "STATIC_PAYLOAD_TYPES",
+    "VIDEO_ENCODINGS",
     "PayloadFormat",
     "find_format",
     "formats_for",
@@ -34,6 +36,7 @@ DTMF_EVENTS: Final = "0-15"
 
 _EVENT_NAME: Final = "telephone-event"
 _NOISE_NAME: Final = "cn"
+_H264_NAME: Final = "h264"
 _NOISE: Final = 13
 _FIRST_STATIC_GAP: Final = 35
 _LAST_STATIC_GAP: Final = 63
@@ -62,8 +65,15 @@ class PayloadFormat:
 
     @property
     def key(self) -> tuple[str, int, int]:
-        """What two descriptions of one format have in common: name, clock rate, channels."""
-        return folded(self.encoding), self.clock_rate, self.channels
+        """What two descriptions of one format have in common: name, clock rate, channels.
+
+        To the name of H.264 belong its profile and packetization mode (RFC 6184 section 8.2.2).
+        """
+        name = folded(self.encoding)
+        if self.is_h264:
+            parameters = H264Parameters.parse(self.fmtp)
+            name += f"/{parameters.packetization_mode}/{parameters.profile or ''}"
+        return name, self.clock_rate, self.channels
 
     @property
     def is_telephone_event(self) -> bool:
@@ -74,6 +84,11 @@ class PayloadFormat:
     def is_comfort_noise(self) -> bool:
         """Whether this carries RFC 3389 noise for the pauses of other formats."""
         return folded(self.encoding) == _NOISE_NAME
+
+    @property
+    def is_h264(self) -> bool:
+        """Whether this is H.264, which is many formats under one name."""
+        return folded(self.encoding) == _H264_NAME
 
     @property
     def accompanies(self) -> bool:
@@ -87,7 +102,10 @@ class PayloadFormat:
 
     def matches(self, other: PayloadFormat) -> bool:
         """Whether both stand for the same format, whatever their numbers."""
-        return self.key == other.key
+        if not (self.is_h264 and other.is_h264):
+            return self.key == other.key
+        own, its = H264Parameters.parse(self.fmtp), H264Parameters.parse(other.fmtp)
+        return self.key[1:] == other.key[1:] and fits(own, its)
 
 
 def _static() -> Iterator[tuple[int, PayloadFormat]]:
@@ -139,6 +157,21 @@ ENCODINGS: Final[Mapping[str, PayloadFormat]] = MappingProxyType(
 """The audio formats that can be offered, by encoding name. Opus always says 48000 and two channels,
 whatever is sent (RFC 7587 section 4.1)."""
 
+_H264: Final = H264Parameters(
+    profile_level_id=b"\x42\xe0\x1f", packetization_mode=1, level_asymmetry_allowed=True
+)
+_H264_SINGLE_UNIT: Final = PayloadFormat(
+    98, "H264", 90_000, fmtp=str(replace(_H264, packetization_mode=0))
+)
+VIDEO_ENCODINGS: Final[Mapping[str, PayloadFormat]] = MappingProxyType(
+    {
+        "VP8": PayloadFormat(96, "VP8", 90_000),
+        "H264": PayloadFormat(97, "H264", 90_000, fmtp=str(_H264)),
+    }
+)
+"""The video formats that can be offered, by encoding name. H.264 is Constrained Baseline of level
+3.1, which has room for 1280 x 720 at 30 frames a second."""
+
 
 def telephone_event(
     payload_type: int = 101, clock_rate: int = 8000, events: str = DTMF_EVENTS
@@ -157,7 +190,8 @@ def formats_for(
     """What an offer lists for these encoding names, in their order.
 
     Args:
-        encodings: Names of `ENCODINGS`.
+        encodings: Names of `ENCODINGS` or of `VIDEO_ENCODINGS`. H.264 is listed twice: with
+            fragments (packetization mode 1) and without (0).
         telephone_event_payload_type: Number of the first telephone-event format, None to offer
             none. There is one such format for each clock rate.
         comfort_noise: Offer the noise of RFC 3389 with those that have its static clock rate.
@@ -168,10 +202,12 @@ def formats_for(
     """
     chosen: list[PayloadFormat] = []
     for name in encodings:
-        if name not in ENCODINGS:
+        known = ENCODINGS.get(name) or VIDEO_ENCODINGS.get(name)
+        if known is None:
             raise ConfigurationError(f"{name!r} is not an encoding that can be offered")
-        known = ENCODINGS[name]
         chosen.append(opus if opus is not None and opus.matches(known) else known)
+        if known.is_h264:
+            chosen.append(_H264_SINGLE_UNIT)
     noise = STATIC_PAYLOAD_TYPES[_NOISE]
     if comfort_noise and any(item.clock_rate == noise.clock_rate for item in chosen):
         chosen.append(noise)
@@ -191,20 +227,34 @@ def select_formats(
 ) -> tuple[PayloadFormat, ...]:
     """The formats to answer: the offerer's order and numbers (RFC 3264 section 6.1).
 
-    Format parameters are those of `supported`, for an answer states what its sender takes.
+    Format parameters are those of `supported`, for an answer states what its sender takes; of
+    H.264 the profile is the one offered (RFC 6184 section 8.2.2).
     telephone-event and comfort noise are kept where their clock rate is that of a chosen audio
     format (RFC 4733 section 2.1, RFC 3389 section 4), or where the stream was offered for events
     alone. Empty when nothing fits.
     """
     chosen: list[PayloadFormat] = []
     for item in offered:
-        own = find_format(supported, item)
-        if own is not None and find_format(chosen, item) is None:
-            chosen.append(replace(item, fmtp=own.fmtp))
+        answer = _answer(item, supported)
+        if answer is not None and find_format(chosen, item) is None:
+            chosen.append(answer)
     if all(item.is_telephone_event for item in offered):
         return tuple(chosen)
     rates = {item.clock_rate for item in chosen if not item.accompanies}
     return tuple(item for item in chosen if not item.accompanies or item.clock_rate in rates)
+
+
+def _answer(offered: PayloadFormat, supported: Sequence[PayloadFormat]) -> PayloadFormat | None:
+    if not offered.is_h264:
+        own = find_format(supported, offered)
+        return None if own is None else replace(offered, fmtp=own.fmtp)
+    wanted = H264Parameters.parse(offered.fmtp)
+    for item in supported:
+        if item.is_h264 and item.clock_rate == offered.clock_rate:
+            parameters = H264Parameters.parse(item.fmtp)
+            if answers(parameters, wanted):
+                return replace(offered, fmtp=str(answer_parameters(parameters, wanted)))
+    return None
 
 
 def renumbered(

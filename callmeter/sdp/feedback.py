@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from callmeter.sdp.attributes import RtcpFb
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from callmeter.sdp.attributes import RtcpFb
+__all__ = ["VIDEO_FEEDBACK", "agreed_feedback", "feedback_for", "is_offered"]
 
-__all__ = ["agreed_feedback", "feedback_for", "is_offered"]
+VIDEO_FEEDBACK: Final = (
+    RtcpFb(None, "nack"),
+    RtcpFb(None, "nack", "pli"),
+    RtcpFb(None, "ccm", "fir"),
+)
+"""What a video stream can be asked for: lost packets again, a key frame (RFC 4585, RFC 5104)."""
 
 
 def is_offered(item: RtcpFb, offered: Iterable[RtcpFb]) -> bool:

@@ -221,3 +221,60 @@ def test_a_bad_number_in_a_stream_in_use_is_refused(formats, attributes):
 def test_a_bad_number_in_a_refused_stream_is_passed_over(formats, attributes):
     found, _ = payload_formats(stream(0, formats, *attributes))
     assert found in {(), (PCMU,)}
+
+
+def h264(payload_type, fmtp):
+    return PayloadFormat(payload_type, "H264", 90_000, fmtp=fmtp)
+
+
+OWN_VIDEO = formats_for(("VP8", "H264"))
+
+
+def test_an_offer_of_video_has_h264_with_fragments_and_without():
+    assert [(str(item.rtpmap), item.fmtp) for item in OWN_VIDEO] == [
+        ("96 VP8/90000", None),
+        ("97 H264/90000", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"),
+        ("98 H264/90000", "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42e01f"),
+    ]
+
+
+def test_h264_of_another_mode_or_profile_is_another_format():
+    first = OWN_VIDEO[1]
+    assert first.matches(h264(99, "packetization-mode=1; profile-level-id=42C028"))
+    assert first.matches(h264(99, "packetization-mode=1"))
+    assert not first.matches(OWN_VIDEO[2])
+    assert not first.matches(h264(99, "packetization-mode=1; profile-level-id=64001f"))
+    assert not first.matches(PayloadFormat(97, "H264", 48_000, fmtp=first.fmtp))
+    assert not first.matches(OWN_VIDEO[0])
+    assert len({item.key for item in OWN_VIDEO}) == 3
+
+
+def test_a_browsers_video_is_answered_in_its_order_and_with_its_profiles():
+    offered = (
+        PayloadFormat(96, "VP8", 90_000),
+        PayloadFormat(97, "rtx", 90_000, fmtp="apt=96"),
+        h264(103, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42001f"),
+        h264(107, "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42001f"),
+        h264(109, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"),
+        h264(41, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=f4001f"),
+        PayloadFormat(98, "VP9", 90_000, fmtp="profile-id=0"),
+    )
+    answered = select_formats(offered, OWN_VIDEO)
+    assert answered == (offered[0], *offered[2:5])
+    assert all(item.matches(same) for item, same in zip(answered[1:], offered[2:5], strict=True))
+
+
+def test_h264_without_parameters_is_answered_as_single_units():
+    answered = select_formats((h264(99, None),), OWN_VIDEO)
+    assert [item.fmtp for item in answered] == ["packetization-mode=0;profile-level-id=42e01f"]
+
+
+def test_h264_is_not_answered_by_what_is_no_h264_or_has_another_clock():
+    assert select_formats((h264(99, None),), OWN_VIDEO[:1]) == ()
+    assert select_formats((PayloadFormat(99, "H264", 8000),), OWN_VIDEO) == ()
+
+
+def test_numbers_of_h264_formats_are_kept_by_mode():
+    bound = {item.payload_type: item.key for item in OWN_VIDEO}
+    turned = (OWN_VIDEO[2], OWN_VIDEO[1])
+    assert renumbered(turned, bound) == turned

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from callmeter.sdp.attributes import RtcpFb
-from callmeter.sdp.feedback import agreed_feedback, feedback_for, is_offered
+from callmeter.sdp.feedback import VIDEO_FEEDBACK, agreed_feedback, feedback_for, is_offered
 
 
 def parse(*texts):
@@ -46,3 +46,10 @@ def test_an_offer_for_all_formats_covers_each_of_them(item, offered, covered):
 def test_the_messages_of_a_format_are_its_own_and_those_of_all():
     feedback = parse("* nack", "0 nack pli", "8 ccm fir", "* trr-int 100")
     assert feedback_for(feedback, 0) == {"nack", "nack pli", "trr-int 100"}
+
+
+def test_of_what_a_browser_offers_for_video_the_requests_of_a_meter_are_taken():
+    browser = parse(
+        "96 goog-remb", "96 transport-cc", "96 ccm fir", "96 nack", "96 nack pli", "97 nack"
+    )
+    assert agreed_feedback(browser, VIDEO_FEEDBACK, [96]) == browser[2:5]
