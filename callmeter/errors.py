@@ -5,7 +5,7 @@ CallmeterError
 ├── ConfigurationError             a setting that cannot work (also a ValueError)
 ├── LocalProtocolError             the API was used in a state that forbids it
 ├── RemoteProtocolError            the peer broke an RFC: .rfc .excerpt
-│   └── SipSyntaxError  SdpSyntaxError  RtcpSyntaxError
+│   └── SipSyntaxError  SdpSyntaxError  RtcpSyntaxError  RtpSyntaxError
 ├── TransportError                 the network: .destination
 │   └── ResolutionFailed  ConnectionFailed  FlowLost  MessageTooLarge  TlsError
 ├── RegistrationFailed             .status
@@ -54,6 +54,7 @@ __all__ = [
     "RequestRejected",
     "ResolutionFailed",
     "RtcpSyntaxError",
+    "RtpSyntaxError",
     "SdesKeyError",
     "SdpSyntaxError",
     "SipSyntaxError",
@@ -130,6 +131,10 @@ class SdpSyntaxError(RemoteProtocolError):
 
 class RtcpSyntaxError(RemoteProtocolError):
     """An RTCP packet that cannot be understood (RFC 3550 section 6)."""
+
+
+class RtpSyntaxError(RemoteProtocolError):
+    """The payload of an RTP packet that cannot be understood."""
 
 
 class TransportError(CallmeterError):

@@ -22,6 +22,7 @@ ERRORS = [
     errors.SipSyntaxError("x", status=505),
     errors.SdpSyntaxError("x", excerpt=b"v=1"),
     errors.RtcpSyntaxError("x"),
+    errors.RtpSyntaxError("x"),
     errors.TransportError("x", destination="UDP 192.0.2.1:5060"),
     errors.ResolutionFailed("x", attempts=["A example.com: no answer"]),
     errors.ConnectionFailed("x", destination="UDP 192.0.2.1:5060"),
