@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import nox
 
@@ -44,9 +45,13 @@ nox.options.sessions = [
     "docs",
     "demo",
     "newcomer",
+    "failures",
 ]
 
+LINES_OF_A_FAILURE = 100
+
 _built: list[Path] = []
+_results: list[tuple[str, Path]] = []
 
 
 def _group(*names: str) -> list[str]:
@@ -84,7 +89,11 @@ def _pytest(session: nox.Session, *arguments: str, coverage: bool = False) -> No
     if coverage:
         # By its absolute path: a bare name would mean the folder of the checkout.
         runner = ["-m", "coverage", "run", "--source", _installed(session), *runner]
-    session.run("python", "-P", *runner, "-q", *arguments, env={"PYTHONSAFEPATH": "1"})
+    results = ROOT / ".nox" / f"results-{len(_results)}.xml"
+    results.unlink(missing_ok=True)
+    _results.append((session.name, results))
+    runner += ["-q", f"--junitxml={results}"]
+    session.run("python", "-P", *runner, *arguments, env={"PYTHONSAFEPATH": "1"})
 
 
 def _chosen(session: nox.Session, *folders: str, workers: int = 2 * PROCESSORS) -> list[str]:
@@ -251,6 +260,21 @@ def newcomer(session: nox.Session) -> None:
     for words in ("3 failed", "FAIL ", "|- INVITE", "pages/test_broken.py-test_secure-dtls.html"):
         if words not in str(told):
             session.error(f"a test that fails does not print {words!r}")
+
+
+@nox.session(venv_backend="none")
+def failures(session: nox.Session) -> None:
+    """What failed in the sessions before, once more: it stands where one looks first."""
+    del session
+    for name, results in _results:
+        if not results.exists():
+            continue
+        # Written by pytest a moment ago, on this machine.
+        for case in ET.parse(results).iter("testcase"):  # noqa: S314
+            for found in (*case.iter("failure"), *case.iter("error")):
+                lines = (found.text or "").splitlines()[-LINES_OF_A_FAILURE:]
+                _announce(f"{name}: {case.get('classname')}::{case.get('name')}")
+                print("\n".join(lines), file=sys.stderr, flush=True)
 
 
 @nox.session(default=False)
