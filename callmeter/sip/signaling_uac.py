@@ -14,14 +14,13 @@ from callmeter.sip.dialog import Dialog
 from callmeter.sip.prepared_messages import RequestTemplate, ResponseTemplate
 from callmeter.sip.session_events import CancelRequest, Respond, SendAck, SendRequest
 from callmeter.sip.timers import NEVER
-from callmeter.sip.transaction.deadlines import Deadlines
+from callmeter.sip.transaction.timer_wheel import TimerWheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from callmeter.sip.message import Request, Response
     from callmeter.sip.session_events import Effect
-    from callmeter.sip.transaction.deadlines import Entry
     from callmeter.sip.transaction.key import Key
     from callmeter.sip.uri import SipUri
 
@@ -79,9 +78,9 @@ class UacCall:
         "bye",
         "call_id",
         "due",
-        "entry",
         "remote",
         "request",
+        "slot",
         "state",
         "tag",
         "token",
@@ -97,7 +96,7 @@ class UacCall:
         self.acks: tuple[SendAck, ...] = ()
         self.bye: Request | None = None
         self.due = NEVER
-        self.entry: Entry | None = None
+        self.slot: int | None = None
 
     def next_deadline(self) -> float:
         """When something is to be done without being asked."""
@@ -169,7 +168,7 @@ class SignalingUac:
         self._calls: dict[int, UacCall] = {}
         self._by_tag: dict[str, UacCall] = {}
         self._token = 0
-        self._deadlines: Deadlines[UacCall] = Deadlines()
+        self._deadlines: TimerWheel[UacCall] = TimerWheel()
 
     def __len__(self) -> int:
         """Live calls."""

@@ -15,7 +15,7 @@ from callmeter.sip.dialog import Dialog
 from callmeter.sip.prepared_messages import ResponseTemplate
 from callmeter.sip.session_events import Respond, SendRequest
 from callmeter.sip.timers import NEVER, backoff
-from callmeter.sip.transaction.deadlines import Deadlines
+from callmeter.sip.transaction.timer_wheel import TimerWheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from callmeter.config import TimerConfig
     from callmeter.sip.message import Request
     from callmeter.sip.session_events import Effect
-    from callmeter.sip.transaction.deadlines import Entry
     from callmeter.sip.transaction.key import Key
 
 __all__ = ["SignalingUas", "UasCounters"]
@@ -83,11 +82,11 @@ class UasCall:
         "answer",
         "cseq",
         "due",
-        "entry",
         "gives_up_at",
         "interval",
         "key",
         "request",
+        "slot",
         "state",
         "tag",
     )
@@ -101,7 +100,7 @@ class UasCall:
         self.answer: tuple[Respond, ...] = ()
         self.due = self.gives_up_at = NEVER
         self.interval = 0.0
-        self.entry: Entry | None = None
+        self.slot: int | None = None
 
     def next_deadline(self) -> float:
         """When something is to be done without being asked."""
@@ -164,7 +163,7 @@ class SignalingUas:
         self._ok = ResponseTemplate(200)
         self._calls: dict[str, UasCall] = {}
         self._by_key: dict[Key, UasCall] = {}
-        self._deadlines: Deadlines[UasCall] = Deadlines()
+        self._deadlines: TimerWheel[UasCall] = TimerWheel()
         self.contact = contact
 
     def __len__(self) -> int:

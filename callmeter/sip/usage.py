@@ -16,7 +16,7 @@ from callmeter.sip.dialog import MAX_FORWARDS, routed_request, tagged
 from callmeter.sip.headers import CSeq, NameAddr
 from callmeter.sip.message import Headers, Request, Response
 from callmeter.sip.timers import NEVER
-from callmeter.sip.transaction.deadlines import Deadlines
+from callmeter.sip.transaction.timer_wheel import TimerWheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from callmeter.sip.notifier import Notifier
     from callmeter.sip.session_events import Effect
     from callmeter.sip.subscriber import Subscriber
-    from callmeter.sip.transaction.deadlines import Entry
     from callmeter.sip.transaction.key import Key
     from callmeter.sip.uri import SipUri
 
@@ -77,7 +76,7 @@ class Agent:
         self.entropy = entropy
         self.capabilities = capabilities
         self.requests = ClientRequests(identity, entropy)
-        self.deadlines: Deadlines[Usage] = Deadlines()
+        self.deadlines: TimerWheel[Usage] = TimerWheel()
         self.sessions: dict[tuple[str, str], InviteSession] = {}
         self.served: dict[Key, InviteSession] = {}
         self.subscriptions: dict[tuple[str, str], list[Subscriber | Notifier]] = {}
@@ -196,12 +195,12 @@ class Usage(ABC):
         local_tag: Our tag in them.
     """
 
-    __slots__ = ("_agent", "_timers", "call_id", "entry", "local_tag")
+    __slots__ = ("_agent", "_timers", "call_id", "local_tag", "slot")
 
     def __init__(self, agent: Agent, call_id: str, local_tag: str) -> None:
         self._agent = agent
         self._timers: dict[TimerName, float] = {}
-        self.entry: Entry | None = None
+        self.slot: int | None = None
         self.call_id = call_id
         self.local_tag = local_tag
 

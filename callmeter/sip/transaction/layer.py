@@ -16,7 +16,6 @@ from callmeter.errors import LocalProtocolError, SipSyntaxError
 from callmeter.sip.message import Headers, Request, Response
 from callmeter.sip.timers import TimerValues
 from callmeter.sip.transaction.client import ClientTransaction
-from callmeter.sip.transaction.deadlines import Deadlines
 from callmeter.sip.transaction.effects import Deliver, Effect, Hop, Send
 from callmeter.sip.transaction.invite_client import InviteClientTransaction
 from callmeter.sip.transaction.invite_client import State as Calling
@@ -33,6 +32,7 @@ from callmeter.sip.transaction.key import (
 )
 from callmeter.sip.transaction.response_route import response_way
 from callmeter.sip.transaction.server import ServerTransaction
+from callmeter.sip.transaction.timer_wheel import TimerWheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -113,7 +113,7 @@ class TransactionLayer:
         self._streams = TimerValues.of(timers, reliable=True)
         self._clients: dict[Key, AnyClient] = {}
         self._servers: dict[Key, AnyServer] = {}
-        self._deadlines: Deadlines[AnyClient | AnyServer] = Deadlines()
+        self._deadlines: TimerWheel[AnyClient | AnyServer] = TimerWheel()
         self._merges: dict[Key, Key] = {}
         # ACKs of RFC 2543 peers name a To tag that the INVITE did not have.
         self._legacy_invites: dict[Key, Key] = {}

@@ -13,7 +13,6 @@ from callmeter.sip.transaction.effects import Effect, Hop, Key, Send, Terminated
 if TYPE_CHECKING:
     from callmeter.sip.message import Response
     from callmeter.sip.timers import TimerValues
-    from callmeter.sip.transaction.deadlines import Entry
 
 __all__ = ["FAILURE", "FINAL", "Machine", "ServerMachine"]
 
@@ -45,10 +44,10 @@ class Machine(Generic[S]):
         "_ends_at",
         "_interval",
         "_resend_at",
-        "entry",
         "hop",
         "key",
         "request",
+        "slot",
         "state",
         "terminated",
         "timers",
@@ -66,7 +65,7 @@ class Machine(Generic[S]):
         self.timers = timers
         self.state = state
         self.terminated = False
-        self.entry: Entry | None = None
+        self.slot: int | None = None
         self._interval = NEVER
         self._resend_at = NEVER
         self._ends_at = NEVER

@@ -118,7 +118,7 @@ def test_a_usage_without_timers_leaves_the_heap(rig, recorder):
     recorder._arm("one", 1.0)
     recorder._arm("two", 2.0)
     recorder._disarm("one")
-    assert recorder.entry is not None
+    assert recorder.slot is not None
     recorder._disarm("two", "unknown")
-    assert recorder.entry is None
+    assert recorder.slot is None
     assert rig.core.next_deadline() is None
