@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
 import signal
 import socket
@@ -29,27 +28,46 @@ def share(worker: str, workers: str) -> range:
     return range(first, first + size)
 
 
-_PORTS = share(
-    os.environ.get("PYTEST_XDIST_WORKER", "gw0"), os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
-)
-_next_port = itertools.count(os.getpid() * 64 % len(_PORTS))
-
-
 class PeerError(Exception):
     """A peer did not become ready, or ended too early; the message holds the end of its log."""
 
 
-def free_ports(count: int = 1) -> int:
-    """The first of `count` ports in a row, even, free for UDP and TCP, given out only once."""
-    for _ in _PORTS:
-        base = _PORTS[next(_next_port) % (len(_PORTS) - count)]
-        if base % 2:
-            continue
-        if all(_is_free(port) for port in range(base, base + count)):
-            for _ in range(count):
-                next(_next_port)
+class Ports:
+    """Gives out the ports of a range in turn, from the first one again after the last.
+
+    Who asks need not take them at once, so what was given out a moment ago is not given again,
+    free or not.
+
+    Args:
+        ports: The range.
+        start: Place in the range to begin at.
+        is_free: Whether nobody has a port.
+    """
+
+    def __init__(
+        self, ports: range, start: int = 0, is_free: Callable[[int], bool] | None = None
+    ) -> None:
+        self._ports = ports
+        self._next = start
+        self._is_free = is_free or _is_free
+
+    def take(self, count: int = 1) -> int:
+        """The first of `count` ports in a row, even, all of them free.
+
+        Raises:
+            PeerError: There are none in the whole range.
+        """
+        for _ in self._ports:
+            if self._next + count > len(self._ports):
+                self._next = 0
+            base = self._ports[self._next]
+            row = range(base, base + count)
+            if base % 2 or not all(map(self._is_free, row)):
+                self._next += 1
+                continue
+            self._next += count
             return base
-    raise PeerError(f"no {count} free ports in a row")
+        raise PeerError(f"no {count} free ports in a row")
 
 
 def _is_free(port: int) -> bool:
@@ -60,6 +78,20 @@ def _is_free(port: int) -> bool:
             except OSError:
                 return False
     return True
+
+
+_ports = Ports(
+    share(
+        os.environ.get("PYTEST_XDIST_WORKER", "gw0"),
+        os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"),
+    ),
+    os.getpid() * 64 % 4096,
+)
+
+
+def free_ports(count: int = 1) -> int:
+    """The first of `count` ports in a row, even, free for UDP and TCP."""
+    return _ports.take(count)
 
 
 def udp_bound(port: int) -> bool:
