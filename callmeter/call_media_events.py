@@ -11,7 +11,7 @@ from callmeter.media import events as media_events
 
 if TYPE_CHECKING:
     from callmeter.call_journal import CallJournal
-    from callmeter.media.stream import MediaStream
+    from callmeter.media.rtp_stream import RtpStream
     from callmeter.media_session import MediaSession
 
 __all__ = ["tell_early_media", "watch_media"]
@@ -31,7 +31,7 @@ async def tell_early_media(media: MediaSession, journal: CallJournal, status: in
             journal.tell(call_events.EarlyMedia(journal.at(), status))
 
 
-async def watch_media(stream: MediaStream, journal: CallJournal) -> None:
+async def watch_media(stream: RtpStream, journal: CallJournal) -> None:
     """Tell what happens to a stream until it is stopped."""
     # Reports are told to nobody, and a thousand calls have hundreds of them in a second.
     async for event in stream.events(unmoved_by=(media_events.ReportReceived,)):

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from callmeter.config import CaptureConfig
-    from callmeter.media.parameters import StreamParameters
+    from callmeter.media.parameters import RtpParameters
     from callmeter.srtp.context import SrtpContext
     from callmeter.srtp.sdes import CryptoLine
 
@@ -117,7 +117,7 @@ class MediaCapture:
             return
         self._records.append((wall, sent, local, remote, octets))
 
-    def note_keys(self, parameters: StreamParameters, *ssrcs: int) -> None:
+    def note_keys(self, parameters: RtpParameters, *ssrcs: int) -> None:
         """The stream uses these keys from now on.
 
         Args:

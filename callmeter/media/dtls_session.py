@@ -21,7 +21,7 @@ Control: TypeAlias = "Callable[[PacketKind, bytes, tuple[str, int]], None]"
 
 
 class DatagramPort(Protocol):
-    """The ports of a stream, as its DTLS sees them: a `MediaStream`, or ICE on one."""
+    """The ports of a stream, as its DTLS sees them: an `RtpStream`, or ICE on one."""
 
     def set_control(self, control: Control | None, *, rtcp: bool = False) -> None:
         """Pass what comes in to a callback."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from callmeter.media.capture import MediaCapture
     from callmeter.media.datagrams import Backend
+    from callmeter.media.rtp_stream import RtpStream
 
 __all__ = ["MediaEngine"]
 
@@ -104,8 +105,8 @@ class MediaEngine:
         self._listening: set[int] = set()
         self._receive = ReceiveLane(self.lanes, self.reception, self.backend)
         self._transmit = SendLane(self.lanes, self.send_table, self.backend)
-        self._watched: set[MediaStream] = set()
-        self._metered: set[MediaStream] = set()
+        self._watched: set[RtpStream] = set()
+        self._metered: set[RtpStream] = set()
         self._dropped: dict[str, int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._offset: ClockOffset | None = None
@@ -136,7 +137,7 @@ class MediaEngine:
     # --- what is to be seen -------------------------------------------------------------------
 
     @property
-    def streams(self) -> list[MediaStream]:
+    def streams(self) -> list[RtpStream]:
         """The open streams."""
         return [stream for stream in self.lanes.streams if stream is not None]
 
@@ -299,13 +300,13 @@ class MediaEngine:
         self.reception.release(row)
         self.send_table.release(row)
 
-    def on_started(self, stream: MediaStream, *, metered: bool) -> None:
+    def on_started(self, stream: RtpStream, *, metered: bool) -> None:
         """A stream was started, for the first time or again."""
         if metered:
             self._metered.add(stream)
         self._choose_phases()
 
-    def on_stopped(self, stream: MediaStream, row: int) -> None:
+    def on_stopped(self, stream: RtpStream, row: int) -> None:
         """A stream has stopped; its row is given back."""
         _add(self._dropped, stream.statistics().dropped)
         self._watched.discard(stream)
@@ -355,7 +356,7 @@ class MediaEngine:
     def _use(self, backend: Backend) -> None:
         self.backend = self._receive.backend = self._transmit.backend = backend
 
-    def watch(self, stream: MediaStream) -> None:
+    def watch(self, stream: RtpStream) -> None:
         """Look at the stream's deadline in every tick until it has none."""
         self._watched.add(stream)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from callmeter.media.dtls_session import Control
-    from callmeter.media.stream import MediaStream
+    from callmeter.media.rtp_stream import RtpStream
     from callmeter.sdp.attributes import Attribute
     from callmeter.sdp.remote_track import RemoteTrack
 
@@ -55,7 +55,7 @@ class IceSession:
 
     def __init__(
         self,
-        stream: MediaStream,
+        stream: RtpStream,
         entropy: Callable[[int], bytes],
         on_selected: Callable[[], None],
     ) -> None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from callmeter.media.rtp_stream import RtpStream
     from callmeter.media.shared_port import SharedPort
-    from callmeter.media.stream import MediaStream
 
     Flags = npt.NDArray[np.bool_]
     Integers = npt.NDArray[np.int64]
@@ -177,7 +177,7 @@ class LaneTable(ColumnTable):
         self.destinations: list[Any] = []
         self.outlets: list[Any] = []
         self.payloads: list[Sequence[bytes]] = []
-        self.streams: list[MediaStream | None] = []
+        self.streams: list[RtpStream | None] = []
         self.ports: dict[int, SharedPort] = {}
         self.buffers = JitterBufferTable(FIRST_BUFFERS, limit)
         super().__init__(rows, limit)

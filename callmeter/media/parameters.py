@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from callmeter.media.codecs import AudioCodec
     from callmeter.srtp.context import SrtpContext
 
-__all__ = ["PHASE_MS", "StreamParameters"]
+__all__ = ["PHASE_MS", "RtpParameters", "StreamParameters"]
 
 PHASE_MS: Final = 5
 """The engine's finest step; packet times are multiples of it."""
@@ -25,27 +25,18 @@ MAX_PORT: Final = 65_535
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamParameters:
-    """One negotiated audio stream.
+class RtpParameters:
+    """What every negotiated stream has, whatever it carries.
 
     Attributes:
-        codec: `"PCMU"`, `"PCMA"`, `"G722"` or `"opus"`, to send.
+        codec: Encoding name, to send.
         payload_type: Its number, to send.
         receive_payload_types: Number to codec of what may arrive; empty means `payload_type`.
-        ptime_ms: Length of a sent packet, a multiple of 5.
         clock_rate: RTP timestamp units a second.
-        coding: The codec with settings of its own, to send; None takes its usual ones.
         remote: IP address and port media goes to; port 0 sends nothing.
         remote_rtcp: The same for RTCP; None: that of `remote` under mux, else the next port.
         rtcp_mux: RTP and RTCP share the port (RFC 5761).
         send, receive: The direction, seen from here.
-        telephone_event: Payload type of RFC 4733 to send, or None.
-        telephone_event_rate: Its clock rate; None: that of the audio.
-        receive_telephone_event: Payload type of RFC 4733 that may arrive, or None.
-        receive_telephone_events: Payload types of RFC 4733 that may arrive, and their clock rates,
-            where there are several.
-        comfort_noise: Payload type of RFC 3389 to send in place of silence, or None.
-        receive_comfort_noise: Payload type of RFC 3389 that may arrive, besides the static 13.
         srtp_send: Protects everything that leaves, RTCP and the last BYE included.
         srtp_receive: Nothing that it does not authenticate is accepted. The same object in a
             later `start` keeps its state; the stream closes both when it is done with them.
@@ -64,19 +55,11 @@ class StreamParameters:
     payload_type: int
     remote: tuple[str, int]
     receive_payload_types: Mapping[int, str] = field(default_factory=dict)
-    ptime_ms: int = 20
     clock_rate: int = 8000
-    coding: AudioCodec | None = None
     remote_rtcp: tuple[str, int] | None = None
     rtcp_mux: bool = False
     send: bool = True
     receive: bool = True
-    telephone_event: int | None = None
-    telephone_event_rate: int | None = None
-    receive_telephone_event: int | None = None
-    receive_telephone_events: Mapping[int, int] = field(default_factory=dict)
-    comfort_noise: int | None = None
-    receive_comfort_noise: int | None = None
     srtp_send: SrtpContext | None = None
     srtp_receive: SrtpContext | None = None
     srtp_rtcp: tuple[SrtpContext, SrtpContext] | None = None
@@ -84,6 +67,72 @@ class StreamParameters:
     feedback: frozenset[str] = frozenset()
     extended_reports: frozenset[str] = frozenset()
     reduced_size: bool = False
+
+    def __post_init__(self) -> None:
+        for number in (self.payload_type, *self.receive_payload_types):
+            if not 0 <= number <= MAX_PAYLOAD_TYPE:
+                raise ConfigurationError(f"{number} is no RTP payload type")
+        for _, port in (self.remote, self.remote_rtcp or self.remote):
+            if not 0 <= port <= MAX_PORT:
+                raise ConfigurationError(f"{port} is no UDP port")
+
+    @property
+    def accepted(self) -> dict[int, str]:
+        """Payload types of codecs that may arrive, and these codecs."""
+        return dict(self.receive_payload_types) or {self.payload_type: self.codec}
+
+    @property
+    def accepted_events(self) -> dict[int, int]:
+        """Payload types of RFC 4733 that may arrive, and their clock rates."""
+        return {}
+
+    @property
+    def accepted_noise(self) -> frozenset[int]:
+        """Payload types of RFC 3389 that may arrive."""
+        return frozenset()
+
+    def clock_rate_of(self, codec: str) -> int:
+        """Timestamp units a second of a codec that may arrive."""
+        del codec
+        return self.clock_rate
+
+    @property
+    def rtcp_destination(self) -> tuple[str, int]:
+        """Where RTCP goes."""
+        if self.remote_rtcp is not None:
+            return self.remote_rtcp
+        host, port = self.remote
+        return (host, port) if self.rtcp_mux else (host, min(port + 1, MAX_PORT))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamParameters(RtpParameters):
+    """One negotiated audio stream: `RtpParameters`, and what only audio has.
+
+    Attributes:
+        codec: `"PCMU"`, `"PCMA"`, `"G722"` or `"opus"`, to send.
+        ptime_ms: Length of a sent packet, a multiple of 5.
+        coding: The codec with settings of its own, to send; None takes its usual ones.
+        telephone_event: Payload type of RFC 4733 to send, or None.
+        telephone_event_rate: Its clock rate; None: that of the audio.
+        receive_telephone_event: Payload type of RFC 4733 that may arrive, or None.
+        receive_telephone_events: Payload types of RFC 4733 that may arrive, and their clock rates,
+            where there are several.
+        comfort_noise: Payload type of RFC 3389 to send in place of silence, or None.
+        receive_comfort_noise: Payload type of RFC 3389 that may arrive, besides the static 13.
+
+    Raises:
+        ConfigurationError: A value that cannot be sent.
+    """
+
+    ptime_ms: int = 20
+    coding: AudioCodec | None = None
+    telephone_event: int | None = None
+    telephone_event_rate: int | None = None
+    receive_telephone_event: int | None = None
+    receive_telephone_events: Mapping[int, int] = field(default_factory=dict)
+    comfort_noise: int | None = None
+    receive_comfort_noise: int | None = None
 
     def __post_init__(self) -> None:
         codec = self.encoding
@@ -95,12 +144,7 @@ class StreamParameters:
             raise ConfigurationError(
                 f"a ptime of {self.ptime_ms} ms is not a multiple of 5 from 5 to {MAX_PTIME_MS}"
             )
-        for number in (self.payload_type, *self.receive_payload_types):
-            if not 0 <= number <= MAX_PAYLOAD_TYPE:
-                raise ConfigurationError(f"{number} is no RTP payload type")
-        for _, port in (self.remote, self.remote_rtcp or self.remote):
-            if not 0 <= port <= MAX_PORT:
-                raise ConfigurationError(f"{port} is no UDP port")
+        super().__post_init__()
 
     @property
     def encoding(self) -> AudioCodec:
@@ -123,11 +167,6 @@ class StreamParameters:
         return self.encoding.sample_rate * self.ptime_ms // 1000
 
     @property
-    def accepted(self) -> dict[int, str]:
-        """Audio payload types that may arrive, and their codecs."""
-        return dict(self.receive_payload_types) or {self.payload_type: self.codec}
-
-    @property
     def accepted_events(self) -> dict[int, int]:
         """Payload types of RFC 4733 that may arrive, and their clock rates."""
         events = dict(self.receive_telephone_events)
@@ -140,10 +179,6 @@ class StreamParameters:
         """Payload types of RFC 3389 that may arrive."""
         return frozenset({PAYLOAD_TYPE, self.receive_comfort_noise or PAYLOAD_TYPE})
 
-    @property
-    def rtcp_destination(self) -> tuple[str, int]:
-        """Where RTCP goes."""
-        if self.remote_rtcp is not None:
-            return self.remote_rtcp
-        host, port = self.remote
-        return (host, port) if self.rtcp_mux else (host, min(port + 1, MAX_PORT))
+    def clock_rate_of(self, codec: str) -> int:
+        """Timestamp units a second of a codec that may arrive."""
+        return find_codec(codec).clock_rate

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from callmeter.media.datagrams import Backend
     from callmeter.media.lanes import LaneTable
+    from callmeter.media.rtp_stream import RtpStream
     from callmeter.media.shared_port import SharedPort
-    from callmeter.media.stream import MediaStream
     from callmeter.rtp.stream_table import StreamTable
 
 __all__ = ["ReceiveLane"]
@@ -74,7 +74,7 @@ class ReceiveLane:
         self.datagrams = 0
         self.batch_from = BATCH_PAYS
         self.deferring = False
-        self._deferred: list[tuple[MediaStream, bytes, Hashable, float, bool]] = []
+        self._deferred: list[tuple[RtpStream, bytes, Hashable, float, bool]] = []
 
     def add(self, descriptor: int, row: int, *, rtcp_only: bool) -> None:
         """Packets of this socket belong to that row."""

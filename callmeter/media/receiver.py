@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from callmeter.errors import LocalProtocolError
 from callmeter.media import buffering, levels
-from callmeter.media.codecs import find_codec
 from callmeter.media.events import (
     AuthenticationFailing,
     DigitReceived,
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from callmeter.media.decoding import DecodingStatistics
     from callmeter.media.events import MediaEvent
     from callmeter.media.lanes import LaneTable
-    from callmeter.media.parameters import StreamParameters
+    from callmeter.media.parameters import RtpParameters
     from callmeter.media.receive_keys import Held as HeldSecure
     from callmeter.media.sinks import AudioSink
     from callmeter.rtp import telephone_event
@@ -116,7 +115,7 @@ class StreamReceiver:
         self.rtcp_mismatches = 0
         self.rtcp_short_tags = 0
         self._failing_since: float | None = None
-        self._parameters: StreamParameters | None = None
+        self._parameters: RtpParameters | None = None
         self._codecs: dict[int, str] = {}
         self._clocks: dict[int, int] = {}
         self._decoded: DecodingStatistics | None = None
@@ -156,7 +155,7 @@ class StreamReceiver:
 
     # --- set-up -------------------------------------------------------------------------------
 
-    def start(self, parameters: StreamParameters, source: Hashable, now: float) -> None:
+    def start(self, parameters: RtpParameters, source: Hashable, now: float) -> None:
         """Take what was negotiated, for the first time or again.
 
         Raises:
@@ -191,7 +190,7 @@ class StreamReceiver:
         lanes.receiving[row] = parameters.receive
         lanes.silent[row] = False
         self._clocks = {
-            number: find_codec(codec).clock_rate for number, codec in self._codecs.items()
+            number: parameters.clock_rate_of(codec) for number, codec in self._codecs.items()
         }
         self._follow_clock(parameters.clock_rate)
         if before is None or before.receive != parameters.receive:
@@ -434,7 +433,11 @@ class StreamReceiver:
             self._hear_noise(header.sequence, header.timestamp, arrival, payload)
             return
         self.payload_octets = len(payload)
-        levels.add_packet(self._lanes, row, header.sequence, payload, codec)
+        self._take(header, arrival, payload, codec)
+
+    def _take(self, header: RtpHeader, arrival: float, payload: bytes, codec: str) -> None:
+        """A payload of an accepted packet."""
+        levels.add_packet(self._lanes, self._row, header.sequence, payload, codec)
         self.hear(header.sequence, header.timestamp, arrival, payload, codec)
         self._settle(header.payload_type, codec)
 

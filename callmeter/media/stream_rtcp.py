@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from callmeter.media.engine import MediaEngine
     from callmeter.media.events import MediaEvent
-    from callmeter.media.parameters import StreamParameters
+    from callmeter.media.parameters import RtpParameters
     from callmeter.media.receiver import StreamReceiver
-    from callmeter.media.sender import StreamSender
+    from callmeter.media.rtp_stream import PacketSender
     from callmeter.media.statistics import StreamStatistics
     from callmeter.srtp.context import SrtpContext
 
@@ -64,7 +64,7 @@ class StreamRtcp:
         row: int,
         cname: str,
         receiver: StreamReceiver,
-        sender: StreamSender,
+        sender: PacketSender,
         emit: Callable[[MediaEvent], None],
     ) -> None:
         self._engine = engine
@@ -74,12 +74,12 @@ class StreamRtcp:
         self._sender = sender
         self._emit = emit
         self._outlet: Any = None
-        self._parameters: StreamParameters | None = None
+        self._parameters: RtpParameters | None = None
         self.describe: Callable[[], StreamStatistics | None] = lambda: None
         self.reporter: RtcpReporter | None = None
         self.destination: Any = None
 
-    def start(self, parameters: StreamParameters, destination: Hashable, outlet: Any) -> None:
+    def start(self, parameters: RtpParameters, destination: Hashable, outlet: Any) -> None:
         """Take what was negotiated; a peer that did not move keeps where it was found."""
         engine, before = self._engine, self._parameters
         if before is None or (before.remote, before.rtcp_destination) != (
@@ -103,7 +103,7 @@ class StreamRtcp:
         deadline = reporter.schedule.next_deadline()
         self._engine.lanes.report_due[self._row] = NEVER if deadline is None else deadline
 
-    def _close_keys(self, after: StreamParameters | None) -> None:
+    def _close_keys(self, after: RtpParameters | None) -> None:
         """Close keys that RTCP had to itself and has no longer."""
         before = None if self._parameters is None else self._parameters.srtp_rtcp
         if before is not None and (after is None or after.srtp_rtcp != before):

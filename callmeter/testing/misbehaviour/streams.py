@@ -13,7 +13,7 @@ from callmeter.testing.misbehaviour.kinds import Misbehaviour
 if TYPE_CHECKING:
     import asyncio
 
-    from callmeter.media.parameters import StreamParameters
+    from callmeter.media.parameters import RtpParameters
     from callmeter.media.sources import AudioSource, LiveSource
     from callmeter.srtp.context import SrtpContext
 
@@ -41,7 +41,7 @@ class MisbehavingStream(MediaStream):
         self._clear: tuple[SrtpContext, SrtpContext] | None = None
         self._handshake = HandshakeFault(kind, amount)
 
-    def start(self, parameters: StreamParameters) -> None:
+    def start(self, parameters: RtpParameters) -> None:
         """Send and receive otherwise than negotiated."""
         first = self._parameters is None
         if first and self._kind is Misbehaviour.RESET_ROC:
@@ -72,7 +72,7 @@ class MisbehavingStream(MediaStream):
         return self._wrong
 
     def _clear_rtcp(
-        self, parameters: StreamParameters, send: SrtpContext
+        self, parameters: RtpParameters, send: SrtpContext
     ) -> tuple[SrtpContext, SrtpContext] | None:
         receive = parameters.srtp_receive
         if parameters.srtp_rtcp is not None:
