@@ -1,8 +1,8 @@
-"""MediaAgreement: what the descriptions of one call's audio have led to so far."""
+"""MediaAgreement: what the descriptions of one m= line of a call have led to so far."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from callmeter.errors import DtlsTimeout
 from callmeter.media.ice_session import RTP
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from callmeter.media.capture import MediaCapture
     from callmeter.media.codecs import AudioCodec
     from callmeter.media.ice_session import IceSession
+    from callmeter.media.rtp_stream import RtpStream
     from callmeter.media.statistics import StreamStatistics
-    from callmeter.media.stream import MediaStream
     from callmeter.media_keys import MediaKeys
     from callmeter.metrics.series import StreamSeries
     from callmeter.sdp.codecs import PayloadFormat
@@ -26,9 +26,10 @@ Formats: TypeAlias = "tuple[PayloadFormat, ...]"
 
 
 class MediaAgreement:
-    """What can be read of it; `MediaNegotiation` brings it about.
+    """What can be read of it; `MediaTrack` brings it about.
 
     Attributes:
+        kind: `"audio"` or `"video"`.
         config: What is offered and accepted.
         ptime_ms: Length of a sent packet in milliseconds.
         coding: What encodes, and the samples of a packet; None before the answer.
@@ -38,12 +39,13 @@ class MediaAgreement:
         captured: What a capture has of its packets, or None.
     """
 
+    kind: ClassVar[str] = "audio"
     keys: MediaKeys
 
     def __init__(self, config: MediaConfig) -> None:
         self.config = config
         self._agreed: tuple[RemoteTrack, Formats, Formats] | None = None
-        self._stream: MediaStream | None = None
+        self._stream: RtpStream | None = None
         self._ice: IceSession | None = None
         self._final: StreamStatistics | None = None
         self._course: StreamSeries | None = None
@@ -96,7 +98,7 @@ class MediaAgreement:
         return self._local if self._stream is None else self._local_of(self._stream)
 
     @staticmethod
-    def _local_of(stream: MediaStream) -> str:
+    def _local_of(stream: RtpStream) -> str:
         return _host_port(stream.address, stream.port)
 
     @property

@@ -69,6 +69,8 @@ def _usual_tone() -> Tone:
 class MediaSession(MediaNegotiation):
     """The audio of one call: `play`, `record`, `echo`, `statistics`; see `MediaNegotiation`."""
 
+    _stream: MediaStream | None
+
     _first_offer: tuple[OfferAnswer, tuple[CryptoLine, ...]] | None = None
 
     def accept_early_answer(self, body: bytes) -> None:
@@ -249,19 +251,6 @@ class MediaSession(MediaNegotiation):
     def format(self) -> RtpProfile | None:
         """The RTP profile agreed on."""
         return None if self._remote is None else self._remote.profile
-
-    def close(self) -> None:
-        """Stop, keep the last figures, free the ports and keys; a second call does nothing."""
-        stream, self._stream = self._stream, None
-        self.keys.close(running=self._begun)
-        if self._ice is not None:
-            self._ice.close()
-        if stream is not None:
-            self._local = self._local_of(stream)
-            stream.stop()
-            if self._begun:
-                self._final = stream.statistics()
-                self._course = stream.series()
 
     def _running(self) -> MediaStream:
         if self._stream is None or not self._begun:

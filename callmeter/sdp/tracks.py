@@ -42,6 +42,8 @@ class TrackAnswer:
         formats: In order of preference; in an answer the offerer's numbers.
         direction: What this side wants; an answer takes the part of it that the offer allows.
         ptime: Packet time in milliseconds this side prefers to receive.
+        bandwidth: What this side takes at most, in kbit/s with all headers (RFC 8866 section 5.8,
+            `AS`); None says nothing.
         rtcp_mux: RTP and RTCP on one port (RFC 5761); in an answer only if it was offered.
         rtcp_port: Where RTCP is received without rtcp-mux, None for the next port.
         crypto: a=crypto lines (RFC 4568): all choices in an offer, the chosen one in an answer.
@@ -65,6 +67,7 @@ class TrackAnswer:
     formats: tuple[PayloadFormat, ...]
     direction: Direction = Direction.SENDRECV
     ptime: int | None = None
+    bandwidth: int | None = None
     rtcp_mux: bool = False
     rtcp_port: int | None = None
     crypto: tuple[CryptoAttribute, ...] = ()
@@ -110,6 +113,8 @@ class TrackAnswer:
         formats = tuple(str(item.payload_type) for item in self.formats)
         media = MediaLine(kind, self.port, protocol, formats)
         lines = [Line("a", str(attribute)) for attribute in self._attributes(setup)]
+        if self.bandwidth is not None:
+            lines.insert(0, Line("b", f"AS:{self.bandwidth}"))
         if self.address != session_address:
             lines.insert(0, Line("c", str(Connection.to(self.address))))
         return MediaDescription.build(media, lines)

@@ -132,3 +132,11 @@ def test_an_offer_names_its_media_type_with_a_token():
     assert TrackOffer(**offer).kind == "audio"
     with pytest.raises(LocalProtocolError):
         TrackOffer(**offer, kind="au dio")
+
+
+def test_a_bandwidth_is_said_in_kilobits_a_second():
+    for amount, there in ((None, False), (800, True)):
+        media = track(bandwidth=amount).describe(
+            "video", "RTP/AVP", Setup.ACTPASS, session_address="192.0.2.1"
+        )
+        assert ("b=AS:800" in [str(line) for line in media.lines]) is there
