@@ -10,6 +10,7 @@ import pytest
 from callmeter.errors import RtpSyntaxError
 from callmeter.rtp import h264, vp8
 from callmeter.rtp.video import VideoPayload
+from callmeter.rtp.video_reception import WINDOW, VideoReception
 
 ROUNDS = 20_000
 VP8_KEY_FRAME = bytes.fromhex("b05c009d012a4001f000") + bytes(range(80))
@@ -74,3 +75,29 @@ def test_random_octets_are_described_or_refused(codec):
     for _ in range(ROUNDS):
         with contextlib.suppress(RtpSyntaxError):
             codec.describe(chance.randbytes(chance.randint(0, 40)))
+
+
+@pytest.mark.parametrize(("codec", "payloads"), SEEDS)
+def test_a_hostile_stream_is_counted_within_bounds(codec, payloads):
+    chance = random.Random(payloads[0])
+    reception = VideoReception(codec.describe, nack=True, keep_frames=True)
+    now = sequence = timestamp = 0
+    for _ in range(ROUNDS):
+        now += chance.choice((0, 0, 0.001, 0.01, 0.5))
+        sequence += chance.choice((1, 1, 1, 1, 1, 0, 2, -3, 40, 600, 30_000))
+        timestamp += chance.choice((0, 0, 0, 3000, 3000, -3000, 1 << 31))
+        payload = chance.choice(payloads)
+        if chance.random() < 0.2:
+            payload = mutated(payload, chance)
+        marker = chance.random() < 0.4
+        reception.receive(now, sequence & 0xFFFF, timestamp & 0xFFFF_FFFF, marker, payload)
+        if chance.random() < 0.1:
+            assert len(reception.missing(now)) <= 128
+            reception.needs_key_frame(now)
+        assert len(reception._waiting) <= WINDOW
+        assert len(reception._lost._lost) <= WINDOW
+    told = reception.statistics(now)
+    assert told.frames_received > ROUNDS // 100
+    assert told.frames_lost > ROUNDS // 100
+    assert told.packets_late > ROUNDS // 100
+    assert told.frames_received - told.frames_dropped == len(reception.whole_frames())
