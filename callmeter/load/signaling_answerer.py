@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from callmeter.sip.signaling_uas import UasCounters
     from callmeter.sip.transaction.effects import Hop
     from callmeter.sip.transaction.key import Key
+    from callmeter.sip.usual_message import UsualParts
 
 __all__ = ["SignalingAnswerer"]
 
@@ -63,6 +64,7 @@ class SignalingAnswerer(SignalingShell):
         super().__init__(config, Transport.UDP)
         self._user = user
         self._face: tuple[str, int] | None = None
+        self._faced: Hop | None = None
         self._uas = SignalingUas(
             b"" if answer is None else answer,
             f"sip:{user}@localhost",
@@ -98,12 +100,27 @@ class SignalingAnswerer(SignalingShell):
     def _on_request(self, key: Key, request: Request, now: float) -> Iterable[object]:
         source, method = self._source, request.method
         if method == "INVITE" and source is not None:
-            local = self._local_towards(source)
-            if local is not self._face:
-                self._face_as(local, source)
+            self._face_towards(source)
         invite_key = self._layer.invite_key_of(request) if method == "CANCEL" else None
         merged = self._layer.is_merged(request, key)
         return self._uas.on_request(key, request, now, merged=merged, invite_key=invite_key)
+
+    def _on_usual(self, parts: UsualParts, source: Hop, now: float) -> bool:
+        if source is not self._faced:
+            self._face_towards(source)
+        replies = self._uas.on_usual(self._layer, parts, source, now)
+        if replies is None:
+            return False
+        for octets in replies:
+            self._post(octets, source)
+        return True
+
+    def _face_towards(self, source: Hop) -> None:
+        """Calls that come from there get the Contact that is right for them."""
+        self._faced = source
+        local = self._local_towards(source)
+        if local is not self._face:
+            self._face_as(local, source)
 
     def _face_as(self, local: tuple[str, int], source: Hop) -> None:
         """Calls by this way get the Contact that is right for it."""

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from callmeter.config import StackConfig
     from callmeter.sip.message import Request, Response
     from callmeter.sip.signaling_uac import UacCounters
+    from callmeter.sip.transaction.effects import Hop
     from callmeter.sip.transaction.key import Key
+    from callmeter.sip.usual_message import UsualParts
 
 __all__ = ["SignalingCaller"]
 
@@ -138,6 +140,10 @@ class SignalingCaller(SignalingShell):
     def _on_request(self, key: Key, request: Request, now: float) -> Iterable[object]:
         del now
         return self._calling.on_request(key, request)
+
+    def _on_usual(self, parts: UsualParts, source: Hop, now: float) -> bool:
+        del parts, source, now
+        return False
 
     def _on_ack(self, request: Request, now: float) -> Iterable[object]:
         """No INVITE is accepted here."""

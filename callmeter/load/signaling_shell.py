@@ -23,7 +23,13 @@ from callmeter.errors import (
 )
 from callmeter.sip.message import Request, Response
 from callmeter.sip.next_hop import host_port, next_hop_uri, transport_of
-from callmeter.sip.parser import ParserLimits, is_keepalive, parse_message
+from callmeter.sip.parser import (
+    ParserLimits,
+    is_keepalive,
+    message_of,
+    parse_message,
+    usual_parts,
+)
 from callmeter.sip.prepared_messages import PreparedRequest
 from callmeter.sip.session_events import CancelRequest, Respond, SendAck, SendRequest
 from callmeter.sip.transaction.effects import (
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
 
     from callmeter.sip.transaction.key import Key
     from callmeter.sip.uri import SipUri
+    from callmeter.sip.usual_message import UsualParts
 
 __all__ = ["SignalingShell", "contact_uri", "description"]
 
@@ -96,6 +103,7 @@ class SignalingShell(ABC):
         self._tokens: dict[Key, int] = {}
         self._keys: dict[int, Key] = {}
         self._ticked = asyncio.Event()
+        self._outbox: list[tuple[bytes, Hop, Key | None]] = []
         self._orders: dict[type, Callable[[Any, float], object]] = {
             Send: self._on_send,
             Deliver: self._on_deliver,
@@ -138,6 +146,7 @@ class SignalingShell(ABC):
             await leaving.__aexit__(None, None, None)
 
     def _stop(self) -> None:
+        self._send_posted()
         self._exit = None
         if self._timer is not None:
             self._timer.cancel()
@@ -157,6 +166,13 @@ class SignalingShell(ABC):
     @abstractmethod
     def _on_request(self, key: Key, request: Request, now: float) -> Iterable[object]:
         """A request was delivered."""
+
+    @abstractmethod
+    def _on_usual(self, parts: UsualParts, source: Hop, now: float) -> bool:
+        """A usual message by datagram: whether the role is through with it, in one step.
+
+        If not, nothing has changed.
+        """
 
     @abstractmethod
     def _on_ack(self, request: Request, now: float) -> Iterable[object]:
@@ -182,12 +198,21 @@ class SignalingShell(ABC):
 
     def on_datagram(self, data: bytes, source: Hop) -> None:
         """One datagram from a transport; never raises for what it holds."""
-        try:
-            message = parse_message(data, self._limits)
-        except SipSyntaxError as error:
-            if not is_keepalive(data):
-                self.on_syntax_error(error, source)
-            return
+        parts = usual_parts(data, self._limits)
+        if parts is not None:
+            now = self._loop.time()
+            if self._on_usual(parts, source, now):
+                if self._timer is None:
+                    self._keep_time()
+                return
+            message = message_of(parts, data)
+        else:
+            try:
+                message = parse_message(data, self._limits)
+            except SipSyntaxError as error:
+                if not is_keepalive(data):
+                    self.on_syntax_error(error, source)
+                return
         self.on_message(message, data, source)
 
     def on_message(self, message: Request | Response, data: bytes, source: Hop) -> None:
@@ -234,7 +259,28 @@ class SignalingShell(ABC):
         for effect in effects:
             orders[type(effect)](effect, now)
 
+    def _post(self, octets: bytes, hop: Hop, key: Key | None = None) -> None:
+        """Have a datagram sent once all has been read that has come.
+
+        One by one, each would wake its receiver anew.
+        """
+        if not self._outbox:
+            self._loop.call_soon(self._send_posted)
+        self._outbox.append((octets, hop, key))
+
+    def _send_posted(self) -> None:
+        send, posted, self._outbox = self.transport.send, self._outbox, []
+        for octets, hop, key in posted:
+            try:
+                send(octets, hop)
+            except TransportError as error:
+                self.unreachable += 1
+                now = self._loop.time()
+                self._apply(self._layer.on_transport_error(key, str(error), now), now)
+
     def _on_send(self, effect: Send, now: float) -> None:
+        if self._outbox:
+            self._send_posted()
         try:
             self.transport.send(effect.message.to_bytes(), effect.hop)
         except TransportError as error:

@@ -343,7 +343,7 @@ class Request(Message):
             self.uri = uri
 
     @classmethod
-    def from_usual(cls, usual: UsualLines, body: bytes) -> Self:
+    def from_usual(cls, usual: UsualLines, body: bytes = b"") -> Self:
         """The request that the pattern of usual messages has found, and its body."""
         request = cls.__new__(cls)
         request._seen = usual  # noqa: SLF001  its own class

@@ -19,16 +19,24 @@ from callmeter.sip.grammar import KNOWN_METHODS, is_token, to_bytes, to_text
 from callmeter.sip.header_fields import KEYS, Headers, header_key
 from callmeter.sip.message import Request, Response
 from callmeter.sip.uri import OtherUri, SipUri
-from callmeter.sip.usual_message import USUAL_LINE_COUNT, UsualLines, match_request, match_response
+from callmeter.sip.usual_message import (
+    USUAL_LINE_COUNT,
+    UsualLines,
+    UsualParts,
+    match_request,
+    match_response,
+)
 
 __all__ = [
     "DEFAULT_LIMITS",
     "Head",
     "ParserLimits",
     "is_keepalive",
+    "message_of",
     "parse_header_lines",
     "parse_message",
     "usual_message",
+    "usual_parts",
 ]
 
 _RFC_GRAMMAR = "RFC 3261 section 25.1"
@@ -98,6 +106,7 @@ _STATUS = re.compile(rb"([1-6][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*+))?")
 _call_id = re.compile(rb"[!-~\x80-\xff]++").fullmatch
 # The check of `UsualLines._make` is not needed: the groups of the pattern are its fields.
 _new = tuple.__new__
+_LINES, _METHOD, _LENGTH = map(UsualLines._fields.index, ("lines", "method", "length"))
 
 _digits = re.compile(rb"[0-9]++").fullmatch
 
@@ -300,27 +309,43 @@ def parse_message(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request
 
 def usual_message(data: bytes, limits: ParserLimits) -> Request | Response | None:
     """The message if it has the usual shape and fills the data, else None: that says nothing."""
+    parts = usual_parts(data, limits)
+    return None if parts is None else message_of(parts, data)
+
+
+def message_of(parts: UsualParts, data: bytes) -> Request | Response:
+    """The message that `usual_parts` has found in the data."""
+    usual = _new(UsualLines, parts)
+    body = data[len(data) - int(usual.length) :]
+    if data[:4] == b"SIP/":
+        return Response.from_usual(usual, body)
+    return Request.from_usual(usual, body)
+
+
+def usual_parts(data: bytes, limits: ParserLimits) -> UsualParts | None:
+    """The fields of `UsualLines` if a message has the usual shape and fills the data, else None.
+
+    None says nothing about the message. The tuple is a plain one, as that is quicker to take apart.
+    """
     is_response = data[:4] == b"SIP/"
     # One character for each octet; all that the pattern captures alone is ASCII.
     text = data.decode("latin-1")
     found = match_response(text) if is_response else match_request(text)
     if found is None:
         return None
-    usual = _new(UsualLines, found.groups())
-    end, size, length = found.end(), len(data), int(usual.length)
+    parts = found.groups()
+    end, size, length = found.end(), len(data), int(parts[_LENGTH])
     if (
         end + length != size
         or end > limits.usual
         or size > limits.message
         or length > limits.body
-        or (not is_response and usual.method != usual.first)
-        or ".." in usual.lines
-        or ".." in usual.second
+        or (not is_response and parts[_METHOD] != parts[0])
+        or ".." in parts[_LINES]
+        or ".." in parts[1]
     ):
         return None
-    if is_response:
-        return Response.from_usual(usual, data[end:])
-    return Request.from_usual(usual, data[end:])
+    return parts
 
 
 def _any_message(data: bytes, limits: ParserLimits) -> Request | Response:

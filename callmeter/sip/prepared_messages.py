@@ -118,7 +118,7 @@ class ResponseTemplate:
         self._body = body
         empty = Response(status, headers=self._headers, body=body)
         start, _, rest = empty.to_bytes().partition(b"\r\n")
-        self._start = start.decode() + "\r\nVia: SIP/2.0/"
+        self._start = start + b"\r\nVia: SIP/2.0/"
         self._tail = rest
 
     def fill(self, request: Request, to_tag: str) -> Response:
@@ -133,13 +133,21 @@ class ResponseTemplate:
             return self._compose(request, to_tag)
         return PreparedResponse(self.status, self._write(usual, to_tag))
 
+    def write(self, copied: str) -> bytes:
+        """The response to a usual request with one Via, whole.
+
+        Args:
+            copied: What it has of its request, from the Via behind its protocol to the line end
+                of CSeq.
+        """
+        return self._start + copied.encode("latin-1") + self._tail
+
     def _write(self, usual: UsualLines, to_tag: str) -> bytes:
         tag = "" if usual.to_tag is not None else f";tag={to_tag}"
-        head = (
-            f"{self._start}{usual.via}\r\nFrom:{usual.from_}\r\nTo:{usual.to}{tag}\r\n"
+        return self.write(
+            f"{usual.via}\r\nFrom:{usual.from_}\r\nTo:{usual.to}{tag}\r\n"
             f"Call-ID: {usual.call_id}\r\nCSeq: {usual.number} {usual.method}\r\n"
         )
-        return head.encode("latin-1") + self._tail
 
     def _compose(self, request: Request, to_tag: str) -> Response:
         routes = [("Record-Route", line) for line in request.headers.get_all("Record-Route")]

@@ -12,18 +12,23 @@ from typing import TYPE_CHECKING, Final
 
 from callmeter.sip.capabilities import ACCEPT, Capabilities
 from callmeter.sip.dialog import Dialog
-from callmeter.sip.prepared_messages import ResponseTemplate
+from callmeter.sip.message import Request
+from callmeter.sip.prepared_messages import PreparedResponse, ResponseTemplate
 from callmeter.sip.session_events import Respond, SendRequest
 from callmeter.sip.timers import NEVER, backoff
+from callmeter.sip.transaction.key import MAGIC_COOKIE
 from callmeter.sip.transaction.timer_wheel import TimerWheel
+from callmeter.sip.usual_message import UsualLines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from callmeter.config import TimerConfig
-    from callmeter.sip.message import Request
     from callmeter.sip.session_events import Effect
+    from callmeter.sip.transaction.effects import Hop
     from callmeter.sip.transaction.key import Key
+    from callmeter.sip.transaction.layer import TransactionLayer
+    from callmeter.sip.usual_message import UsualParts
 
 __all__ = ["SignalingUas", "UasCounters"]
 
@@ -75,32 +80,55 @@ class State(Enum):
     CONFIRMED = "confirmed"
 
 
+RINGING, ANSWERED, CONFIRMED = State
+
+
 class UasCall:
     """One call; what it was made of is kept, as a request of ours would need it."""
 
     __slots__ = (
         "answer",
+        "call_id",
         "cseq",
         "due",
+        "from_tag",
         "gives_up_at",
         "interval",
         "key",
-        "request",
+        "made_of",
         "slot",
         "state",
         "tag",
     )
 
-    def __init__(self, key: Key, request: Request, tag: str, number: int) -> None:
+    def __init__(
+        self,
+        key: Key,
+        made_of: Request | UsualParts,
+        tag: str,
+        call_id: str,
+        from_tag: str | None,
+        number: int,
+    ) -> None:
         self.key = key
-        self.request = request
+        self.made_of = made_of
         self.tag = tag
+        self.call_id = call_id
+        self.from_tag = from_tag
         self.cseq = number
-        self.state = State.RINGING
-        self.answer: tuple[Respond, ...] = ()
+        self.state = RINGING
+        self.answer = b""
         self.due = self.gives_up_at = NEVER
         self.interval = 0.0
         self.slot: int | None = None
+
+    @property
+    def request(self) -> Request:
+        """The INVITE; one that was answered at once is without its body."""
+        made_of = self.made_of
+        if isinstance(made_of, Request):
+            return made_of
+        return Request.from_usual(UsualLines(*made_of))
 
     def next_deadline(self) -> float:
         """When something is to be done without being asked."""
@@ -234,22 +262,100 @@ class SignalingUas:
     def on_ack(self, request: Request, now: float) -> list[Effect]:
         """The ACK of a 2xx: `Deliver(None, request)` of the transaction layer."""
         del now
-        call = self._calls.get(request.to_tag or "")
-        if (
-            call is not None
-            and call.state is State.ANSWERED
-            and call.request.call_id == request.call_id
-        ):
-            call.state = State.CONFIRMED
-            call.answer = ()
-            self._disarm(call)
-            self.counters.confirmed += 1
+        self._confirm(request.to_tag, request.call_id)
         return []
+
+    def on_usual(
+        self, layer: TransactionLayer, parts: UsualParts, source: Hop, now: float
+    ) -> Sequence[bytes] | None:
+        """A plain INVITE, ACK or BYE in one step, without the effects of all others.
+
+        It does what the transaction layer and `on_request` or `on_ack` do with the message, and
+        sends the same octets.
+
+        Args:
+            layer: The transactions of this user agent.
+            parts: What `usual_parts` found.
+            source: Where the request came from, by datagram.
+            now: Loop time.
+
+        Returns:
+            What to send back to `source`; None where it takes more than this. Nothing has changed
+            then, and the message is for the layer.
+        """
+        (
+            method, _, _, more_vias, via, _, host, port, before, branch, after, from_, from_tag,
+            to, to_tag, call_id, number, _, length, content_type, _, _, _, _, special,
+        ) = parts  # fmt: skip
+        if (
+            port is None
+            or host != source.host
+            or int(port) != source.port
+            or before
+            or after
+            or special is not None
+            or more_vias is not None
+            or (content_type is None and length != "0")
+            or branch == MAGIC_COOKIE
+            or not branch.startswith(MAGIC_COOKIE)
+        ):
+            return None
+        if method == "ACK":
+            if layer.serves(("s", branch, host, source.port, "INVITE")):
+                return None
+            self._confirm(to_tag, call_id)
+            return ()
+        key = ("s", branch, host, source.port, method)
+        if method == "BYE":
+            call = self._calls.get(to_tag)
+            if (
+                call is None
+                or call.call_id != call_id
+                or call.from_tag != from_tag
+                or call.state is RINGING
+                or int(number) < call.cseq
+            ):
+                return None
+            copied = (
+                f"{via}\r\nFrom:{from_}\r\nTo:{to}\r\nCall-ID: {call_id}\r\nCSeq: {number} BYE\r\n"
+            )
+            octets = self._ok.write(copied)
+            if not layer.complete_at_once(key, source, PreparedResponse(200, octets), now):
+                return None
+            self._forget(call)
+            self.counters.ended += 1
+            return (octets,)
+        if (
+            method != "INVITE"
+            or to_tag is not None
+            or self._answer_after > 0
+            or len(self._calls) >= self._limit
+        ):
+            return None
+        sequence = int(number)
+        if not layer.accept_at_once(key, (from_tag, call_id, sequence, "INVITE"), source, now):
+            return None
+        tag = self._entropy(8).hex()
+        copied = (
+            f"{via}\r\nFrom:{from_}\r\nTo:{to};tag={tag}\r\n"
+            f"Call-ID: {call_id}\r\nCSeq: {number} INVITE\r\n"
+        )
+        call = self._calls[tag] = UasCall(key, parts, tag, call_id, from_tag, sequence)
+        counters, t1 = self.counters, self._timers.t1
+        counters.invites += 1
+        counters.answered += 1
+        call.state = ANSWERED
+        call.answer = octets = self._200.write(copied)
+        call.interval = t1
+        call.gives_up_at = now + 64 * t1
+        call.due = due = now + t1
+        self._deadlines.put(call, due)
+        return (self._ringing.write(copied), octets) if self._ring else (octets,)
 
     def on_failure(self, key: Key) -> list[Effect]:
         """The layer's `TimedOut` or `TransportFailed` for a server transaction."""
         call = self._by_key.get(key)
-        if call is not None and call.state is State.RINGING:
+        if call is not None and call.state is RINGING:
             self._forget(call)
         return []
 
@@ -257,7 +363,7 @@ class SignalingUas:
         """Do what is due by `now`."""
         effects: list[Effect] = []
         while (call := self._deadlines.pop_due(now)) is not None:
-            if call.state is State.RINGING:
+            if call.state is RINGING:
                 effects.append(self._accept(call, call.key, call.request, now))
             elif now >= call.gives_up_at:
                 effects.append(self._give_up(call))
@@ -265,7 +371,7 @@ class SignalingUas:
                 call.interval = backoff(call.interval, self._timers.t2)
                 self._arm(call, min(now + call.interval, call.gives_up_at))
                 self.counters.repeated += 1
-                effects += call.answer
+                effects.append(Respond(call.key, PreparedResponse(200, call.answer)))
         return effects
 
     def next_deadline(self) -> float | None:
@@ -278,7 +384,9 @@ class SignalingUas:
         if len(self._calls) >= self._limit:
             return self._refuse(key, request, 503, (("Retry-After", str(RETRY_AFTER)),))
         tag = self._new_tag()
-        call = self._calls[tag] = UasCall(key, request, tag, request.cseq_number)
+        call = self._calls[tag] = UasCall(
+            key, request, tag, request.call_id, request.from_tag, request.cseq_number
+        )
         self.counters.invites += 1
         effects: list[Effect] = []
         if self._ring:
@@ -292,18 +400,18 @@ class SignalingUas:
 
     def _accept(self, call: UasCall, key: Key, request: Request, now: float) -> Respond:
         """The 200; until its ACK comes it is sent again (RFC 3261 section 13.3.1.4)."""
-        if call.state is State.RINGING:
+        if call.state is RINGING:
             self.counters.answered += 1
         if self._by_key:
             self._by_key.pop(key, None)
         call.key = key
-        call.state = State.ANSWERED
-        reply = Respond(key, self._200.fill(request, call.tag))
-        call.answer = (reply,)
+        call.state = ANSWERED
+        response = self._200.fill(request, call.tag)
+        call.answer = response.to_bytes()
         call.interval = self._timers.t1
         call.gives_up_at = now + 64 * self._timers.t1
         self._arm(call, now + call.interval)
-        return reply
+        return Respond(key, response)
 
     def _give_up(self, call: UasCall) -> SendRequest:
         """No ACK has come: the dialog stands all the same, and a BYE ends it."""
@@ -315,11 +423,7 @@ class SignalingUas:
         self, key: Key, request: Request, tag: str, now: float
     ) -> list[Effect]:
         call = self._calls.get(tag)
-        if (
-            call is None
-            or call.request.call_id != request.call_id
-            or call.request.from_tag != request.from_tag
-        ):
+        if call is None or call.call_id != request.call_id or call.from_tag != request.from_tag:
             return self._refuse(key, request, 481)
         number = request.cseq_number
         if number < call.cseq:
@@ -327,7 +431,7 @@ class SignalingUas:
             return self._refuse(key, request, 500)
         call.cseq = number
         if request.method == "INVITE":
-            if call.state is not State.CONFIRMED:
+            if call.state is not CONFIRMED:
                 # Section 14.2: one after the other.
                 return self._refuse(key, request, 500, (("Retry-After", "1"),))
             return [self._accept(call, key, request, now)]
@@ -336,7 +440,7 @@ class SignalingUas:
             return [reply]
         self._forget(call)
         self.counters.ended += 1
-        if call.state is State.RINGING:
+        if call.state is RINGING:
             return [reply, *self._refuse(call.key, call.request, 487, tag=tag)]
         return [reply]
 
@@ -366,6 +470,15 @@ class SignalingUas:
         tag = tag or self._new_tag()
         response = request.create_response(status, reason, to_tag=tag, headers=headers)
         return [Respond(key, response)]
+
+    def _confirm(self, tag: str | None, call_id: str) -> None:
+        """The ACK has come."""
+        call = self._calls.get(tag or "")
+        if call is not None and call.state is ANSWERED and call.call_id == call_id:
+            call.state = CONFIRMED
+            call.answer = b""
+            self._disarm(call)
+            self.counters.confirmed += 1
 
     def _forget(self, call: UasCall) -> None:
         del self._calls[call.tag]

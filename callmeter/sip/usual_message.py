@@ -8,14 +8,16 @@ branch, the tags, Call-ID and CSeq, is what transactions and dialogs are found b
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["USUAL_LINE_COUNT", "UsualLines", "match_request", "match_response"]
+__all__ = ["USUAL_LINE_COUNT", "UsualLines", "UsualParts", "match_request", "match_response"]
 
 USUAL_LINE_COUNT: Final = 64
+UsualParts = tuple[Any, ...]
+"""The fields of `UsualLines` in their order, not yet one."""
 
 
 class UsualLines(NamedTuple):

@@ -6,13 +6,11 @@ from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
 from callmeter.sip.timers import backoff
-from callmeter.sip.transaction.effects import Deliver, Effect, Hop, Send, TimedOut, TransportFailed
+from callmeter.sip.transaction.effects import Deliver, Effect, Send, TimedOut, TransportFailed
 from callmeter.sip.transaction.machine import FINAL, Machine
 
 if TYPE_CHECKING:
-    from callmeter.sip.message import Request, Response
-    from callmeter.sip.timers import TimerValues
-    from callmeter.sip.transaction.effects import Key
+    from callmeter.sip.message import Response
 
 __all__ = ["TRANSITIONS", "ClientTransaction", "State"]
 
@@ -44,10 +42,8 @@ class ClientTransaction(Machine[State]):
     __slots__ = ()
 
     transitions: ClassVar = TRANSITIONS
+    first: ClassVar = State.TRYING
     last: ClassVar = State.TERMINATED
-
-    def __init__(self, key: Key, request: Request, hop: Hop, timers: TimerValues) -> None:
-        super().__init__(key, request, hop, timers, State.TRYING)
 
     def start(self, now: float) -> list[Effect]:
         """17.1.2.2: send, with timer E over datagrams and timer F always."""

@@ -59,10 +59,11 @@ class InviteClientTransaction(Machine[State]):
     __slots__ = ("_ends_by", "cancel_key", "waiting_cancel")
 
     transitions: ClassVar = TRANSITIONS
+    first: ClassVar = State.CALLING
     last: ClassVar = State.TERMINATED
 
     def __init__(self, key: Key, request: Request, hop: Hop, timers: TimerValues) -> None:
-        super().__init__(key, request, hop, timers, State.CALLING)
+        super().__init__(key, request, hop, timers)
         self.cancel_key: Key | None = None
         self.waiting_cancel: ClientTransaction | None = None
         self._ends_by = "B"

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from callmeter.sip.timers import NEVER, TRYING_DELAY, backoff
-from callmeter.sip.transaction.effects import Deliver, Effect, Hop, Send, TimedOut, TransportFailed
+from callmeter.sip.transaction.effects import Deliver, Effect, Send, TimedOut, TransportFailed
 from callmeter.sip.transaction.machine import FAILURE, FINAL, ServerMachine
 
 if TYPE_CHECKING:
     from callmeter.sip.message import Request, Response
-    from callmeter.sip.timers import TimerValues
-    from callmeter.sip.transaction.effects import Key
 
 __all__ = ["TRANSITIONS", "InviteServerTransaction", "State"]
 
@@ -39,28 +37,28 @@ TRANSITIONS = frozenset(
 )
 
 
+_ACCEPTED: Final = State.ACCEPTED
+
+
 class InviteServerTransaction(ServerMachine[State]):
     """Answers one INVITE, and repeats every final answer but a 2xx until its ACK."""
 
     __slots__ = ()
 
     transitions: ClassVar = TRANSITIONS
+    first: ClassVar = State.PROCEEDING
     last: ClassVar = State.TERMINATED
-
-    def __init__(
-        self,
-        key: Key,
-        request: Request,
-        hop: Hop,
-        timers: TimerValues,
-        fallback: Hop | None = None,
-    ) -> None:
-        super().__init__(key, request, hop, timers, State.PROCEEDING, fallback)
 
     def start(self, now: float) -> list[Effect]:
         """17.2.1: pass the INVITE up, and give the TU 200 ms before a 100 is sent for it."""
         self._resend_at = now + TRYING_DELAY
         return [Deliver(self.key, self.request)]
+
+    def accept(self, now: float) -> float:
+        """As `start` and a 2xx from the TU at once, which it repeats itself; when timer L fires."""
+        self.state = _ACCEPTED
+        self._ends_at = ends_at = now + self.timers.l
+        return ends_at
 
     def on_request(self, now: float) -> list[Effect]:
         """The INVITE again: repeat what was said; after a 2xx that is the TU's own work."""

@@ -30,6 +30,7 @@ from callmeter.sip.transaction.key import (
     response_key,
     server_key,
 )
+from callmeter.sip.transaction.machine import OUTLINES
 from callmeter.sip.transaction.response_route import response_way
 from callmeter.sip.transaction.server import ServerTransaction
 from callmeter.sip.transaction.timer_wheel import TimerWheel
@@ -43,6 +44,8 @@ __all__ = ["TransactionCounters", "TransactionLayer"]
 
 AnyClient = InviteClientTransaction | ClientTransaction
 AnyServer = InviteServerTransaction | ServerTransaction
+
+_INVITE, _BYE = OUTLINES["INVITE"], OUTLINES["BYE"]
 
 SHORTEST_RETRY_AFTER = 5
 RETRY_AFTER_SPREAD = 26
@@ -235,6 +238,47 @@ class TransactionLayer:
         effects = transaction.respond(response, now)
         self._settle(transaction)
         return effects
+
+    def accept_at_once(self, key: Key, merge: Key, source: Hop, now: float) -> bool:
+        """Take an INVITE that its user answers with a 2xx here and now, and repeats itself.
+
+        What `on_message` with its `Deliver`, and `respond`, come to for a request that came by
+        datagram from where its Via says.
+
+        Args:
+            key: `server_key` of the request, made by RFC 3261's rules.
+            merge: Its `merge_key`.
+            source: Where it came from.
+            now: Loop time.
+
+        Returns:
+            Whether it is taken. If not, nothing has changed, and `on_message` knows why.
+        """
+        servers, merges = self._servers, self._merges
+        if key in servers or merge in merges or self.overloaded or len(servers) >= self.limit:
+            return False
+        transaction = InviteServerTransaction(key, _INVITE, source, self._datagrams)
+        servers[key] = transaction
+        merges[merge] = key
+        transaction.merge = merge
+        self._deadlines.put(transaction, transaction.accept(now))
+        return True
+
+    def complete_at_once(self, key: Key, source: Hop, response: Response, now: float) -> bool:
+        """Take a BYE of a dialog that its user gives this final response here and now.
+
+        Arguments and result are as in `accept_at_once`; the response is not sent by this.
+        """
+        servers = self._servers
+        if key in servers or self.overloaded or len(servers) >= self.limit:
+            return False
+        transaction = servers[key] = ServerTransaction(key, _BYE, source, self._datagrams)
+        self._deadlines.put(transaction, transaction.complete(response, now))
+        return True
+
+    def serves(self, key: Key) -> bool:
+        """Whether there is a server transaction of this key."""
+        return key in self._servers
 
     def invite_key_of(self, cancel: Request) -> Key | None:
         """The live INVITE server transaction that a CANCEL is about (RFC 3261 section 9.2)."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from callmeter.sip.message import Response
     from callmeter.sip.timers import TimerValues
 
-__all__ = ["FAILURE", "FINAL", "Machine", "ServerMachine"]
+__all__ = ["FAILURE", "FINAL", "OUTLINES", "Machine", "ServerMachine"]
 
 FINAL = 200
 """The first status that ends a transaction."""
@@ -24,9 +24,10 @@ FAILURE = 300
 S = TypeVar("S", bound=Enum)
 
 
-_OUTLINES: Final = {
+OUTLINES: Final = {
     method: Request(method, "sip:invalid") for method in ("INVITE", "BYE", "REGISTER", "OPTIONS")
 }
+"""What stays of a request that is not needed any more, by its method."""
 
 
 class Machine(Generic[S]):
@@ -55,15 +56,17 @@ class Machine(Generic[S]):
 
     transitions: ClassVar[frozenset[tuple[Enum, Enum]]]
     """The arrows of the figure that lead to another state."""
+    first: ClassVar[Enum]
+    """The state it begins in."""
     last: ClassVar[Enum]
     """The state after which nothing comes."""
 
-    def __init__(self, key: Key, request: Request, hop: Hop, timers: TimerValues, state: S) -> None:
+    def __init__(self, key: Key, request: Request, hop: Hop, timers: TimerValues) -> None:
         self.key = key
         self.request = request
         self.hop = hop
         self.timers = timers
-        self.state = state
+        self.state: S = self.first  # type: ignore[assignment]  # S's own first state
         self.terminated = False
         self.slot: int | None = None
         self._interval = NEVER
@@ -89,7 +92,7 @@ class Machine(Generic[S]):
 
     def _let_go(self) -> None:
         """Forget the request: this transaction waits for half a minute, with many like it."""
-        self.request = _OUTLINES.get(self.request.method, self.request)
+        self.request = OUTLINES.get(self.request.method, self.request)
 
     def _linger(self, state: S, duration: float, now: float) -> list[Effect]:
         """Enter a state that only waits for stragglers: not at all where none can come."""
@@ -122,10 +125,9 @@ class ServerMachine(Machine[S]):
         request: Request,
         hop: Hop,
         timers: TimerValues,
-        state: S,
-        fallback: Hop | None,
+        fallback: Hop | None = None,
     ) -> None:
-        super().__init__(key, request, hop, timers, state)
+        super().__init__(key, request, hop, timers)
         self.response: Response | None = None
         self.fallback = fallback
         self.merge: Key | None = None

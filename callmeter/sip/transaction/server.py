@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
-from callmeter.sip.transaction.effects import Deliver, Effect, Hop, Send, TransportFailed
+from callmeter.sip.transaction.effects import Deliver, Effect, Send, TransportFailed
 from callmeter.sip.transaction.machine import FINAL, ServerMachine
 
 if TYPE_CHECKING:
-    from callmeter.sip.message import Request, Response
-    from callmeter.sip.timers import TimerValues
-    from callmeter.sip.transaction.effects import Key
+    from callmeter.sip.message import Response
 
 __all__ = ["TRANSITIONS", "ServerTransaction", "State"]
 
@@ -39,23 +37,17 @@ TRANSITIONS = frozenset(
 )
 
 
+_COMPLETED: Final = State.COMPLETED
+
+
 class ServerTransaction(ServerMachine[State]):
     """Answers one request other than INVITE or ACK, and repeats the answer when asked again."""
 
     __slots__ = ()
 
     transitions: ClassVar = TRANSITIONS
+    first: ClassVar = State.TRYING
     last: ClassVar = State.TERMINATED
-
-    def __init__(
-        self,
-        key: Key,
-        request: Request,
-        hop: Hop,
-        timers: TimerValues,
-        fallback: Hop | None = None,
-    ) -> None:
-        super().__init__(key, request, hop, timers, State.TRYING, fallback)
 
     def start(self, now: float) -> list[Effect]:
         """17.2.2: pass the request up; the TU has as long as the client waits.
@@ -64,6 +56,13 @@ class ServerTransaction(ServerMachine[State]):
         """
         self._ends_at = now + self.timers.f
         return [Deliver(self.key, self.request)]
+
+    def complete(self, response: Response, now: float) -> float:
+        """As `start` and a final response from the TU at once; when timer J fires."""
+        self.response = response
+        self.state = _COMPLETED
+        self._ends_at = ends_at = now + self.timers.j
+        return ends_at
 
     def on_request(self, now: float) -> list[Effect]:
         """The request again: repeat the last response, if there was one."""
