@@ -456,6 +456,9 @@ class StackConfig:
         connections: Caps and time-outs of connections.
         hep: Collector of all SIP messages, or None.
         name_servers: `"host"` or `"host:port"` of name servers; empty takes the system's.
+        segmentation: Media of many calls from a shared port to one address leaves in large
+            pieces, which the kernel cuts (UDP GSO). Off, a capture on this host sees what the
+            network sees.
     """
 
     bind: str = "0.0.0.0"  # noqa: S104  a SIP phone listens; the address is a setting
@@ -469,6 +472,7 @@ class StackConfig:
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
     name_servers: tuple[str, ...] = ()
     hep: HepConfig | None = None
+    segmentation: bool = True
 
     def __post_init__(self) -> None:
         _check_address(self.bind)

@@ -134,6 +134,7 @@ class Stack:
             entropy=secrets.token_bytes,
             wall_clock=time.time,  # noqa: TID251  RTCP sender reports carry wall clock time
             max_streams=self.config.limits.media_ports,
+            segmentation=self.config.segmentation,
             tick_delay=self.config.limits.tick_delay,
             on_overload=self._on_media_late,
         )

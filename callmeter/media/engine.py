@@ -68,6 +68,7 @@ class MediaEngine:
         tick_delay: Seconds by which ticks may be late for some seconds on end.
         on_overload: Called with whether they are later, when that changes.
         backend: `"mmsg"` or `"portable"`; None takes what is best for the first stream.
+        segmentation: Let the kernel cut what goes from a shared port to one address.
 
     Attributes:
         tick_lateness: How late ticks began.
@@ -84,12 +85,14 @@ class MediaEngine:
         wall_clock: Callable[[], float],
         max_streams: int = 16_384,
         backend: str | None = None,
+        segmentation: bool = True,
         tick_delay: float = 0.05,
         on_overload: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self.entropy = entropy
         self.wall = wall_clock
-        self.backend: Backend = new_backend(backend)
+        self.backend: Backend = new_backend(backend, segmentation=segmentation)
+        self._segmentation = segmentation
         self.lanes = LaneTable(FIRST_ROWS, max_streams)
         self.reception = StreamTable(FIRST_ROWS, max_streams)
         self.send_table = SendTable(FIRST_ROWS, max_streams)
@@ -214,7 +217,7 @@ class MediaEngine:
         if shared and self._choosing and not len(self.lanes) and mmsg.available():
             # What pays on a socket that many share, and does not on one for each.
             self.backend.close()
-            self._use(new_backend("mmsg"))
+            self._use(new_backend("mmsg", segmentation=self._segmentation))
         row = self._take_row()
         sockets: tuple[socket.socket, socket.socket | None]
         port: SharedPort | None = None

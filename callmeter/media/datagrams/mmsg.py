@@ -7,6 +7,7 @@ column is one assignment, and no Python object exists per packet until somebody 
 from __future__ import annotations
 
 import ctypes
+import errno
 import select
 import socket
 import struct
@@ -22,6 +23,15 @@ from callmeter.media.datagrams.backend import (
     SendErrors,
     new_poller,
 )
+from callmeter.media.datagrams.segmentation import Segmentation, can_cut, slots_of
+from callmeter.media.datagrams.tables import (
+    CONTROL,
+    IPV4_NAME_OCTETS,
+    MESSAGE,
+    NAME_OCTETS,
+    STAMP_OCTETS,
+    VECTOR,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -33,30 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MmsgBackend", "available"]
 
-# struct mmsghdr and struct iovec of a 64-bit Linux.
-MESSAGE: Final = np.dtype(
-    [
-        ("name", "u8"), ("name_length", "u4"), ("_pad1", "u4"), ("iov", "u8"),
-        ("iov_count", "u8"), ("control", "u8"), ("control_length", "u8"),
-        ("flags", "i4"), ("_pad2", "i4"), ("length", "u4"), ("_pad3", "u4"),
-    ]
-)  # fmt: skip
-VECTOR: Final = np.dtype([("base", "u8"), ("length", "u8")])
-# A control message: length u8, level i4, type i4, then the data. The kernel writes the arrival
-# stamp first and, once the socket has lost something, the drop count after it.
-CONTROL: Final = np.dtype(
-    [
-        ("_length1", "u8"), ("_level1", "i4"), ("type1", "i4"), ("seconds", "i8"),
-        ("nanoseconds", "i8"), ("_length2", "u8"), ("_level2", "i4"), ("type2", "i4"),
-        ("dropped", "u4"), ("_pad", "u4"),
-    ]
-)  # fmt: skip
-NAME_OCTETS: Final = 32
-"""A `sockaddr_in6` has 28; a multiple of 8 makes columns of words of them."""
-STAMP_OCTETS: Final = 32
-"""Of the first control message."""
-IPV4_NAME_OCTETS: Final = 16
 PER_SOCKET: Final = 64
+CANNOT_CUT: Final = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP})
 
 
 def _load() -> Any:
@@ -131,7 +119,11 @@ class _Tables:
 
 
 class MmsgBackend:
-    """Many datagrams a system call: best on sockets that many calls share."""
+    """Many datagrams a system call: best on sockets that many calls share.
+
+    Args:
+        segmentation: Let the kernel cut what goes to one address, where it can.
+    """
 
     name = "mmsg"
 
@@ -140,13 +132,15 @@ class MmsgBackend:
         """Whether there are IPv4 sockets alone."""
         return not self._wide
 
-    def __init__(self) -> None:
+    def __init__(self, *, segmentation: bool = True) -> None:
         self.overflows = Overflows()
         self.send_errors = SendErrors()
         self._poller = new_poller()
         self._added: set[int] = set()
         self._wide = False
         self._tables: dict[int, _Tables] = {}
+        self._segments: dict[int, Segmentation] = {}
+        self._cuts = segmentation and can_cut()
 
     def add(self, bound: socket.socket) -> None:
         """Receive from this socket from now on."""
@@ -265,13 +259,72 @@ class MmsgBackend:
         self, arena: Arena, count: int, descriptor: int, heads: npt.NDArray[np.uint64]
     ) -> list[int]:
         """Send the first `count` slots from one socket to IPv4 addresses."""
+        if self._cuts and bool((arena.lengths[:count] == arena.lengths[0]).all()):
+            refused = self._send_segments(arena, count, descriptor, heads)
+            if refused is not None:
+                return refused
         tables = self._of(arena)
+        self._address(tables, arena, count, heads)
+        refused = []
+        self._send_run(tables, descriptor, 0, count, refused)
+        return refused
+
+    def _send_segments(
+        self, arena: Arena, count: int, descriptor: int, heads: npt.NDArray[np.uint64]
+    ) -> list[int] | None:
+        """Send datagrams of one length; None when there is too little to one address."""
+        segments = self._segments.get(id(arena))
+        if segments is None:
+            segments = self._segments[id(arena)] = Segmentation(arena)
+        size = int(arena.lengths[0])
+        chosen = segments.plan(heads, size)
+        if chosen is None:
+            return None
+        segments.fill(chosen, heads, size)
+        refused: list[int] = []
+        done, messages = 0, len(chosen.starts)
+        while done < messages:
+            sent = _LIBRARY.sendmmsg(
+                descriptor,
+                segments.address + MESSAGE.itemsize * done,
+                messages - done,
+                socket.MSG_DONTWAIT,
+            )
+            if sent <= 0:
+                error = ctypes.get_errno()
+                slots = slots_of(chosen, done)
+                if error in CANNOT_CUT and len(slots) > 1:
+                    # Of this interface the kernel does not know how to.
+                    self._cuts = False
+                    rest = chosen.order[chosen.starts[done] :].tolist()
+                    return refused + self._send_each(arena, count, descriptor, heads, rest)
+                for _ in slots:
+                    self.send_errors.note(error)
+                refused += slots
+                sent = 1
+            done += sent
+        return refused
+
+    def _send_each(
+        self,
+        arena: Arena,
+        count: int,
+        descriptor: int,
+        heads: npt.NDArray[np.uint64],
+        slots: list[int],
+    ) -> list[int]:
+        tables = self._of(arena)
+        self._address(tables, arena, count, heads)
+        refused: list[int] = []
+        for slot in slots:
+            self._send_run(tables, descriptor, slot, slot + 1, refused)
+        return refused
+
+    @staticmethod
+    def _address(tables: _Tables, arena: Arena, count: int, heads: npt.NDArray[np.uint64]) -> None:
         tables.heads[:count] = heads
         tables.messages["name_length"][:count] = IPV4_NAME_OCTETS
         tables.vectors["length"][:count] = arena.lengths[:count]
-        refused: list[int] = []
-        self._send_run(tables, descriptor, 0, count, refused)
-        return refused
 
     def _send_run(
         self, tables: _Tables, descriptor: int, start: int, end: int, refused: list[int]
