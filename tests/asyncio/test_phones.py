@@ -138,3 +138,8 @@ def test_another_event_loop_is_refused_in_words():
     assert repr(phones) == "<Phones none yet>"
     with pytest.raises(ConfigurationError, match="another event loop"):
         asyncio.run(use(phones))
+
+
+async def test_the_stack_of_a_test_turns_nobody_away_because_the_machine_is_busy():
+    limits = loopback_stack().config.limits
+    assert min(limits.loop_delay, limits.tick_delay) >= 60
