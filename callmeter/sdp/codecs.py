@@ -158,7 +158,7 @@ ENCODINGS: Final[Mapping[str, PayloadFormat]] = MappingProxyType(
 whatever is sent (RFC 7587 section 4.1)."""
 
 _H264: Final = H264Parameters(
-    profile_level_id=b"\x42\xe0\x1f", packetization_mode=1, level_asymmetry_allowed=True
+    profile_level_id=b"\x42\xe0\x28", packetization_mode=1, level_asymmetry_allowed=True
 )
 _H264_SINGLE_UNIT: Final = PayloadFormat(
     98, "H264", 90_000, fmtp=str(replace(_H264, packetization_mode=0))
@@ -170,7 +170,7 @@ VIDEO_ENCODINGS: Final[Mapping[str, PayloadFormat]] = MappingProxyType(
     }
 )
 """The video formats that can be offered, by encoding name. H.264 is Constrained Baseline of level
-3.1, which has room for 1280 x 720 at 30 frames a second."""
+4, which has room for 1920 x 1080 at 30 frames a second."""
 
 
 def telephone_event(

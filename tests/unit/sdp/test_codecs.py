@@ -233,8 +233,8 @@ OWN_VIDEO = formats_for(("VP8", "H264"))
 def test_an_offer_of_video_has_h264_with_fragments_and_without():
     assert [(str(item.rtpmap), item.fmtp) for item in OWN_VIDEO] == [
         ("96 VP8/90000", None),
-        ("97 H264/90000", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"),
-        ("98 H264/90000", "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42e01f"),
+        ("97 H264/90000", "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e028"),
+        ("98 H264/90000", "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42e028"),
     ]
 
 
@@ -260,13 +260,18 @@ def test_a_browsers_video_is_answered_in_its_order_and_with_its_profiles():
         PayloadFormat(98, "VP9", 90_000, fmtp="profile-id=0"),
     )
     answered = select_formats(offered, OWN_VIDEO)
-    assert answered == (offered[0], *offered[2:5])
+    assert [(item.payload_type, item.fmtp) for item in answered] == [
+        (96, None),
+        (103, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=420028"),
+        (107, "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=420028"),
+        (109, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e028"),
+    ]
     assert all(item.matches(same) for item, same in zip(answered[1:], offered[2:5], strict=True))
 
 
 def test_h264_without_parameters_is_answered_as_single_units():
     answered = select_formats((h264(99, None),), OWN_VIDEO)
-    assert [item.fmtp for item in answered] == ["packetization-mode=0;profile-level-id=42e01f"]
+    assert [item.fmtp for item in answered] == ["packetization-mode=0;profile-level-id=42e028"]
 
 
 def test_h264_is_not_answered_by_what_is_no_h264_or_has_another_clock():
