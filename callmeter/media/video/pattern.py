@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -34,12 +35,14 @@ NOISE_ROWS: Final = 4
 """One row of so many at the foot is noise: what makes a codec work."""
 NOISE: Final = 24
 SEED: Final = 1
+KEPT_PATTERNS: Final = 8
+"""Many calls send the same pattern; it is encoded for the first of them."""
 
 
 class TestPattern:
     """A bright bar that crosses the picture once between two key frames.
 
-    It is encoded once, when it is prepared; sending it costs no encoding.
+    It is encoded once, when the first of its kind is prepared; sending it costs no encoding.
 
     Args:
         width: Of the picture, even.
@@ -105,28 +108,33 @@ class TestPattern:
 
     def _encoded(self) -> StoredFrames:
         if self._stored is None:
-            frames = encode(
-                self._pictures(),
-                self.codec,
-                frame_rate=self.frame_rate,
-                bitrate=self.bitrate,
-            )
+            count = max(1, round(self.frame_rate * self.key_frame_interval_s))
+            frames = _encoded(self.size, count, self.codec, self.frame_rate, self.bitrate)
             duration = round(CLOCK_RATE / self.frame_rate)
             self._stored = StoredFrames(frames, duration=duration, loop=True)
         return self._stored
 
-    def _pictures(self) -> Iterator[npt.NDArray[np.uint8]]:
-        count = max(1, round(self.frame_rate * self.key_frame_interval_s))
-        slope = np.linspace(DARKEST, BRIGHTEST, self._height).astype(np.uint8)
-        noise = np.random.default_rng(SEED)
-        rows = self._height // NOISE_ROWS
-        columns = np.arange(self._width)
-        for number in range(count):
-            picture = np.repeat(slope[:, None], self._width, axis=1)
-            picture[-rows:] += noise.integers(0, NOISE, (rows, self._width), np.uint8)
-            behind = (columns - number * self._width // count) % self._width
-            picture[:, behind < self._width // BARS] = BAR
-            yield picture
+
+@lru_cache(maxsize=KEPT_PATTERNS)
+def _encoded(
+    size: tuple[int, int], count: int, codec: str, frame_rate: float, bitrate: int
+) -> tuple[EncodedFrame, ...]:
+    """The frames of one pattern, encoded once for all calls that send it."""
+    return tuple(encode(_pictures(size, count), codec, frame_rate=frame_rate, bitrate=bitrate))
+
+
+def _pictures(size: tuple[int, int], count: int) -> Iterator[npt.NDArray[np.uint8]]:
+    width, height = size
+    slope = np.linspace(DARKEST, BRIGHTEST, height).astype(np.uint8)
+    noise = np.random.default_rng(SEED)
+    rows = height // NOISE_ROWS
+    columns = np.arange(width)
+    for number in range(count):
+        picture = np.repeat(slope[:, None], width, axis=1)
+        picture[-rows:] += noise.integers(0, NOISE, (rows, width), np.uint8)
+        behind = (columns - number * width // count) % width
+        picture[:, behind < width // BARS] = BAR
+        yield picture
 
 
 def _check(what: str, value: float, limits: tuple[float, float]) -> None:

@@ -103,10 +103,16 @@ def decode(frames: Iterable[EncodedFrame], codec: str) -> Iterator[Picture]:
 
     Yields:
         Brightness by row and column, 16 for black to 235 for white.
+
+    Raises:
+        ConfigurationError: It is another codec.
     """
     from av import CodecContext, FFmpegError, Packet  # noqa: PLC0415  see above
 
-    context: Any = CodecContext.create(_DECODERS[codec], "r")
+    name = _DECODERS.get(codec)
+    if name is None:
+        raise ConfigurationError(f"{codec} is not decoded; known are VP8 and H264")
+    context: Any = CodecContext.create(name, "r")
     context.thread_count = 1
     context.options = {"max_pixels": str(MAX_PIXELS)}
     for data in (*(frame.data for frame in frames), None):

@@ -60,8 +60,12 @@ def test_its_h264_goes_to_who_takes_no_fragments():
         assert len(payloads) > 1 or not frame.key_frame
 
 
-def test_two_patterns_are_the_same_octets():
-    assert taken(TestPattern(64, 48), 10) == taken(TestPattern(64, 48), 10)
+def test_two_patterns_share_their_octets_and_keep_places_of_their_own():
+    first, second = TestPattern(64, 48), TestPattern(64, 48)
+    taken(first, 7)
+    frames = [taken(source, 30) for source in (first, second)]
+    assert frames[1][9].timestamp == 9 * 6000
+    assert frames[0][2].data is frames[1][9].data
     assert repr(TestPattern(64, 48)) == "TestPattern(64, 48, 15.0, 'VP8')"
 
 

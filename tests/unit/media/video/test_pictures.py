@@ -50,3 +50,8 @@ def test_an_encoder_that_is_not_there_is_named(monkeypatch):
     with pytest.raises(ConfigurationError, match="does not encode VP8"):
         encode(grey(30), "VP8", frame_rate=30, bitrate=100_000)
     assert issubclass(av.codec.codec.UnknownCodecError, ValueError)
+
+
+def test_another_codec_is_not_decoded():
+    with pytest.raises(ConfigurationError, match="AV1 is not decoded"):
+        list(decode([], "AV1"))
