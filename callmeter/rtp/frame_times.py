@@ -114,6 +114,10 @@ class Freezes:
             self._durations.append(duration)
         self._shown = now
 
+    def still(self, now: float) -> float | None:
+        """Seconds since the last picture was shown; None before the first, and in a pause."""
+        return None if self._shown is None else now - self._shown
+
     def pause(self) -> None:
         """The picture stands still because nobody sends: that is no freeze."""
         self._shown = None

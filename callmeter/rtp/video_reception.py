@@ -64,6 +64,7 @@ class VideoReceptionStatistics:
         frame_rate_fps: Whole frames of the last second; None in the first.
         freeze_count: Times the picture stood still (see `Freezes`).
         freeze_duration_ms: How long, in sum.
+        still_ms: Time since the last picture that was shown: a freeze only counts when it ends.
         size: Width and height, None when unknown.
         resolution_megapixels: The same as one number.
         keyframe_interval_ms: Between the last two key frames; None before the second.
@@ -80,6 +81,7 @@ class VideoReceptionStatistics:
     frame_rate_fps: float | None
     freeze_count: int
     freeze_duration_ms: float
+    still_ms: float | None
     size: tuple[int, int] | None
     resolution_megapixels: float | None
     keyframe_interval_ms: float | None
@@ -266,6 +268,7 @@ class VideoReception:
     def statistics(self, now: float) -> VideoReceptionStatistics:
         """What arrived so far."""
         times, freezes = self._times, self._freezes
+        still = freezes.still(now)
         return VideoReceptionStatistics(
             frames_received=times.frames,
             keyframes_received=times.key_frames,
@@ -273,6 +276,7 @@ class VideoReception:
             frame_rate_fps=times.rate(now),
             freeze_count=freezes.count,
             freeze_duration_ms=freezes.duration_s * 1000,
+            still_ms=None if still is None else still * 1000,
             size=times.size,
             resolution_megapixels=times.megapixels,
             keyframe_interval_ms=times.key_frame_interval_ms,

@@ -196,6 +196,14 @@ def test_the_picture_stands_still_from_a_lost_frame_to_the_next_key_frame():
     assert reception.metrics(2.0)["freeze_duration_ms"] == told.freeze_duration_ms
 
 
+def test_a_picture_that_never_moves_again_is_told_by_how_long_it_stands():
+    reception = taken(frames("K" + "." * 9))
+    assert reception.statistics(9 * FRAME_S + 5).still_ms == pytest.approx(5000)
+    assert reception.statistics(9 * FRAME_S + 5).freeze_count == 0
+    reception.pause()
+    assert reception.statistics(9.0).still_ms is None
+
+
 def test_the_picture_of_a_peer_that_is_held_does_not_freeze():
     packets = frames("K" + "." * 29)
     for pause, freezes in ((True, 0), (False, 1)):
