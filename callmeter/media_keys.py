@@ -18,6 +18,7 @@ from callmeter.media.dtls_keying import DtlsKeying
 from callmeter.media.sdes_keying import SdesKeying
 from callmeter.sdp.attributes import Attribute, Setup
 from callmeter.srtp.dtls_certificate import DtlsCertificate
+from callmeter.srtp.libsrtp import DOOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from callmeter.srtp.context import SrtpContext
     from callmeter.srtp.dtls_certificate import KeyLog
     from callmeter.srtp.sdes import CryptoLine
+    from callmeter.srtp.stream_policy import Door
 
 __all__ = ["KeyAttributes", "MediaKeys", "RekeyRoc"]
 
@@ -88,6 +90,7 @@ class MediaKeys:
         open_port: Gives the ports that carry the handshakes.
         on_keys: Called when DTLS has contexts, or others than before.
         key_log: Is given the secrets of DTLS handshakes, for a capture.
+        door: Opens the SRTP sessions.
     """
 
     def __init__(
@@ -100,7 +103,9 @@ class MediaKeys:
         open_port: OpenPort,
         on_keys: Callable[[], None],
         key_log: KeyLog | None = None,
+        door: Door = DOOR,
     ) -> None:
+        self._door = door
         self._config = config
         self._entropy = entropy
         self._certificate = certificate
@@ -109,7 +114,7 @@ class MediaKeys:
         self._open_port = open_port
         self._on_keys = on_keys
         self._in_clear = False
-        self.sdes = SdesKeying(config, entropy)
+        self.sdes = SdesKeying(config, entropy, door=door)
         self.dtls: DtlsKeying | None = None
         self.send: SrtpContext | None = None
         self.receive: SrtpContext | None = None
@@ -342,6 +347,7 @@ class MediaKeys:
                 timeout=self._config.dtls.handshake_timeout,
                 renegotiation=self._config.dtls.renegotiation,
                 key_log=self._key_log,
+                door=self._door,
             )
         return (self.dtls.fingerprint,)
 

@@ -82,6 +82,7 @@ class MediaTrack(MediaAgreement):
             open_port=self._open_port,
             on_keys=self._on_keys,
             key_log=self._note_secret if config.capture and config.capture.secrets else None,
+            door=engine.sessions,
         )
         self._may_share = True
         self._alone_with: Address | None = None

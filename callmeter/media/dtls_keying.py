@@ -13,6 +13,7 @@ from callmeter.sdp.attributes import Setup
 from callmeter.srtp.context import SrtpContext
 from callmeter.srtp.dtls import DEFAULT_TIMEOUT
 from callmeter.srtp.dtls_endpoint import DtlsTransport, role_for
+from callmeter.srtp.libsrtp import DOOR
 from callmeter.srtp.sdes import ALL_PROTECTED
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from callmeter.srtp.dtls import DtlsKeys, DtlsRole
     from callmeter.srtp.dtls_certificate import DtlsCertificate, KeyLog
     from callmeter.srtp.protection_profiles import ProtectionProfile
+    from callmeter.srtp.stream_policy import Door
 
 __all__ = ["DtlsKeying"]
 
@@ -56,6 +58,7 @@ class DtlsKeying:
         timeout: Seconds a handshake may take.
         renegotiation: Whether the peer may renegotiate.
         key_log: Is given the secrets of every handshake, for a capture.
+        door: Opens the SRTP sessions.
     """
 
     def __init__(
@@ -71,7 +74,9 @@ class DtlsKeying:
         timeout: float = DEFAULT_TIMEOUT,
         renegotiation: bool = False,
         key_log: KeyLog | None = None,
+        door: Door = DOOR,
     ) -> None:
+        self._door = door
         self._port = port
         self._certificate = certificate
         self._on_keys, self._on_refused = on_keys, on_refused
@@ -262,12 +267,12 @@ class DtlsKeying:
         self._rtcp = self.rtcp_contexts = None
 
     def _on_media_keys(self, keys: DtlsKeys) -> None:
-        self.contexts = _contexts(keys)
+        self.contexts = _contexts(keys, self._door)
         self.profile = keys.profile
         self._on_keys()
 
     def _on_rtcp_keys(self, keys: DtlsKeys) -> None:
-        self.rtcp_contexts = _contexts(keys)
+        self.rtcp_contexts = _contexts(keys, self._door)
         if self.established:
             self._on_keys()
 
@@ -281,8 +286,8 @@ def _same_id(known: str | None, tls_id: str | None) -> bool:
     return known is None or tls_id is None or known == tls_id
 
 
-def _contexts(keys: DtlsKeys) -> Contexts:
+def _contexts(keys: DtlsKeys, door: Door) -> Contexts:
     return (
-        SrtpContext((keys.profile, keys.send, ALL_PROTECTED), "send"),
-        SrtpContext((keys.profile, keys.receive, ALL_PROTECTED), "receive"),
+        SrtpContext((keys.profile, keys.send, ALL_PROTECTED), "send", door=door),
+        SrtpContext((keys.profile, keys.receive, ALL_PROTECTED), "receive", door=door),
     )

@@ -23,6 +23,7 @@ from callmeter.media.parameters import PHASE_MS
 from callmeter.media.ports import PortAllocator, widen
 from callmeter.media.receive import ReceiveLane
 from callmeter.media.samples import SampleTable
+from callmeter.media.session_memory import SessionMemory
 from callmeter.media.shared_port import SharedPort
 from callmeter.media.stream import MediaStream
 from callmeter.media.transmit import SendLane
@@ -76,6 +77,7 @@ class MediaEngine:
         skipped_phases: Phases left out because the loop was held up.
         overload: Whether ticks are so late that there should be no more calls.
         handshakes: Steps of DTLS handshakes, so many in a turn of the loop.
+        sessions: Opens the SRTP sessions of the streams.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class MediaEngine:
         self.skipped_phases = 0
         self.overload = Overload(tick_delay, on_overload)
         self.handshakes = HandshakeQueue(self.call_soon)
+        self.sessions = SessionMemory()
         self._choosing = backend is None
         self._ports = PortAllocator(entropy)
         self._shared: dict[tuple[str, tuple[int, int], int | None], SharedPort] = {}
@@ -134,6 +137,7 @@ class MediaEngine:
         for stream in self.streams:
             stream.stop()
         self.handshakes.clear()
+        self.sessions.close()
         self.backend.close()
         self._loop = None
 
@@ -477,6 +481,8 @@ class MediaEngine:
         self.overload.on_second()
         if self._changed:
             self._changed = False
+            if self._step < PHASES:
+                lanes.arrange()
         elif self._scattered and self._step < PHASES:
             self._scattered = False
             lanes.compact()

@@ -42,6 +42,7 @@ BATCH_PAYS: Final = 24
 MAX_DATAGRAMS: Final = 8 * SLOTS
 """Taken in one tick; the rest waits in the sockets, so that a flood cannot hold the loop."""
 _ALL_SLOTS: Final = np.arange(SLOTS)
+_FIRST_SLOTS: Final = list(range(SLOTS))
 MAX_DEFERRED: Final = 4096
 PLAIN_FIRST_OCTET: Final = 0x80
 # libsrtp trusts that there is room for the tag; the scalar path checks what is shorter.
@@ -223,6 +224,9 @@ class ReceiveLane:
         lanes, arena = self._lanes, self._arena
         secure = lanes.secure_in[rows]
         if secure.any():
+            if lanes.arranged:
+                order = np.argsort(lanes.receive_rank[rows], kind="stable")
+                slots, rows, secure = slots[order], rows[order], secure[order]
             good = self._unprotect(slots, rows, secure)
             if good is not None:
                 slots, rows = slots[good], rows[good]
@@ -266,8 +270,7 @@ class ReceiveLane:
         chosen_rows = (rows if every else rows[secure]).tolist()
         pointers: Iterable[Any] = arena.pointers
         lengths: Iterable[Any] = arena.length_pointers
-        if chosen[-1] >= len(chosen):
-            # Not the first slots without a gap, as usual.
+        if chosen != _FIRST_SLOTS[: len(chosen)]:
             pointers = map(arena.pointers.__getitem__, chosen)
             lengths = map(arena.length_pointers.__getitem__, chosen)
         handles = map(lanes.receive_handles.__getitem__, chosen_rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from callmeter.srtp.context import SrtpContext
+from callmeter.srtp.libsrtp import DOOR
 from callmeter.srtp.sdes import SessionParameters, accept_answer, accept_offer, generate, offer
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from callmeter.config import SrtpConfig
     from callmeter.sdp.attributes import CryptoAttribute
     from callmeter.srtp.sdes import CryptoLine
+    from callmeter.srtp.stream_policy import Door
 
 __all__ = ["SdesKeying"]
 
@@ -30,11 +32,15 @@ class SdesKeying:
     Args:
         config: Suites and session parameters.
         entropy: Returns so many random octets.
+        door: Opens the sessions.
     """
 
-    def __init__(self, config: SrtpConfig, entropy: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, config: SrtpConfig, entropy: Callable[[int], bytes], *, door: Door = DOOR
+    ) -> None:
         self._config = config
         self._entropy = entropy
+        self._door = door
         self.offered: tuple[CryptoLine, ...] = ()
         self.local: CryptoLine | None = None
         self.remote: CryptoLine | None = None
@@ -118,10 +124,10 @@ class SdesKeying:
         # would start again at 0 (RFC 3711 section 3.3.1). Nothing changes unless both can be made.
         send, receive = self.send, self.receive
         if send is None or not _same_keys(self.local, local):
-            send = SrtpContext(local, "send")
+            send = SrtpContext(local, "send", door=self._door)
             send.continues = roc_continues
         if not _same_keys(self.remote, remote):
-            receive = SrtpContext(remote, "receive")
+            receive = SrtpContext(remote, "receive", door=self._door)
         self.send, self.receive = send, receive
         self.local, self.remote = local, remote
 

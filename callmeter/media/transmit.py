@@ -54,7 +54,8 @@ class SendLane:
     def run(self, phase: int, now: float) -> int:
         """Send what is due in this phase; returns the number of packets that were due."""
         lanes = self._lanes
-        rows = np.flatnonzero(lanes.sending & (lanes.due <= phase))
+        order = lanes.send_order
+        rows = order[(lanes.sending & (lanes.due <= phase))[order]]
         if not len(rows):
             return 0
         lanes.due[rows] += lanes.period[rows]

@@ -506,6 +506,11 @@ def copy_handle(handle: Any) -> Any:
     return ffi.cast("srtp_t", handle) if IN_PLACE and handle is not None else handle
 
 
+def place_of(handle: Any) -> int:
+    """Where in memory a session is; 0 for those that are no address."""
+    return int(ffi.cast("uintptr_t", handle)) if IN_PLACE and handle is not None else 0
+
+
 def supported_suites(door: Door = DOOR) -> frozenset[SrtpSuite]:
     """The suites that passed the known answer test when the door was chosen."""
     return door.suites

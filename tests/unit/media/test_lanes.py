@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from callmeter.media import lanes as module
 from callmeter.media.lanes import LaneTable
 
 
@@ -28,3 +29,23 @@ def test_a_released_row_holds_nothing_of_its_last_stream():
     assert lanes.send_handles[row] is lanes.receive_handles[row] is None
     assert lanes.destinations[row] is lanes.expected[row] is lanes.outlets[row] is None
     assert lanes.payloads[row] == ()
+
+
+def test_streams_are_taken_in_the_order_of_their_sessions(monkeypatch):
+    lanes = LaneTable(4, 8)
+    monkeypatch.setattr(module, "place_of", lambda handle: handle or 0)
+    monkeypatch.setattr(module, "copy_handle", lambda handle: handle)
+    lanes.send_handles[:] = [400, None, 100, 300]
+    lanes.receive_handles[:] = [150, 450, None, 350]
+    assert lanes.send_order.tolist() == [0, 1, 2, 3]
+    lanes.compact()
+    assert lanes.send_order.tolist() == [1, 2, 3, 0]
+    assert lanes.receive_rank.tolist() == [1, 3, 0, 2]
+    assert lanes.send_handles == [400, None, 100, 300]
+
+
+def test_a_table_that_grows_takes_every_row():
+    lanes = LaneTable(2, 8)
+    lanes.arrange()
+    rows = [lanes.allocate() for _ in range(5)]
+    assert set(rows) <= set(lanes.send_order.tolist())

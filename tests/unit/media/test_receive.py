@@ -88,9 +88,13 @@ class Hearing:
         pass
 
 
-def outcome(make_lab, script, *, secure, batch_from):
+def outcome(make_lab, script, *, secure, batch_from, backwards=False):
     lab = make_lab()
     lab.engine._receive.batch_from = batch_from
+    if backwards:
+        lanes = lab.engine.lanes
+        lanes.receive_rank[:] = range(lanes.capacity - 1, -1, -1)
+        lanes.arranged = True
     peers, sinks = [], []
     for _ in range(STREAMS):
         stream = lab.open()
@@ -128,6 +132,8 @@ def test_batches_and_single_packets_agree_on_everything(make_lab, secure, script
     one_by_one = outcome(make_lab, script, secure=secure, batch_from=1 << 30)
     in_batches = outcome(make_lab, script, secure=secure, batch_from=1)
     assert in_batches == one_by_one
+    arranged = outcome(make_lab, script, secure=secure, batch_from=1, backwards=True)
+    assert arranged == one_by_one
 
 
 def test_a_steady_stream_is_really_judged_in_batches(make_lab, monkeypatch):

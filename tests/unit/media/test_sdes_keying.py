@@ -131,7 +131,7 @@ def test_a_key_no_context_can_be_made_of_changes_nothing(monkeypatch):
     before = theirs.local, theirs.remote, theirs.send, theirs.receive
     ours.create_offer(fresh=True)
 
-    def refuse(line, direction):
+    def refuse(line, direction, **_):
         if direction == "receive":
             raise MediaSecurityError("no")
         return before[2]
