@@ -32,6 +32,10 @@ FIRST_KEY_FRAME_S: Final = 0.3
 """How long a stream may go on without its first key frame before one is asked for."""
 LEAST_BETWEEN_REQUESTS_S: Final = 0.5
 
+HOLD_S: Final = 0.02
+"""How long the first packet waits for those that it overtook."""
+
+_BEFORE_ALL: Final = -(1 << 32)
 _PADDING: Final = VideoPayload(starts_frame=False, key_frame=None)
 """What a packet without payload says: it only takes a sequence number."""
 _SEQUENCES: Final = 1 << 16
@@ -171,6 +175,7 @@ class VideoReception:
         self._lost = LostPackets(ask=nack, rtt_s=rtt_s)
         self._started = False
         self._next = self._highest = 0
+        self._hold_until: float | None = None
         self._restart_at: int | None = None
         self._waiting: dict[int, _Packet] = {}
         self._held = 0
@@ -316,7 +321,8 @@ class VideoReception:
         """
         if not self._started:
             self._started = True
-            self._next, self._highest = sequence, sequence - 1
+            self._next, self._highest = _BEFORE_ALL, sequence - 1
+            self._hold_until = now + HOLD_S
             self._key_due = now + FIRST_KEY_FRAME_S
             return sequence
         step = (sequence - self._highest) % _SEQUENCES
@@ -327,6 +333,8 @@ class VideoReception:
         if sequence != self._restart_at:
             self._restart_at = (sequence + 1) % _SEQUENCES
             return None
+        if self._hold_until is not None:
+            self._begin(now)
         while self._waiting:
             self._skip(now)
         self._lost.forget(self._next, self._highest + 1)
@@ -336,11 +344,33 @@ class VideoReception:
         return self._next
 
     def _is_full(self) -> bool:
-        return self._held > MOST_HELD_OCTETS or (
-            bool(self._waiting) and self._highest - self._next >= WINDOW
-        )
+        if self._hold_until is not None or not self._waiting:
+            return False
+        return self._held > MOST_HELD_OCTETS or self._highest - self._next >= WINDOW
+
+    def _begin(self, now: float) -> None:
+        """Whatever came first, the stream begins with the lowest number."""
+        self._hold_until = None
+        self._next = first = min(self._waiting)
+        for number in range(first, self._highest):
+            if number not in self._waiting:
+                self._lost.note(number, number + 1, now)
+        self._drain(now)
+        while self._is_full():
+            self._skip(now)
+
+    def _may_begin(self, now: float, hold_until: float) -> bool:
+        """Whether what came first was not overtaken, which is sure if it starts a key frame."""
+        if now >= hold_until or self._highest - min(self._waiting) >= WINDOW:
+            return True
+        told = [packet.told for packet in self._waiting.values()]
+        return any(each and each.starts_frame and each.size for each in told)
 
     def _pass_time(self, now: float) -> None:
+        if self._hold_until is not None:
+            if not self._may_begin(now, self._hold_until):
+                return
+            self._begin(now)
         while self._waiting and self._lost.given_up(self._next, now):
             self._skip(now)
 
