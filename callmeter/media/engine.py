@@ -50,6 +50,8 @@ GATHER_AT: Final = 0.7
 REPORT_PHASES: Final = 50
 """Many streams have their RTCP sent and read four times a second: what runs seldom runs slowly,
 so some at once are cheaper than one by one. The times in it are those of arrival and sending."""
+REPORTS: Final = 20
+"""Compound packets that one tick sends, and reads, at most; the next tick goes on."""
 MAX_BEHIND_S: Final = 0.2
 """A loop that was held up longer does not send the missed packets in a burst."""
 SILENCE_S: Final = 5.0
@@ -120,7 +122,7 @@ class MediaEngine:
         self._origin = 0.0
         self._phase = 0
         self._step = PHASES
-        self._changed = self._scattered = False
+        self._changed = self._scattered = self._reports_left = False
         self._next_second = 0.0
 
     async def __aenter__(self) -> Self:
@@ -460,12 +462,8 @@ class MediaEngine:
         self.send_table.skip(rows, units)
 
     def _keep_deadlines(self, now: float) -> None:
-        if self._step == PHASES or self._phase % REPORT_PHASES < self._step:
-            self._receive.run_deferred()
-            for row in np.flatnonzero(self.lanes.report_due <= now).tolist():
-                stream = self.lanes.streams[row]
-                if stream is not None:
-                    stream.on_report_due(now)
+        if self._reports_left or self._step == PHASES or self._phase % REPORT_PHASES < self._step:
+            self._reports_left = self._keep_reports(now)
         for stream in tuple(self._watched):
             deadline = stream.next_deadline()
             if deadline is None:
@@ -475,6 +473,16 @@ class MediaEngine:
         if now >= self._next_second:
             self._next_second = max(self._next_second + 1, now)
             self._on_second(now)
+
+    def _keep_reports(self, now: float) -> bool:
+        """Read and send what is due of RTCP; returns whether there is more."""
+        left = self._receive.run_deferred(REPORTS)
+        due = np.flatnonzero(self.lanes.report_due <= now)
+        for row in due[:REPORTS].tolist():
+            stream = self.lanes.streams[row]
+            if stream is not None:
+                stream.on_report_due(now)
+        return left or len(due) > REPORTS
 
     def _on_second(self, now: float) -> None:
         lanes = self.lanes

@@ -153,15 +153,23 @@ class ReceiveLane:
                 if port is not None:
                     port.note(row, datagram, source)
 
-    def run_deferred(self) -> None:
-        """Read the RTCP that has waited; that of streams which stopped since has come too late."""
-        waiting, self._deferred = self._deferred, []
+    def run_deferred(self, most: int) -> bool:
+        """Read the RTCP that has waited; that of streams which stopped since has come too late.
+
+        Args:
+            most: Packets to read.
+
+        Returns:
+            Whether there is more.
+        """
+        waiting, self._deferred = self._deferred[:most], self._deferred[most:]
         for stream, datagram, source, arrival, rtcp_only in waiting:
             if stream.is_open:
                 oversize = len(datagram) > MAX_DATAGRAM
                 stream.on_datagram(
                     datagram, source, arrival, rtcp_only=rtcp_only, oversize=oversize
                 )
+        return bool(self._deferred)
 
     def _batch(self, count: int, arrivals: npt.NDArray[np.float64]) -> None:
         arena, lanes = self._arena, self._lanes

@@ -228,6 +228,39 @@ def test_many_streams_read_their_rtcp_four_times_a_second(make_lab, monkeypatch)
     assert lab.engine.streams == [b]
 
 
+def test_the_rtcp_of_many_streams_is_spread_over_ticks(make_lab, monkeypatch):
+    monkeypatch.setattr(engine_module, "SPREAD", ((0, 4), (2, 1)))
+    monkeypatch.setattr(engine_module, "REPORTS", 2)
+    lab = make_lab()
+    streams = [stream for _ in range(3) for stream in lab.pair()]
+    lab.run(0.1)
+    for stream in streams:
+        report = stream._reports.reporter.compound(lab.engine.now(), 0.0)
+        peer = streams[streams.index(stream) ^ 1]
+        stream._rtp.sendto(report, (LOOPBACK, peer.port))
+    lab.engine.lanes.report_due[[stream._row for stream in streams]] = lab.engine.now()
+    asked = []
+    for stream in streams:
+        monkeypatch.setattr(stream, "on_report_due", lambda now, row=stream._row: done(row))
+
+    def done(row):
+        asked.append(row)
+        lab.engine.lanes.report_due[row] = float("inf")
+
+    def read():
+        return sum(stream.statistics().rtcp_packets_received for stream in streams)
+
+    before = read()
+    progress = []
+    for _ in range(60):
+        lab.run(0.005)
+        progress.append((len(asked), read() - before))
+    steps = sorted(set(progress))
+    assert steps == [(0, 0), (2, 2), (4, 4), (6, 6)]
+    first = progress.index((2, 2))
+    assert progress[first : first + 3] == steps[1:]
+
+
 def test_rtcp_that_is_too_much_to_wait_is_read_at_once(make_lab, monkeypatch):
     monkeypatch.setattr(engine_module, "SPREAD", ((0, 4), (2, 1)))
     monkeypatch.setattr(receive, "MAX_DEFERRED", 0)
