@@ -96,12 +96,22 @@ def free_ports(count: int = 1) -> int:
 
 def udp_bound(port: int) -> bool:
     """Whether somebody has this UDP port, without touching it."""
-    table = [
-        line
+    return bool(_udp_sockets(port))
+
+
+def udp_unread(port: int) -> int:
+    """Octets that wait at a UDP port, as the kernel counts them."""
+    return sum(int(columns[4].rpartition(":")[2], 16) for columns in _udp_sockets(port))
+
+
+def _udp_sockets(port: int) -> list[list[str]]:
+    """The lines of the kernel's tables for this port."""
+    lines = [
+        line.split()
         for name in ("udp", "udp6")
         for line in Path(f"/proc/net/{name}").read_text(encoding="ascii").splitlines()[1:]
     ]
-    return any(int(line.split()[1].rpartition(":")[2], 16) == port for line in table)
+    return [columns for columns in lines if int(columns[1].rpartition(":")[2], 16) == port]
 
 
 def tcp_listening(port: int, host: str = HOST) -> bool:
