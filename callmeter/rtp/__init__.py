@@ -1,7 +1,7 @@
 """RTP and RTCP without input or output (RFC 3550, 3551, 3611, 4585, 4733, 5104, 5761, 7983; G.711).
 
 Packets of many streams are accounted for in numpy columns; reports, digits and codecs are pure
-functions and small state machines.
+functions and small state machines. So is video (RFC 6184, 7741), packet by packet.
 """
 
 from __future__ import annotations

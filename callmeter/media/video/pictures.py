@@ -6,6 +6,7 @@ PyAV is loaded when it is first needed, as for Opus.
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -115,7 +116,7 @@ def decode(frames: Iterable[EncodedFrame], codec: str) -> Iterator[Picture]:
     context: Any = CodecContext.create(name, "r")
     context.thread_count = 1
     context.options = {"max_pixels": str(MAX_PIXELS)}
-    for data in (*(frame.data for frame in frames), None):
+    for data in chain((frame.data for frame in frames), (None,)):
         try:
             pictures = context.decode(None if data is None else Packet(data))
         except FFmpegError:
