@@ -53,7 +53,7 @@ class MisbehavingEndpoint(Endpoint):
     def media_engine(self) -> MediaEngine:
         """What opens the streams of its calls."""
         make = partial(MisbehavingStream, kind=self.misbehaviour, amount=self.amount)
-        # Negotiation asks an engine for a stream, and for nothing else.
+        # Negotiation asks an engine for streams and for SRTP sessions, and for nothing else.
         return cast("MediaEngine", _Openings(super().media_engine, make))
 
 
@@ -63,6 +63,7 @@ class _Openings:
     def __init__(self, engine: MediaEngine, make: partial[MisbehavingStream]) -> None:
         self._engine = engine
         self._make = make
+        self.sessions = engine.sessions
 
     def open_stream(self, address: str, **settings: Any) -> MediaStream:
         """Bind the ports of a stream, as `MediaEngine.open_stream` does."""
