@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
     from callmeter.jitter_buffer_config import JitterBufferSettings
@@ -42,16 +41,29 @@ def add_batch(
     sequences: Integers,
     timestamps: Integers,
     arrivals: npt.NDArray[np.float64],
+    *,
+    distinct: bool = False,
 ) -> None:
-    """Take a batch of media packets in order of arrival; streams without a buffer are left out."""
+    """Take a batch of media packets in order of arrival; streams without a buffer are left out.
+
+    Args:
+        lanes: Has the buffers.
+        rows: The stream of each.
+        sequences: The sequence number of each.
+        timestamps: The timestamp of each.
+        arrivals: Loop time of each.
+        distinct: No stream occurs twice.
+    """
     if not len(lanes.buffers):
         return
     buffers = lanes.buffer_row[rows]
-    chosen = np.flatnonzero(buffers >= 0)
-    if len(chosen):
-        lanes.buffers.update(
-            buffers[chosen], sequences[chosen], timestamps[chosen], arrivals[chosen]
-        )
+    buffered = buffers >= 0
+    if not buffered.all():
+        buffers, sequences = buffers[buffered], sequences[buffered]
+        timestamps, arrivals = timestamps[buffered], arrivals[buffered]
+        if not len(buffers):
+            return
+    lanes.buffers.update(buffers, sequences, timestamps, arrivals, distinct=distinct)
 
 
 def add_packet(lanes: LaneTable, row: int, sequence: int, timestamp: int, arrival: float) -> None:

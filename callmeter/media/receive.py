@@ -245,8 +245,9 @@ class ReceiveLane:
         timestamps = headers.timestamp[slots].astype(np.int64)
         arrivals = arrivals[slots]
         octets = arena.lengths[slots].astype(np.int64) - FIXED_HEADER
-        self._reception.update(rows, sequences, timestamps, arrivals, octets)
-        buffering.add_batch(lanes, rows, sequences, timestamps, arrivals)
+        distinct = lanes.are_distinct(rows)
+        self._reception.update(rows, sequences, timestamps, arrivals, octets, distinct=distinct)
+        buffering.add_batch(lanes, rows, sequences, timestamps, arrivals, distinct=distinct)
         levels.add_batch(lanes, arena.octets, slots, rows, sequences, octets)
         heard = lanes.listening[rows]
         if heard.any():

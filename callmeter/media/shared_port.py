@@ -9,7 +9,6 @@ dropped. Attribution proves nothing: the stream's own latch and key decide as on
 from __future__ import annotations
 
 from collections import deque
-from itertools import repeat
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -35,6 +34,7 @@ SOURCES_BY_STREAM: Final = 4
 """Sources with their SSRC that are remembered of a stream; the newest count."""
 TRIALS: Final = 64
 """Keys tried in one run of the receive lane: strangers do not cost more."""
+_NO_KEY: Final = 1 << 62
 _SSRC_PLACES: Final = {PacketKind.RTP: 8, PacketKind.RTCP: 4}
 
 
@@ -57,6 +57,7 @@ class SharedPort:
         "_by_source",
         "_heard",
         "_heard_by_row",
+        "_known",
         "_lanes",
         "_quick",
         "_reception",
@@ -79,6 +80,7 @@ class SharedPort:
         self._heard: dict[tuple[Hashable, int], int] = {}
         self._heard_by_row: dict[int, deque[tuple[Hashable, int]]] = {}
         self._quick: dict[int, int] = {}
+        self._known: tuple[Integers, Integers] | None = None
         self._trials = TRIALS
 
     def __len__(self) -> int:
@@ -135,6 +137,7 @@ class SharedPort:
         key = _quick_key(source, ssrc)
         if self._quick.get(key) == row:
             del self._quick[key]
+            self._known = None
 
     # --- datagrams ----------------------------------------------------------------------------
 
@@ -147,9 +150,19 @@ class SharedPort:
 
         Whoever asks compares source and SSRC with what the stream expects: a hint is no proof.
         """
+        if self._known is None:
+            known = np.fromiter(self._quick, np.int64, len(self._quick))
+            rows = np.fromiter(self._quick.values(), np.int64, len(known))
+            order = np.argsort(known)
+            # The last one, which no packet has, is where all others are sought in vain.
+            self._known = (
+                np.append(known[order], _NO_KEY),
+                np.append(rows[order], NO_ROW),
+            )
+        known, rows = self._known
         keys = (ssrcs << 16) | ports
-        found = map(self._quick.get, keys.tolist(), repeat(NO_ROW))
-        return np.fromiter(found, np.int64, len(keys))
+        places = np.searchsorted(known, keys)
+        return np.where(known[places] == keys, rows[places], NO_ROW)
 
     def route(self, datagram: bytes, source: Hashable) -> int | None:
         """The stream a datagram is for; None counts it."""
@@ -217,6 +230,7 @@ class SharedPort:
             return
         heard = (source, ssrc)
         self._quick[_quick_key(source, ssrc)] = row
+        self._known = None
         if self._heard.get(heard) == row:
             return
         self._heard[heard] = row

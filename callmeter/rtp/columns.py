@@ -15,6 +15,8 @@ from callmeter.errors import LocalProtocolError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
 __all__ = ["ColumnTable"]
 
 Initial = int | float
@@ -41,6 +43,7 @@ class ColumnTable:
         self.refused = 0
         self._free = list(range(self.capacity - 1, -1, -1))
         self._live: set[int] = set()
+        self._mark = np.zeros(self.capacity, np.int64)
         for name, (kind, initial) in self.COLUMNS.items():
             setattr(self, name, np.full(self.capacity, initial, kind))
         self._bind()
@@ -82,8 +85,15 @@ class ColumnTable:
             setattr(self, name, column)
         self._free = list(range(capacity - 1, self.capacity - 1, -1))
         self.capacity = capacity
+        self._mark = np.zeros(capacity, np.int64)
         self._bind()
         return True
+
+    def are_distinct(self, rows: NDArray[np.integer]) -> bool:
+        """Whether no row occurs twice."""
+        numbers = np.arange(len(rows))
+        self._mark[rows] = numbers
+        return bool((self._mark[rows] == numbers).all())
 
     def _bind(self) -> None:
         """Renew what refers to the columns' memory, after they were created or replaced."""

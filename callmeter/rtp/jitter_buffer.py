@@ -169,7 +169,6 @@ class JitterBufferTable(ColumnTable):
         super().__init__(rows, limit)
 
     def _bind(self) -> None:
-        self._mark = np.zeros(self.capacity, np.int64)
         # Reading one element through a memoryview gives a plain number, five times as fast.
         self._one = cast(
             "dict[str, memoryview[float]]",
@@ -197,7 +196,13 @@ class JitterBufferTable(ColumnTable):
         self._gaps.pop(row, None)
 
     def update(
-        self, rows: Integers, sequences: Integers, timestamps: Integers, arrivals: Floats
+        self,
+        rows: Integers,
+        sequences: Integers,
+        timestamps: Integers,
+        arrivals: Floats,
+        *,
+        distinct: bool = False,
     ) -> None:
         """Decide a batch of packets, in order of arrival; a row may occur several times.
 
@@ -206,6 +211,7 @@ class JitterBufferTable(ColumnTable):
             sequences: Sequence numbers, 16 bits.
             timestamps: RTP timestamps, 32 bits.
             arrivals: Seconds, any clock that does not step.
+            distinct: No row occurs twice, as the caller knows.
         """
         if len(rows) < _BATCH_PAYS:
             for packet in zip(
@@ -217,9 +223,7 @@ class JitterBufferTable(ColumnTable):
             ):
                 self.update_one(*packet)
             return
-        numbers = np.arange(len(rows))
-        self._mark[rows] = numbers
-        if (self._mark[rows] == numbers).all():
+        if distinct or self.are_distinct(rows):
             self._update_distinct(rows, sequences, timestamps, arrivals)
             return
         ranks = _occurrence(rows)
@@ -235,8 +239,10 @@ class JitterBufferTable(ColumnTable):
         before = self.highest[rows]
         media = self.media[rows] + _signed(timestamps - self.stamp[rows]) / self.clock_rate[rows]
         transit = arrivals - self.origin[rows] - media
-        next_one = (before >= 0) & (((before + 1) & (_SEQUENCES - 1)) == sequences)
-        next_one &= np.abs(transit - self.mean[rows]) <= RESYNC_S
+        mean = self.mean[rows]
+        next_one = ((before + 1) & (_SEQUENCES - 1)) == sequences
+        next_one &= np.abs(transit - mean) <= RESYNC_S
+        next_one &= before >= 0
         if not next_one.all():
             odd = ~next_one
             for packet in zip(
@@ -249,58 +255,50 @@ class JitterBufferTable(ColumnTable):
                 self.update_one(*packet)
             rows, media, transit = rows[next_one], media[next_one], transit[next_one]
             timestamps, arrivals = timestamps[next_one], arrivals[next_one]
-            before = before[next_one]
-        self._advance(rows, before + 1, timestamps, media, arrivals, transit)
-
-    def _advance(
-        self,
-        rows: Integers,
-        highest: Integers,
-        timestamps: Integers,
-        media: Floats,
-        arrivals: Floats,
-        transit: Floats,
-    ) -> None:
-        """Packets ahead of all before them."""
-        self.highest[rows] = highest
+            before, mean = before[next_one], mean[next_one]
+        self.highest[rows] = before + 1
         self.stamp[rows] = timestamps
         self.media[rows] = media
-        waits = self.offset[rows] - transit
+        offset = self.offset[rows]
+        self._decide(rows, offset - transit, transit)
+        self._learn(rows, transit, mean, offset, arrivals)
+
+    def _decide(self, rows: Integers, waits: Floats, transit: Floats) -> None:
+        """Which packets, each ahead of all before it, are there at their moment."""
         late, early = waits < 0, waits > self.room[rows]
-        self.late[rows] += late
-        self.lost[rows] += late
-        self.early[rows] += early
-        self.pushed[rows] += ~(late | early)
-        self._learn(rows, transit, waits, arrivals, ~(late | early))
+        missed = late | early
+        if missed.any():
+            self.late[rows] += late
+            self.lost[rows] += late
+            self.early[rows] += early
+            pushed = ~missed
+            rows, waits, transit = rows[pushed], waits[pushed], transit[pushed]
+        self.pushed[rows] += 1
+        jitter = self.jitter[rows]
+        jitter += (np.abs(transit - self.transit[rows]) - jitter) * _GAIN
+        self.jitter[rows] = jitter
+        self.transit[rows] = transit
+        self.waits[rows] = waits
 
     def _learn(
-        self,
-        rows: Integers,
-        transit: Floats,
-        waits: Floats,
-        arrivals: Floats,
-        pushed: NDArray[np.bool_],
+        self, rows: Integers, transit: Floats, mean: Floats, offset: Floats, arrivals: Floats
     ) -> None:
-        good = rows[pushed]
-        step = np.abs(transit[pushed] - self.transit[good])
-        # The first one has nothing to be compared with.
-        step = np.where(np.isnan(step), self.jitter[good], step)
-        self.jitter[good] += (step - self.jitter[good]) * _GAIN
-        self.transit[good] = transit[pushed]
-        self.waits[good] = waits[pushed]
-        mean = self.mean[rows]
+        """Follow the transit times, and with an adaptive buffer the offset."""
         mean += (transit - mean) * _GAIN
         deviation = self.deviation[rows]
         deviation += (np.abs(transit - mean) - deviation) * _GAIN
         self.mean[rows], self.deviation[rows] = mean, deviation
-        delay = np.clip(_DEVIATIONS * deviation, self.least[rows], self.most[rows])
         passed = np.maximum(arrivals - self.arrival[rows], 0)
         self.arrival[rows] = arrivals
-        offset = self.offset[rows]
-        moved = np.maximum(mean + delay, offset - _SHRINK * passed)
         adaptive = self.adaptive[rows]
-        self.delay[rows] = np.where(adaptive, delay, self.delay[rows])
-        self.offset[rows] = np.where(adaptive, moved, offset)
+        if not adaptive.any():
+            return
+        delay = np.clip(_DEVIATIONS * deviation, self.least[rows], self.most[rows])
+        moved = np.maximum(mean + delay, offset - _SHRINK * passed)
+        if not adaptive.all():
+            rows, delay, moved = rows[adaptive], delay[adaptive], moved[adaptive]
+        self.delay[rows] = delay
+        self.offset[rows] = moved
 
     def update_one(self, row: int, sequence: int, timestamp: int, arrival: float) -> None:
         """Decide one packet; the same rules as `update`."""
@@ -332,7 +330,7 @@ class JitterBufferTable(ColumnTable):
         arrival: float,
         transit: float,
     ) -> None:
-        """A packet ahead of all before it; `_advance` and `_learn` in plain numbers."""
+        """A packet ahead of all before it; `_decide` and `_learn` in plain numbers."""
         one, whole = self._one, self._whole
         whole["highest"][row], whole["stamp"][row], one["media"][row] = highest, timestamp, media
         offset = one["offset"][row]
@@ -461,7 +459,7 @@ class JitterBufferTable(ColumnTable):
 
 def _signed(units: Integers) -> Integers:
     """Differences of 32-bit timestamps as steps forward or backward."""
-    signed: Integers = (units + _HALF) % _TIMESTAMPS - _HALF
+    signed: Integers = ((units + _HALF) & (_TIMESTAMPS - 1)) - _HALF
     return signed
 
 

@@ -176,7 +176,6 @@ class StreamTable(ColumnTable):
         super().__init__(rows, limit)
 
     def _bind(self) -> None:
-        self._mark = np.zeros(self.capacity, np.int64)
         # Reading one element through a memoryview gives a plain number, five times as fast.
         self._one: dict[str, memoryview] = {
             name: memoryview(getattr(self, name)) for name in self.COLUMNS
@@ -222,6 +221,8 @@ class StreamTable(ColumnTable):
         arrivals: Floats,
         octets: NDArray[np.integer],
         untimed: NDArray[np.bool_] | None = None,
+        *,
+        distinct: bool = False,
     ) -> None:
         """Account for a batch of packets, in order of arrival; a row may occur several times.
 
@@ -233,14 +234,13 @@ class StreamTable(ColumnTable):
             octets: Payload octets.
             untimed: True for packets whose timestamp is not their sampling instant, such as
                 telephone events: they leave the jitter alone.
+            distinct: No row occurs twice, as the caller knows.
         """
         count = len(rows)
         if count < _BATCH_PAYS:
             self._update_one_by_one(rows, sequences, timestamps, arrivals, octets, untimed)
             return
-        numbers = np.arange(count)
-        self._mark[rows] = numbers
-        if (self._mark[rows] == numbers).all():
+        if distinct or self.are_distinct(rows):
             self._update_distinct(rows, sequences, timestamps, arrivals, octets, untimed)
             return
         # A row that occurs several times: first occurrences in one pass, second in the next.
@@ -248,7 +248,7 @@ class StreamTable(ColumnTable):
         ordered = rows[by_row]
         starts = np.flatnonzero(np.diff(ordered, prepend=-1))
         lengths = np.diff(starts, append=count)
-        rank = numbers - np.repeat(starts, lengths)
+        rank = np.arange(count) - np.repeat(starts, lengths)
         for level in range(int(lengths.max())):
             chosen = by_row[rank == level]
             self.update(
