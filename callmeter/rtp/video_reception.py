@@ -160,6 +160,9 @@ class VideoReception:
         nack: The peer can be asked to send packets again.
         keep_frames: Whole frames are kept until they are taken away.
         rtt_s: Round-trip time to begin with.
+
+    Attributes:
+        keep_frames: As given; it may change at any time.
     """
 
     def __init__(
@@ -171,7 +174,7 @@ class VideoReception:
         rtt_s: float = 0.1,
     ) -> None:
         self._describe = describe
-        self._keeps = keep_frames
+        self.keep_frames = keep_frames
         self._lost = LostPackets(ask=nack, rtt_s=rtt_s)
         self._started = False
         self._next = self._highest = 0
@@ -226,7 +229,7 @@ class VideoReception:
             self._highest = number
         else:
             self._lost.found(number)
-        packet = _Packet(timestamp, marker, self._told(payload), payload if self._keeps else b"")
+        packet = _Packet(timestamp, marker, self._told(payload), payload)
         if number == self._next:
             self._next = number + 1
             self._take(packet, now)
@@ -429,7 +432,7 @@ class VideoReception:
             self._freezes.note(now)
         else:
             self._want_key_frame(now)
-        if self._keeps:
+        if self.keep_frames:
             self._keep(frame)
 
     def _lose(self, now: float) -> None:

@@ -431,3 +431,16 @@ def test_what_came_first_may_have_been_a_stray_packet():
     packets = frames("K....", sequence=0)
     told = taken([stray, *packets]).statistics(1.0)
     assert told.frames_received == 4
+
+
+def test_frames_are_kept_from_the_moment_somebody_wants_them():
+    reception = VideoReception(vp8.describe)
+    packets = frames("K...")
+    for packet in packets[:4]:
+        reception.receive(*packet)
+    reception.keep_frames = True
+    for packet in packets[4:]:
+        reception.receive(*packet)
+    # The second one was half there, and is whole all the same.
+    kept = reception.whole_frames()
+    assert [vp8.frame_of(frame.payloads) for frame in kept] == [INTER] * 3
