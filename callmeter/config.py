@@ -26,6 +26,7 @@ from callmeter.srtp_config import (
     SrtpPolicy,
     SrtpSuite,
 )
+from callmeter.video_config import VideoCodec, VideoConfig
 
 __all__ = [
     "DEFAULT_SUITES",
@@ -53,6 +54,8 @@ __all__ = [
     "TlsVerify",
     "TransferPolicy",
     "Transport",
+    "VideoCodec",
+    "VideoConfig",
 ]
 
 MAX_PORT = 65_535
@@ -229,6 +232,7 @@ class MediaConfig:
             (RFC 4594). None leaves packets unmarked.
         capture: Keep what goes over the ports from the first datagram on, or None.
         deferred: Offer the track as inactive at first; `call.update()` activates it.
+        video: Offer video beside the audio, and take it where it is offered; None refuses it.
     """
 
     codecs: tuple[Codec | str, ...] = (Codec.PCMU, Codec.PCMA)
@@ -251,6 +255,7 @@ class MediaConfig:
     dscp: int | None = 46
     capture: CaptureConfig | None = None
     deferred: bool = False
+    video: VideoConfig | None = None
 
     def __post_init__(self) -> None:
         self._read_codecs()

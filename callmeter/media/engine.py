@@ -27,6 +27,7 @@ from callmeter.media.session_memory import SessionMemory
 from callmeter.media.shared_port import SharedPort
 from callmeter.media.stream import MediaStream
 from callmeter.media.transmit import SendLane
+from callmeter.media.video_stream import VideoStream
 from callmeter.rtp.send_table import SendTable
 from callmeter.rtp.stream_table import StreamTable
 
@@ -59,6 +60,8 @@ PAUSE_S: Final = 30.0
 """The same for a peer whose last packet was comfort noise: it may have nothing to add."""
 FIRST_ROWS: Final = 64
 EXPEDITED_FORWARDING: Final = 46
+ASSURED_FORWARDING: Final = 34
+"""AF41 (RFC 4594)."""
 
 
 class MediaEngine:
@@ -218,8 +221,7 @@ class MediaEngine:
             TransportError: No port is free, or the engine is full.
             LocalProtocolError: The engine is not entered.
         """
-        if self._loop is None:
-            raise LocalProtocolError("the media engine is used inside its `async with`")
+        self._running()
         if shared and self._choosing and not len(self.lanes) and mmsg.available():
             # What pays on a socket that many share, and does not on one for each.
             self.backend.close()
@@ -241,12 +243,52 @@ class MediaEngine:
         except TransportError:
             self._release_row(row)
             raise
-        cname = base64.b64encode(self.entropy(12)).decode()
-        stream = make(self, row, sockets, address, cname)
+        stream = make(self, row, sockets, address, self._new_cname())
+        self._add(stream, row)
+        return stream
+
+    def open_video_stream(
+        self,
+        address: str,
+        *,
+        rtcp_mux: bool,
+        ports: tuple[int, int] = (0, 0),
+        dscp: int | None = ASSURED_FORWARDING,
+    ) -> VideoStream:
+        """Bind the ports of a video stream; they are its own.
+
+        Args:
+            address: Local IP address.
+            rtcp_mux: As for `open_stream`.
+            ports: As for `open_stream`.
+            dscp: Differentiated services code point, 34 is AF41; None sets none.
+
+        Raises:
+            TransportError: No port is free, or the engine is full.
+            LocalProtocolError: The engine is not entered.
+        """
+        self._running()
+        row = self._take_row()
+        sockets: tuple[socket.socket, socket.socket | None]
+        try:
+            if rtcp_mux:
+                sockets = self._ports.open_one(address, ports, dscp), None
+            else:
+                sockets = self._ports.open_pair(address, ports, dscp)
+        except TransportError:
+            self._release_row(row)
+            raise
+        stream = VideoStream(self, row, sockets, address, self._new_cname())
+        self._add(stream, row)
+        return stream
+
+    def _new_cname(self) -> str:
+        return base64.b64encode(self.entropy(12)).decode()
+
+    def _add(self, stream: RtpStream, row: int) -> None:
         self.lanes.streams[row] = stream
         if self._timer is None:
             self._begin()
-        return stream
 
     def _shared_port(
         self,
@@ -383,6 +425,10 @@ class MediaEngine:
     def future(self) -> asyncio.Future[None]:
         """A future of this loop."""
         return self._running().create_future()
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        """Run something at a loop time, off the tick."""
+        return self._running().call_at(when, callback)
 
     def call_soon(self, callback: Callable[[], None]) -> object:
         """Run something off the tick."""

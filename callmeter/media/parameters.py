@@ -46,6 +46,8 @@ class RtpParameters:
         extended_reports: What the peer wants to be told in extended reports, by the words of
             a=rtcp-xr: `"voip-metrics"`, `"rcvr-rtt"`.
         reduced_size: RTCP packets need not begin with a report (RFC 5506).
+        bandwidth: Of the session in kbit/s, by which its reports come more often than every five
+            seconds; None is that of audio, by which they do not.
 
     Raises:
         ConfigurationError: A value that cannot be sent.
@@ -67,6 +69,7 @@ class RtpParameters:
     feedback: frozenset[str] = frozenset()
     extended_reports: frozenset[str] = frozenset()
     reduced_size: bool = False
+    bandwidth: int | None = None
 
     def __post_init__(self) -> None:
         for number in (self.payload_type, *self.receive_payload_types):

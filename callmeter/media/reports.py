@@ -37,6 +37,8 @@ __all__ = ["RtcpReporter"]
 FIRST_REPORT_S: Final = 0.75
 """Mean time to the first report: a call is between two parties, and what its RTCP has to say, or
 that it cannot be read, is worth knowing at once (RFC 3550 section 6.2 allows no delay at all)."""
+AUDIO_BANDWIDTH: Final = 80_000.0
+"""Bit/s of a G.711 call."""
 SENDER_FOR_S: Final = 10.0
 """Two report intervals: who sent within them is a sender (RFC 3550 section 6.4)."""
 
@@ -51,6 +53,8 @@ class RtcpReporter:
         table: Sent streams.
         now: Loop time.
         entropy: Random octets, for the schedule.
+        bandwidth: Of the session in kbit/s, for reports at the reduced minimum interval (RFC 3550
+            section 6.2); None keeps to five seconds.
 
     Attributes:
         schedule: When to send, and what the peer reported.
@@ -81,13 +85,20 @@ class RtcpReporter:
         table: SendTable,
         now: float,
         entropy: Callable[[int], bytes],
+        *,
+        bandwidth: int | None = None,
     ) -> None:
         self._row = row
         self._cname = cname
         self._reception = reception
         self._table = table
         self.schedule = ReportSchedule(
-            int(table.ssrc[row]), now, entropy, initial_minimum=FIRST_REPORT_S
+            int(table.ssrc[row]),
+            now,
+            entropy,
+            bandwidth=AUDIO_BANDWIDTH if bandwidth is None else bandwidth * 1000.0,
+            reduced_minimum=bandwidth is not None,
+            initial_minimum=FIRST_REPORT_S,
         )
         self.feedback = StreamFeedback(row, reception, entropy)
         self.extended = ExtendedReports()

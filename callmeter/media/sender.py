@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from callmeter.rtp.send_table import SendTable
     from callmeter.srtp.context import SrtpContext
 
-__all__ = ["StreamSender"]
+__all__ = ["StreamSender", "succeed"]
 
 NEARLY_SPENT: Final = 1 << 20
 """A key with fewer packets left is spent packet by packet, to stop at the right one."""
@@ -37,6 +37,15 @@ NOISE: Final = ComfortNoise(-65).to_bytes()
 
 def _coding(parameters: StreamParameters) -> tuple[AudioCodec, int]:
     return parameters.encoding, parameters.ptime_ms
+
+
+def succeed(before: SrtpContext | None, after: SrtpContext | None, ssrc: int) -> None:
+    """Close the key in use when another takes its place; the rollover counter may go on."""
+    if before is None or before is after:
+        return
+    if after is not None and after.continues:
+        after.set_roc(ssrc, before.roc(ssrc) or 0)
+    before.close()
 
 
 class _Digits:
@@ -117,11 +126,7 @@ class StreamSender:
         lanes.sending[row] = False
         if context is not self.context:
             lanes.send_handles[row] = None if context is None else context.handle
-            if self.context is not None:
-                if context is not None and context.continues:
-                    ssrc = int(self._table.ssrc[row])
-                    context.set_roc(ssrc, self.context.roc(ssrc) or 0)
-                self.context.close()
+            succeed(self.context, context, int(self._table.ssrc[row]))
             self.context = context
             self._spent = int(self._table.packets[row])
         lanes.secure_out[row] = context is not None

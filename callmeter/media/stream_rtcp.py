@@ -93,7 +93,13 @@ class StreamRtcp:
         if self.reporter is None:
             now = engine.now()
             self.reporter = RtcpReporter(
-                self._row, self._cname, engine.reception, engine.send_table, now, engine.entropy
+                self._row,
+                self._cname,
+                engine.reception,
+                engine.send_table,
+                now,
+                engine.entropy,
+                bandwidth=parameters.bandwidth,
             )
             self._schedule(self.reporter)
         self.reporter.feedback.start(parameters.feedback)

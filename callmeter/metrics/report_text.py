@@ -39,6 +39,15 @@ _ALWAYS: Final = (
 )
 """Label, key of the sent side, key of the received side; left out where neither has a value."""
 _IF_ANY: Final = (
+    ("frames", "frames_sent", "frames_received"),
+    ("key frames", "keyframes_sent", "keyframes_received"),
+    ("frame rate", "frame_rate_fps", "frame_rate_fps"),
+    ("picture", "resolution_megapixels", "resolution_megapixels"),
+    ("freezes", "", "freeze_count"),
+    ("frozen", "", "freeze_duration_ms"),
+    ("NACK", "nack_count", "nack_count"),
+    ("PLI", "pli_count", "pli_count"),
+    ("FIR", "fir_count", "fir_count"),
     ("longest gap", "", "sequence_number_gaps"),
     ("duplicates", "", "duplicate_packets"),
     ("out of order", "", "out_of_order_packets"),
@@ -144,6 +153,8 @@ def _stream(stream: StreamReport) -> Iterator[str]:
         values = stream.send.get(sent), stream.receive.get(received)
         if any(values):
             yield _row(label, sent, received, values)
+    if stream.kind == "video" and stream.receive.get("frames_received") == 0:
+        yield _line("", "no whole frame came")
 
 
 def _row(label: str, sent: str, received: str, values: tuple[Value, Value]) -> str:

@@ -18,6 +18,8 @@ import pytest
 from callmeter.config import SrtpSuite
 from callmeter.media import MediaEngine, StreamParameters, ports
 from callmeter.media.pace import ClockOffset
+from callmeter.media.video import EncodedFrame
+from callmeter.media.video_parameters import VideoParameters
 from callmeter.rtp import PacketKind, classify
 from callmeter.rtp.header import pack_header
 from callmeter.srtp import SrtpContext, for_suite, generate
@@ -93,6 +95,40 @@ class Entropy:
         return hashlib.shake_128(b"%d" % self._count).digest(octets)
 
 
+class Pictures:
+    """A source of VP8 frames that say no more than what is counted of them."""
+
+    codec = "VP8"
+    size = (320, 240)
+
+    def __init__(self, count=None, *, frame_rate=20.0, octets=2000, broken_at=None):
+        self.frame_rate = frame_rate
+        self.given = 0
+        self.asked = 0
+        self._count = count
+        self._octets = octets
+        self._broken_at = broken_at
+        self._key = True
+
+    def prepare(self):
+        """Nothing to do."""
+
+    def request_key_frame(self):
+        self.asked += 1
+        self._key = True
+
+    def next_frame(self):
+        if self.given == self._broken_at:
+            raise OSError("the camera is gone")
+        if self.given == self._count:
+            return None
+        key, self._key = self._key, False
+        head = b"\x10\x02\x00\x9d\x01\x2a\x40\x01\xf0\x00" if key else b"\x11\x02\x00"
+        timestamp = round(self.given * 90_000 / self.frame_rate)
+        self.given += 1
+        return EncodedFrame(head + bytes(self._octets), timestamp, key)
+
+
 class Lab:
     """An engine in virtual time, and what tests want to do with it."""
 
@@ -145,6 +181,34 @@ class Lab:
                     "srtp_receive": SrtpContext(lines[peer], "receive"),
                 }
             ends[own].start(self.parameters(ends[peer], **keys | changes))
+        return ends
+
+    def video_parameters(self, peer, **changes):
+        """For a peer that is a stream or a socket."""
+        port = peer.getsockname()[1] if isinstance(peer, socket.socket) else peer.port
+        values = {
+            "codec": "VP8",
+            "payload_type": 96,
+            "remote": (LOOPBACK, port),
+            "rtcp_mux": True,
+            "feedback": frozenset({"nack", "nack pli", "ccm fir"}),
+            "reduced_size": True,
+            "bandwidth": 1000,
+        }
+        return VideoParameters(**values | changes)
+
+    def video_pair(self, *, secure=False, **changes):
+        """Two video streams that talk to each other."""
+        ends = [self.engine.open_video_stream(LOOPBACK, rtcp_mux=True) for _ in range(2)]
+        lines = [self.line(), self.line()] if secure else None
+        for own, peer in ((0, 1), (1, 0)):
+            keys = {}
+            if lines is not None:
+                keys = {
+                    "srtp_send": SrtpContext(lines[own], "send"),
+                    "srtp_receive": SrtpContext(lines[peer], "receive"),
+                }
+            ends[own].start(self.video_parameters(ends[peer], **keys | changes))
         return ends
 
     def socket(self, address=LOOPBACK):
@@ -211,6 +275,11 @@ def make_lab(backend_name, real_loop, monkeypatch):
     yield make
     for lab in labs:
         lab.close()
+
+
+@pytest.fixture
+def pictures():
+    return Pictures
 
 
 @pytest.fixture

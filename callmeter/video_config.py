@@ -1,0 +1,75 @@
+"""Settings of video; see `callmeter.config`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from callmeter.errors import ConfigurationError
+
+__all__ = ["VideoCodec", "VideoConfig"]
+
+_MESSAGE = re.compile(r"[a-z0-9-]+( [a-z0-9-]+)*")
+_DSCP = range(64)
+
+
+class VideoCodec(StrEnum):
+    """Video that can be sent and received; it is neither encoded nor decoded on the way."""
+
+    VP8 = "VP8"
+    """RFC 7741."""
+    H264 = "H264"
+    """RFC 6184, constrained baseline profile, packetization modes 1 and 0."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> VideoCodec | None:
+        return cls.__members__.get(str(value).upper().replace("H.264", "H264"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoConfig:
+    """The video of calls: `MediaConfig(video=VideoConfig())`.
+
+    It has an m= line, ports and keys of its own; what `MediaConfig` says of SRTP, ICE, ports and
+    RTCP multiplexing goes for it as well.
+
+    Attributes:
+        codecs: What is offered, in order of preference.
+        bandwidth: What is taken at most, in kbit/s with all headers (`b=AS`). RTCP gets five
+            percent of it, so a low value makes reports rare.
+        dscp: DiffServ code point of its packets: 34 is AF41, the usual one of video calls
+            (RFC 4594). None leaves packets unmarked.
+        feedback: Offer AVPF (RFC 4585), which asking for lost packets and key frames needs.
+        feedback_messages: What is asked for and answered under AVPF, as the words of a=rtcp-fb.
+
+    Raises:
+        ConfigurationError: A value that cannot work.
+    """
+
+    codecs: tuple[VideoCodec | str, ...] = (VideoCodec.VP8, VideoCodec.H264)
+    bandwidth: int = 1_000
+    dscp: int | None = 34
+    feedback: bool = True
+    feedback_messages: tuple[str, ...] = ("nack", "nack pli", "ccm fir")
+
+    def __post_init__(self) -> None:
+        if not self.codecs:
+            raise ConfigurationError("at least one video codec is needed")
+        try:
+            codecs = tuple(map(VideoCodec, self.codecs))
+        except ValueError as error:
+            known = ", ".join(VideoCodec)
+            raise ConfigurationError(f"video codecs are some of {known}: {error}") from error
+        if len(set(codecs)) < len(codecs):
+            raise ConfigurationError("a video codec is listed twice")
+        object.__setattr__(self, "codecs", codecs)
+        if self.bandwidth < 1:
+            raise ConfigurationError("bandwidth is at least 1 kbit/s")
+        if self.dscp is not None and self.dscp not in _DSCP:
+            raise ConfigurationError("dscp is 0 to 63")
+        for message in self.feedback_messages:
+            if not _MESSAGE.fullmatch(message):
+                raise ConfigurationError(
+                    f"{message!r} is no feedback message such as 'nack' or 'nack pli'"
+                )

@@ -1,0 +1,128 @@
+"""What becomes of received video: frames for those who look on, figures for all."""
+
+from __future__ import annotations
+
+import pytest
+
+from callmeter.errors import RtpSyntaxError
+from callmeter.media import video_receiver
+from callmeter.media.events import SsrcChanged
+from callmeter.media.video import Discard
+from callmeter.rtp.header import pack_header
+
+KEY = b"\x10\x10\x02\x00\x9d\x01\x2a\x40\x01\xf0\x00" + bytes(50)
+DELTA = b"\x10\x11\x02\x00" + bytes(50)
+H264_KEY = bytes.fromhex("65 88") + bytes([255]) * 50
+
+
+class Seen:
+    def __init__(self, *, broken=False):
+        self.frames = []
+        self.closed = 0
+        self._broken = broken
+
+    def write(self, frame):
+        if self._broken:
+            raise OSError("the disk is full")
+        self.frames.append(frame)
+
+    def close(self):
+        self.closed += 1
+        if self._broken:
+            raise OSError("the disk is still full")
+
+
+@pytest.fixture
+def hearing(lab):
+    """A stream, and how to send it a packet: `send(number, time, payload)`."""
+    peer = lab.socket()
+    stream = lab.engine.open_video_stream("127.0.0.1", rtcp_mux=True)
+    types = {96: "VP8", 98: "H264"}
+    stream.start(lab.video_parameters(peer, receive_payload_types=types))
+
+    def send(number, time, payload, *, marker=True, payload_type=96, ssrc=0xCAFE):
+        header = pack_header(payload_type, number, time, ssrc, marker=marker)
+        peer.sendto(header + payload, ("127.0.0.1", stream.port))
+        lab.run(0.02)
+
+    return stream, send
+
+
+def counted(stream):
+    return stream.statistics().receive_measures
+
+
+def test_whole_frames_are_shown_to_each_who_looks_on_until_detached(hearing):
+    stream, send = hearing
+    first, second = Seen(), Seen()
+    send(1, 0, KEY)
+    stream.attach(first)
+    stream.attach(second)
+    send(2, 3000, KEY)
+    stream.detach(second)
+    stream.detach(second)
+    send(3, 6000, DELTA)
+    assert [frame.key_frame for frame in first.frames] == [True, False]
+    assert first.frames[1].timestamp - first.frames[0].timestamp == 3000
+    assert first.frames[0].data == KEY[1:]
+    assert (len(second.frames), second.closed) == (1, 1)
+    stream.stop()
+    assert first.closed == 1
+    assert counted(stream)["frames_received"] == 3
+
+
+def test_one_who_fails_is_detached_and_the_others_see_on(hearing):
+    stream, send = hearing
+    broken, other = Seen(broken=True), Seen()
+    stream.attach(broken)
+    stream.attach(other)
+    send(1, 0, KEY)
+    send(2, 3000, DELTA)
+    assert len(other.frames) == 2
+    assert broken.closed == 1
+    assert "full" in str(stream.sink_error)
+
+
+def test_a_frame_that_cannot_be_put_together_is_counted(hearing, monkeypatch):
+    stream, send = hearing
+    stream.attach(sink := Discard())
+
+    def refuse(_):
+        raise RtpSyntaxError("nothing of it")
+
+    monkeypatch.setattr(video_receiver.vp8, "frame_of", refuse)
+    send(1, 0, KEY)
+    assert sink.frames == 0
+    assert stream._receiver.malformed_frames == 1
+
+
+def test_the_count_goes_on_with_another_codec_and_another_source(lab, hearing):
+    stream, send = hearing
+    send(1, 0, KEY)
+    send(2, 3000, DELTA)
+    send(3, 6000, H264_KEY, payload_type=98)
+    lab.run(0.1)
+    assert stream._receiver.codec == "H264"
+    assert counted(stream)["frames_received"] == 3
+    send(40_000, 90_000, KEY, ssrc=0xBEEF)
+    # What came first of a source may have overtaken others.
+    lab.run(0.1)
+    assert counted(stream)["frames_received"] == 4
+    assert counted(stream)["keyframes_received"] == 3
+    assert len(lab.events(stream, SsrcChanged)) == 1
+
+
+def test_a_payload_type_that_was_not_agreed_on_is_dropped(hearing):
+    stream, send = hearing
+    send(1, 0, KEY, payload_type=97)
+    assert stream.statistics().dropped == {"payload_type": 1}
+    stream._receiver.show()
+    assert counted(stream)["frames_received"] == 0
+
+
+def test_no_batch_takes_a_video_stream(lab, hearing):
+    stream, send = hearing
+    for number in range(20):
+        send(number, 3000 * number, KEY)
+    assert not lab.engine.lanes.steady[stream._row]
+    assert counted(stream)["frames_received"] == 20
