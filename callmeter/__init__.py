@@ -36,6 +36,8 @@ if TYPE_CHECKING:
         TlsVerify,
         TransferPolicy,
         Transport,
+        VideoCodec,
+        VideoConfig,
     )
     from callmeter.endpoint import Endpoint
     from callmeter.errors import (
@@ -75,6 +77,13 @@ if TYPE_CHECKING:
     from callmeter.media.echo import Echo
     from callmeter.media.sinks import Discard, WavRecorder
     from callmeter.media.sources import PcmSource, Silence, Tone, WavFile
+    from callmeter.media.video import (
+        AnnexBFile,
+        AnnexBRecorder,
+        IvfFile,
+        IvfRecorder,
+        TestPattern,
+    )
     from callmeter.media_session import MediaSession
     from callmeter.metrics.phases import Outcome, Phase
     from callmeter.metrics.report import StreamReport
@@ -82,8 +91,11 @@ if TYPE_CHECKING:
     from callmeter.stack import Stack
     from callmeter.standalone_requests import IncomingMessage, IncomingRequest
     from callmeter.subscription import IncomingSubscription, Notification, Subscription
+    from callmeter.video_track import VideoTrack
 
 __all__ = [
+    "AnnexBFile",
+    "AnnexBRecorder",
     "AuthenticationFailed",
     "Call",
     "CallCancelled",
@@ -113,6 +125,8 @@ __all__ = [
     "IncomingMessage",
     "IncomingRequest",
     "IncomingSubscription",
+    "IvfFile",
+    "IvfRecorder",
     "LimitConfig",
     "LocalProtocolError",
     "MediaConfig",
@@ -149,6 +163,7 @@ __all__ = [
     "StackConfig",
     "StreamReport",
     "Subscription",
+    "TestPattern",
     "TimerConfig",
     "TlsConfig",
     "TlsError",
@@ -158,6 +173,9 @@ __all__ = [
     "TransferRequest",
     "Transport",
     "TransportError",
+    "VideoCodec",
+    "VideoConfig",
+    "VideoTrack",
     "WavFile",
     "WavRecorder",
 ]
@@ -171,6 +189,7 @@ _HOMES: Final = {
     "media.echo": "Echo",
     "media.sinks": "Discard WavRecorder",
     "media.sources": "PcmSource Silence Tone WavFile",
+    "media.video": "AnnexBFile AnnexBRecorder IvfFile IvfRecorder TestPattern",
     "media_session": "MediaSession",
     "metrics.phases": "Outcome Phase",
     "metrics.report": "StreamReport",
@@ -178,6 +197,7 @@ _HOMES: Final = {
     "stack": "Stack",
     "standalone_requests": "IncomingMessage IncomingRequest",
     "subscription": "IncomingSubscription Notification Subscription",
+    "video_track": "VideoTrack",
 }
 """In which modules the public names are that are neither settings nor errors."""
 

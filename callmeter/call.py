@@ -245,8 +245,7 @@ class Call(CallRequests):
         Raises:
             OSError: The file cannot be written.
         """
-        captured = self.media.captured
-        write_trace(path, self.messages, () if captured is None else (captured,))
+        write_trace(path, self.messages, self.media.captures)
 
     # what a user does
 

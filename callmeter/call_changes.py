@@ -93,7 +93,7 @@ class CallChanges:
         if not self._media.secure:
             raise LocalProtocolError("the media is not encrypted: it has no key to change")
         await self._reoffer(session, rekey=roc)
-        await self._media.keys.renewed()
+        await self._media.renewed()
         self._journal.tell(call_events.Rekeyed(self._journal.at(), by_peer=False))
 
     async def update(

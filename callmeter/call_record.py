@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from callmeter.errors import CallmeterError
     from callmeter.media.statistics import StreamStatistics
     from callmeter.media_session import MediaSession
+    from callmeter.media_track import MediaTrack
     from callmeter.metrics.report import Finding, TlsReport
     from callmeter.sip.server_location import Location
     from callmeter.trace.message_log import LoggedMessage
@@ -122,6 +123,7 @@ class CallRecord:
     ) -> CallReport:
         """All of it as one value."""
         statistics = self._measure(media)
+        measured = _measured(media, statistics)
         return CallReport(
             phase=self.life.phase,
             outcome=self.life.outcome,
@@ -129,7 +131,7 @@ class CallRecord:
             error=None if self._error is None else ErrorReport.of(self._error),
             signaling=self._signaling(messages),
             timing=self.times.timing(),
-            media=() if statistics is None else (_stream(media, statistics),),
+            media=tuple(_stream(track, found) for track, found in measured),
             counters=self._counters(now, statistics),
             diagnosis=self.diagnosis(now, media, messages),
             party=self._remote,
@@ -139,15 +141,15 @@ class CallRecord:
     def statistics(self, now: float, media: MediaSession) -> CallStatistics:
         """The figures alone, which is cheap: no message is looked at and no check is made."""
         statistics = self._measure(media)
-        streams: tuple[StreamSnapshot, ...] = ()
-        if statistics is not None:
-            streams = (
-                StreamSnapshot(
-                    codec=media.codec or "",
-                    send=send_metrics(statistics),
-                    receive=receive_metrics(statistics),
-                ),
+        streams = tuple(
+            StreamSnapshot(
+                kind=track.kind,
+                codec=track.codec or "",
+                send=send_metrics(found),
+                receive=receive_metrics(found),
             )
+            for track, found in _measured(media, statistics)
+        )
         return CallStatistics(
             phase=self.life.phase,
             timing=self.times.timing(),
@@ -222,8 +224,18 @@ class CallRecord:
         }
 
 
-def _stream(media: MediaSession, statistics: StreamStatistics) -> StreamReport:
+def _measured(
+    media: MediaSession, statistics: StreamStatistics | None
+) -> list[tuple[MediaTrack, StreamStatistics]]:
+    """The tracks that have figures; those of the audio are there already."""
+    found: list[tuple[MediaTrack, StreamStatistics | None]] = [(media, statistics)]
+    found += [(track, track.statistics()) for track in media.tracks[1:]]
+    return [(track, figures) for track, figures in found if figures is not None]
+
+
+def _stream(media: MediaTrack, statistics: StreamStatistics) -> StreamReport:
     return StreamReport(
+        kind=media.kind,
         codec=media.codec or "",
         profile=media.profile or "",
         keying=Keying(media.keying),

@@ -350,7 +350,7 @@ class Endpoint(EndpointRequests):
         Raises:
             OSError: The file cannot be written.
         """
-        captures = [call.media.captured for call in calls if call.media.captured is not None]
+        captures = [capture for call in calls for capture in call.media.captures]
         write_trace(path, tuple(self.messages), captures)
 
     # what the stack tells

@@ -60,6 +60,11 @@ class MediaAgreement:
         self.profile: str | None = None
 
     @property
+    def agreed(self) -> bool:
+        """Whether offer and answer have met."""
+        return self._agreed is not None
+
+    @property
     def keying(self) -> str:
         """`"none"`, `"sdes"` or `"dtls"`: how the keys in use were exchanged."""
         return self.keys.keying

@@ -226,6 +226,10 @@ class MediaKeys:
         self._warn(f"the peer refused SRTP with {status}: the media is not encrypted")
         return True
 
+    def follow(self, other: MediaKeys) -> None:
+        """Give up SRTP if another track of the call has."""
+        self._in_clear = self._in_clear or other._in_clear
+
     def expect_fork(self) -> None:
         """The next answer may be of another peer: what was agreed with the one before is not."""
         self._forked = True

@@ -5,21 +5,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from callmeter.audio_track import AudioTrack
-from callmeter.errors import CallmeterError, ConfigurationError, NoCommonCodec
+from callmeter.errors import (
+    CallmeterError,
+    ConfigurationError,
+    MediaSecurityError,
+    NegotiationError,
+    NoCommonCodec,
+    TransportError,
+)
 from callmeter.sdp.attributes import Attribute
 from callmeter.sdp.ice import ICE_SESSION_ATTRIBUTES
 from callmeter.sdp.offer_answer import NegotiationState, OfferAnswer
 from callmeter.sdp.parser import parse_description
 from callmeter.srtp.libsrtp import supported_suites
+from callmeter.video_track import VideoTrack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from callmeter.config import MediaConfig
+    from callmeter.media.capture import MediaCapture
     from callmeter.media.engine import MediaEngine
     from callmeter.media_keys import RekeyRoc
+    from callmeter.media_track import MediaTrack
     from callmeter.sdp.attributes import Direction
     from callmeter.sdp.remote_track import RemoteTrack
+    from callmeter.sdp.tracks import TrackAnswer, TrackOffer
     from callmeter.srtp.dtls_certificate import DtlsCertificate
 
 __all__ = ["MediaNegotiation", "check_media"]
@@ -38,7 +49,11 @@ def check_media(config: MediaConfig) -> None:
 
 
 class MediaNegotiation(AudioTrack):
-    """The audio of a call, and the descriptions of the whole session."""
+    """The audio of a call, and the descriptions of the whole session.
+
+    Video is a second m= line beside it, with ports and keys of its own: without it there is the
+    audio, and without audio there is no call.
+    """
 
     def __init__(
         self,
@@ -56,6 +71,106 @@ class MediaNegotiation(AudioTrack):
             session_id=1 + int.from_bytes(entropy(7), "big"),
             address=self._address,
         )
+        self._certificate = certificate
+        self._video: VideoTrack | None = None
+
+    # the tracks
+
+    @property
+    def video(self) -> VideoTrack | None:
+        """The video; None while none was agreed on, see `video_refused`."""
+        video = self._video
+        return video if video is not None and video.agreed and not video.refused else None
+
+    @property
+    def video_refused(self) -> str:
+        """Why there is no video though one end offered it; empty when there is, or none did."""
+        return "" if self._video is None else self._video.refused
+
+    @property
+    def tracks(self) -> tuple[MediaTrack, ...]:
+        """Audio and, where it was agreed on at any time, video."""
+        video = self._video
+        return (self,) if video is None or not video.agreed else (self, video)
+
+    @property
+    def captures(self) -> tuple[MediaCapture, ...]:
+        """What captures have of the packets of each track."""
+        found = (self.captured, None if self._video is None else self._video.captured)
+        return tuple(capture for capture in found if capture is not None)
+
+    def _open_video(self, index: int) -> VideoTrack:
+        """The track in use, or a new one in place of one that is over."""
+        video = self._video
+        if video is None or video.over:
+            video = self._video = VideoTrack(
+                self._engine,
+                self.config,
+                self._address,
+                entropy=self._entropy,
+                certificate=self._certificate,
+            )
+            video.index = index
+            video.keys.follow(self.keys)
+        video.config = self.config
+        return video
+
+    def _refuse_video(self, reason: str) -> None:
+        """There is no video, as yet or any more; figures of it stay."""
+        video = self._video
+        if video is not None:
+            video.refused = reason
+            if video.agreed:
+                video.close()
+
+    def _live_video(self) -> VideoTrack | None:
+        video = self._video
+        return None if video is None or video.over else video
+
+    def close(self) -> None:
+        """Stop, keep the last figures, free the ports and keys; a second call does nothing."""
+        super().close()
+        if self._video is not None:
+            self._video.close()
+
+    @property
+    def keys_pending(self) -> bool:
+        """Whether media waits for a DTLS handshake."""
+        video = self.video
+        return super().keys_pending or (video is not None and video.keys_pending)
+
+    async def keyed(self) -> None:
+        """Wait until media may flow: at once, or after the DTLS handshake of each track.
+
+        Raises:
+            MediaSecurityError: `DtlsTimeout`, `FingerprintMismatch`, `DtlsHandshakeFailed`.
+        """
+        await super().keyed()
+        if self.video is not None:
+            await self.video.keyed()
+
+    async def renewed(self) -> None:
+        """Wait for the keys of new DTLS associations, of those tracks where one is under way.
+
+        Raises:
+            MediaSecurityError: A handshake failed; the keys before it stay in use.
+        """
+        await self.keys.renewed()
+        if self.video is not None:
+            await self.video.keys.renewed()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was given up on the way, one sentence each."""
+        video = [] if self._video is None else self._video.warnings
+        return [*super().warnings, *(f"video: {text}" for text in video)]
+
+    @property
+    def rehandshakes(self) -> int:
+        """DTLS handshakes completed after the first of a track (`dtls_rehandshakes`)."""
+        return super().rehandshakes + (0 if self._video is None else self._video.rehandshakes)
+
+    # offer and answer
 
     @property
     def offering(self) -> bool:
@@ -70,6 +185,9 @@ class MediaNegotiation(AudioTrack):
         """
         gave_up = self.keys.fall_back(status)
         if gave_up:
+            video = self._live_video()
+            if video is not None:
+                video.keys.fall_back(status)
             self.rollback()
         return gave_up
 
@@ -85,11 +203,31 @@ class MediaNegotiation(AudioTrack):
         Raises:
             TransportError: No media port is free.
         """
-        track = self.describe_offer(direction, rekey=rekey)
+        known = self._offer_answer.local
+        lines = 0 if known is None else len(known.media)
+        offers: dict[int, TrackOffer] = {self.index: self.describe_offer(direction, rekey=rekey)}
+        video = self._video_to_offer(max(lines, 1))
+        if video is not None:
+            offers[video.index] = video.describe_offer(direction, rekey=rekey)
         session: tuple[Attribute, ...] = ()
         if self.config.ice:
-            session = (*ICE_SESSION_ATTRIBUTES, Attribute("group", f"BUNDLE {self.mid}"))
-        return self._offer_answer.create_offer([track], attributes=session).to_bytes()
+            session = ICE_SESSION_ATTRIBUTES
+            if video is None:
+                # One m= line, one port: what browsers that insist on bundling want to read.
+                session = (*session, Attribute("group", f"BUNDLE {self.mid}"))
+        places = range(max(lines, 1 + max(offers)))
+        return self._offer_answer.create_offer(
+            [offers.get(index) for index in places], attributes=session
+        ).to_bytes()
+
+    def _video_to_offer(self, index: int) -> VideoTrack | None:
+        """Video that runs or is wanted; what was refused is not asked for again."""
+        video = self._video
+        if self.config.video is None:
+            return None
+        if video is None:
+            return self._open_video(index)
+        return None if video.refused else self._open_video(video.index)
 
     def accept_answer(self, body: bytes) -> None:
         """Take the answer and start the media.
@@ -106,11 +244,24 @@ class MediaNegotiation(AudioTrack):
             raise
 
     def _accept(self, tracks: list[RemoteTrack]) -> None:
-        track = next((track for track in tracks if not track.rejected), None)
-        if track is None:
+        if all(track.rejected for track in tracks):
             raise NoCommonCodec("the answer refuses every track")
+        track = tracks[self.index]
+        if track.rejected:
+            raise NoCommonCodec("the answer refuses the audio")
         self.check(track, track.formats)
+        video = self._live_video()
+        seen = None if video is None or video.index >= len(tracks) else tracks[video.index]
+        if video is not None and seen is not None and not seen.rejected:
+            video.refused = ""
+            video.check(seen, seen.formats)
+            self.use_answer(track)
+            video.use_answer(seen)
+            return
         self.use_answer(track)
+        if seen is not None:
+            given_up = self.config.video is None
+            self._refuse_video("given up" if given_up else f"by the peer: {seen.reason}")
 
     def accept_offer(self, body: bytes) -> bytes:
         """Take an offer, start the media, return the answer.
@@ -129,24 +280,49 @@ class MediaNegotiation(AudioTrack):
             raise
 
     def _answer(self, tracks: list[RemoteTrack]) -> bytes:
-        chosen = next(
-            (track for track in tracks if track.kind == "audio" and not track.rejected), None
-        )
+        chosen = next(_live(tracks, "audio"), None)
         if chosen is None:
             raise NoCommonCodec("the offer has no audio track that can be used")
-        answer = self.describe_answer(chosen)
+        answers = {chosen.index: self.describe_answer(chosen)}
+        video = self._answer_video(tracks, answers)
         description = self._offer_answer.create_answer(
-            [answer if track is chosen else None for track in tracks],
+            [answers.get(track.index) for track in tracks],
             attributes=ICE_SESSION_ATTRIBUTES if self.answers_ice else (),
         )
         self.use_offer()
+        if video is not None:
+            video.use_offer()
         return description.to_bytes()
+
+    def _answer_video(
+        self, tracks: list[RemoteTrack], answers: dict[int, TrackAnswer]
+    ) -> VideoTrack | None:
+        """Take the video of an offer; what cannot be taken is refused, and the call goes on."""
+        offered = next(_live(tracks, "video"), None)
+        if offered is None or self.config.video is None:
+            self._refuse_video("the peer offers none" if offered is None else "it is not wanted")
+            return None
+        video = self._open_video(offered.index)
+        try:
+            answers[offered.index] = video.describe_answer(offered)
+        except (MediaSecurityError, NegotiationError, TransportError) as error:
+            self._refuse_video(str(error))
+            return None
+        video.refused = ""
+        return video
 
     def rollback(self) -> None:
         """An offer of ours was refused: what was agreed before stands."""
         self.withdraw()
+        video = self._live_video()
+        if video is not None:
+            video.withdraw()
         self._close_offer()
 
     def _close_offer(self) -> None:
         if self._offer_answer.offer is not None:
             self._offer_answer.rollback()
+
+
+def _live(tracks: list[RemoteTrack], kind: str) -> Iterator[RemoteTrack]:
+    return (track for track in tracks if track.kind == kind and not track.rejected)

@@ -33,9 +33,8 @@ if TYPE_CHECKING:
     from callmeter.media.engine import MediaEngine
     from callmeter.media.sinks import AudioSink
     from callmeter.media.sources import AudioSource, LiveSource
-    from callmeter.media.statistics import StreamStatistics
     from callmeter.media.stream import MediaStream
-    from callmeter.metrics.series import StreamSeries
+    from callmeter.media_keys import MediaKeys
     from callmeter.sdp.offer_answer import OfferAnswer
     from callmeter.sdp.profiles import RtpProfile
     from callmeter.srtp.sdes import CryptoLine
@@ -55,6 +54,7 @@ CHANGEABLE = frozenset(
         "ptime",
         "telephone_event",
         "telephone_event_payload_type",
+        "video",
     }
 )
 """Settings that may differ in a later offer; the others were decided when the ports were opened."""
@@ -71,7 +71,7 @@ class MediaSession(MediaNegotiation):
 
     _stream: MediaStream | None
 
-    _first_offer: tuple[OfferAnswer, tuple[CryptoLine, ...]] | None = None
+    _first_offer: tuple[OfferAnswer, tuple[tuple[CryptoLine, ...], ...]] | None = None
 
     def accept_early_answer(self, body: bytes) -> None:
         """Take an answer before the call is answered; another dialog may have the last word.
@@ -81,7 +81,8 @@ class MediaSession(MediaNegotiation):
             NegotiationError: Nothing in common.
             MediaSecurityError: The keys in the answer are not usable.
         """
-        self._first_offer = copy.copy(self._offer_answer), self.keys.sdes.offered
+        offered = tuple(keys.sdes.offered for keys in self._all_keys())
+        self._first_offer = copy.copy(self._offer_answer), offered
         try:
             self.accept_answer(body)
         except CallmeterError:
@@ -97,13 +98,20 @@ class MediaSession(MediaNegotiation):
             MediaSecurityError: The keys in the answer are not usable.
         """
         self._reopen()
-        self.keys.expect_fork()
+        for keys in self._all_keys():
+            keys.expect_fork()
         self.accept_answer(body)
 
     def _reopen(self) -> None:
         if self._first_offer is not None:
-            before, self.keys.sdes.offered = self._first_offer
+            before, offered = self._first_offer
+            for keys, lines in zip(self._all_keys(), offered, strict=False):
+                keys.sdes.offered = lines
             self._offer_answer = copy.copy(before)
+
+    def _all_keys(self) -> list[MediaKeys]:
+        video = self._live_video()
+        return [self.keys] if video is None else [self.keys, video.keys]
 
     def check_change(self, config: MediaConfig) -> None:
         """Refuse settings that a call under way cannot change to.
@@ -217,12 +225,6 @@ class MediaSession(MediaNegotiation):
         """
         self._running().send_feedback(kind, lost=lost)
 
-    def statistics(self) -> StreamStatistics | None:
-        """What was sent and received so far; the last figures once the call ended."""
-        if self._final is not None or self._stream is None:
-            return self._final
-        return self._stream.statistics()
-
     def buffer(self, settings: JitterBufferSettings | None = None) -> None:
         """Measure from now on what a jitter buffer would make of what arrives; nothing is delayed.
 
@@ -235,12 +237,6 @@ class MediaSession(MediaNegotiation):
             LocalProtocolError: There is no media.
         """
         self._running().buffer(settings or JitterBufferSettings())
-
-    def series(self) -> StreamSeries | None:
-        """The course of the stream: one sample a second, of a long call every two, four or more."""
-        if self._course is not None or self._stream is None:
-            return self._course
-        return self._stream.series()
 
     @property
     def stream(self) -> MediaStream | None:

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from callmeter.media.dtls_session import DatagramPort
     from callmeter.media.engine import MediaEngine
     from callmeter.media.rtp_stream import RtpStream
+    from callmeter.media.statistics import StreamStatistics
     from callmeter.media_keys import RekeyRoc
+    from callmeter.metrics.series import StreamSeries
     from callmeter.sdp.codecs import PayloadFormat
     from callmeter.sdp.profiles import RtpProfile
     from callmeter.sdp.remote_track import RemoteTrack
@@ -84,6 +86,7 @@ class MediaTrack(MediaAgreement):
             key_log=self._note_secret if config.capture and config.capture.secrets else None,
             door=engine.sessions,
         )
+        self._over = False
         self._may_share = True
         self._alone_with: Address | None = None
         self._wanted = Direction.INACTIVE if config.deferred else Direction.SENDRECV
@@ -410,8 +413,26 @@ class MediaTrack(MediaAgreement):
             return chosen or (self._address, 0)
         return track.rtcp_address, track.rtcp_port if keyed else 0
 
+    def statistics(self) -> StreamStatistics | None:
+        """What was sent and received so far; the last figures once the call ended."""
+        if self._final is not None or self._stream is None:
+            return self._final
+        return self._stream.statistics()
+
+    def series(self) -> StreamSeries | None:
+        """The course of the stream: one sample a second, of a long call every two, four or more."""
+        if self._course is not None or self._stream is None:
+            return self._course
+        return self._stream.series()
+
+    @property
+    def over(self) -> bool:
+        """Whether it was closed."""
+        return self._over
+
     def close(self) -> None:
         """Stop, keep the last figures, free the ports and keys; a second call does nothing."""
+        self._over = True
         stream, self._stream = self._stream, None
         self.keys.close(running=self._begun)
         if self._ice is not None:

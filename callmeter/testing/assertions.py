@@ -110,8 +110,10 @@ def assert_quality(
         _fail(call, "received no media", "media to judge")
     for stream in streams:
         share = _number(stream, "fraction_lost")
+        # The E-model is of speech.
+        score = mos if stream.kind == "audio" else None
         checks = (
-            ("MOS", _mos(call, stream), mos, 1, ".2f", ""),
+            ("MOS", _mos(call, stream), score, 1, ".2f", ""),
             ("jitter", _number(stream, "jitter_ms"), jitter_ms, -1, ".1f", " ms"),
             ("loss", None if share is None else share / 100, loss, -1, ".2%", ""),
             ("round trip", _number(stream, "rtt_ms"), rtt_ms, -1, ".1f", " ms"),

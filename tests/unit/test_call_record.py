@@ -35,8 +35,11 @@ class Media:
     local = "192.0.2.1:40000"
     remote = "192.0.2.2:40000"
 
-    def __init__(self, statistics):
+    kind = "audio"
+
+    def __init__(self, statistics, *others):
         self._statistics = statistics
+        self.tracks = (None, *others)
 
     def statistics(self):
         return self._statistics
@@ -286,3 +289,13 @@ def test_the_figures_of_a_running_call_are_those_of_its_report(record, stream_st
     assert found.timing == report.timing
     assert found.timing.time_to_first_media_ms == 500.0
     assert record.statistics(103.0, NoMedia()).media == ()
+
+
+def test_each_track_that_has_figures_is_in_report_and_snapshot(record, stream_statistics):
+    video, silent = Media(stream_statistics()), NoMedia()
+    video.kind, video.codec = "video", "VP8"
+    media = Media(stream_statistics(), video, silent)
+    report = record.report(5.0, media, ())
+    assert [(one.kind, one.codec) for one in report.media] == [("audio", "PCMU"), ("video", "VP8")]
+    snapshot = record.statistics(5.0, media)
+    assert [one.kind for one in snapshot.media] == ["audio", "video"]

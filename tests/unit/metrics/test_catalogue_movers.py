@@ -183,6 +183,8 @@ def media_of(statistics, **changes):
         "rekeys_sent": 0,
         "rekeys_received": 0,
         "codec": "PCMU",
+        "kind": "audio",
+        "tracks": (None,),
     }
     return SimpleNamespace(**values | changes)
 

@@ -1,0 +1,282 @@
+"""What is agreed on of video beside the audio, by offers and answers alone."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from callmeter.config import (
+    CaptureConfig,
+    DtlsConfig,
+    MediaConfig,
+    SrtpConfig,
+    SrtpMethod,
+    SrtpPolicy,
+    VideoConfig,
+)
+from callmeter.errors import LocalProtocolError, NegotiationError, NoCommonCodec
+from callmeter.media.video import AnnexBRecorder, IvfRecorder, TestPattern
+from callmeter.media_session import MediaSession
+from callmeter.sdp.attributes import Direction
+from callmeter.srtp.dtls_certificate import DtlsCertificate
+
+LOOPBACK = "127.0.0.1"
+VIDEO = VideoConfig()
+SDES = SrtpConfig(policy=SrtpPolicy.REQUIRED)
+DTLS = SrtpConfig(method=SrtpMethod.DTLS, policy=SrtpPolicy.REQUIRED)
+
+
+@pytest.fixture
+def make(stack):
+    opened = []
+
+    def session(**settings):
+        config = MediaConfig(**{"video": VIDEO, **settings})
+        certificate = None
+        if config.srtp.enabled and config.srtp.method.offers_dtls:
+            certificate = DtlsCertificate.of(DtlsConfig(), datetime.now(tz=UTC))
+        opened.append(
+            MediaSession(
+                stack.media,
+                config,
+                LOOPBACK,
+                entropy=secrets.token_bytes,
+                certificate=certificate,
+            )
+        )
+        return opened[-1]
+
+    yield session
+    for one in opened:
+        one.close()
+    assert stack.media.streams == []
+
+
+def agree(calling, called):
+    offer = calling.create_offer()
+    answer = called.accept_offer(offer)
+    calling.accept_answer(answer)
+    return offer.decode(), answer.decode()
+
+
+def section(body, kind):
+    return body.partition(f"m={kind}")[2].partition("\r\nm=")[0]
+
+
+def port_of(body, kind):
+    return int(section(body, kind).split()[0])
+
+
+async def test_each_track_has_its_own_port_and_its_own_keys(make):
+    calling, called = make(srtp=SDES), make(srtp=SDES)
+    for body in agree(calling, called):
+        audio, video = (section(body, kind) for kind in ("audio", "video"))
+        assert audio.split()[1] == "RTP/SAVP"
+        assert video.split()[1] == "RTP/SAVPF"
+        keys = [part.partition("inline:")[2].split()[0] for part in (audio, video)]
+        assert keys[0] != keys[1]
+        assert port_of(body, "audio") != port_of(body, "video")
+        assert "a=rtcp-fb:* nack pli" in video
+        assert "b=AS:1000" in video
+        assert "BUNDLE" not in body
+    for end in (calling, called):
+        assert end.video.codec == "VP8"
+        assert end.video.keying == end.keying == "sdes"
+        assert end.video.feedback
+        assert not end.feedback
+        assert [track.kind for track in end.tracks] == ["audio", "video"]
+        formats = end.video.stream._parameters.formats
+        assert [item.codec for item in formats] == ["VP8", "H264", "H264"]
+        assert [item.packetization_mode for item in formats][1:] == [1, 0]
+
+
+async def test_an_offer_without_video_and_one_that_is_not_wanted_have_none(make):
+    for wants in ({"video": None}, {}):
+        calling, called = make(), make(**wants)
+        if wants:
+            _, answer = agree(calling, called)
+            assert port_of(answer, "video") == 0
+            assert calling.video_refused == "by the peer: port 0"
+        else:
+            agree(called := make(video=None), make())
+        for end in (calling, called):
+            assert end.video is None
+            assert [track.kind for track in end.tracks] == ["audio"]
+            assert not end.keys_pending
+
+
+async def test_no_codec_in_common_refuses_the_video_and_leaves_the_audio(make):
+    calling = make(video=VideoConfig(codecs=("VP8",)))
+    called = make(video=VideoConfig(codecs=("H264",)))
+    _, answer = agree(calling, called)
+    assert port_of(answer, "video") == 0
+    assert "VP8" in called.video_refused
+    assert calling.codec == called.codec == "PCMU"
+    # Nor is it asked for again.
+    agree(calling, called)
+    assert calling.video is None
+
+
+async def test_plain_video_under_policy_required_is_refused_as_audio_is(make):
+    calling, called = make(srtp=SDES), make(srtp=SDES)
+    offer = calling.create_offer().decode()
+    head, mark, video = offer.partition("m=video")
+    plain = video.replace("RTP/SAVPF", "RTP/AVPF").replace("a=crypto", "a=x-crypto")
+    answer = called.accept_offer((head + mark + plain).encode())
+    assert b"m=video 0 " in answer
+    assert "Required" in called.video_refused
+    good = make(srtp=SDES).accept_offer(offer.encode()).decode()
+    head, mark, video = good.partition("m=video")
+    with pytest.raises(NegotiationError):
+        calling.accept_answer((head + mark + video.replace("a=crypto", "a=x-crypto")).encode())
+    assert calling.video is None or not calling.video.secure
+
+
+async def test_an_answer_that_refuses_the_audio_is_no_answer(make):
+    calling, called = make(), make()
+    answer = called.accept_offer(calling.create_offer()).decode()
+    port = port_of(answer, "audio")
+    refused = answer.replace(f"m=audio {port} ", "m=audio 0 ")
+    with pytest.raises(NoCommonCodec, match="audio"):
+        calling.accept_answer(refused.encode())
+
+
+async def test_hold_is_for_both_tracks(make):
+    calling, called = make(), make()
+    agree(calling, called)
+    calling.accept_answer(called.accept_offer(calling.create_offer(Direction.SENDONLY)))
+    assert calling.video.direction == calling.direction == "sendonly"
+    assert called.video.direction == called.direction == "recvonly"
+    calling.accept_answer(called.accept_offer(calling.create_offer(Direction.SENDRECV)))
+    assert called.video.direction == "sendrecv"
+
+
+async def test_lines_keep_their_places_whoever_offers_next(make):
+    calling, called = make(), make()
+    offer, _ = agree(calling, called)
+    head, video_mark, video = offer.partition("m=video")
+    session, audio_mark, audio = head.partition("m=audio")
+    other = make()
+    swapped = session + video_mark + video.rstrip() + "\r\n" + audio_mark + audio
+    answer = other.accept_offer(swapped.encode()).decode()
+    assert answer.index("m=video") < answer.index("m=audio")
+    again = other.create_offer().decode()
+    assert again.index("m=video") < again.index("m=audio")
+    assert port_of(again, "video") == port_of(answer, "video")
+    assert agree(called, calling)[0].index("m=audio") < offer.index("m=video")
+
+
+async def test_video_comes_and_goes_in_the_running_call(make):
+    calling, called = make(video=None), make()
+    agree(calling, called)
+    calling.check_change(replace(calling.config, video=VIDEO))
+    calling.config = replace(calling.config, video=VIDEO)
+    agree(calling, called)
+    assert calling.video.codec == called.video.codec == "VP8"
+    first = calling.video.local
+    calling.config = replace(calling.config, video=None)
+    _, answer = agree(calling, called)
+    assert port_of(answer, "video") == 0
+    for end in (calling, called):
+        assert end.video is None
+        assert [track.kind for track in end.tracks] == ["audio", "video"]
+        assert end.tracks[1].statistics() is not None
+    assert calling.video_refused == "given up"
+    called.config = replace(called.config, video=VIDEO)
+    assert calling.tracks[1].local == first
+
+
+async def test_an_offer_of_video_that_is_refused_outright_leaves_none(make):
+    calling, called = make(video=None), make()
+    agree(calling, called)
+    calling.config = replace(calling.config, video=VIDEO)
+    calling.create_offer()
+    calling.rollback()
+    calling.config = replace(calling.config, video=None)
+    agree(calling, called)
+    assert calling.video is None
+
+
+async def test_without_srtp_both_tracks_are_offered_in_clear(make):
+    offered = SrtpConfig(policy=SrtpPolicy.OFFERED)
+    calling, called = make(srtp=offered), make()
+    calling.create_offer()
+    assert calling.fall_back(488)
+    offer, _ = agree(calling, called)
+    assert "a=crypto" not in offer
+    assert calling.video.keying == "none"
+    assert any(warning.startswith("video: ") for warning in calling.warnings)
+    late = make(srtp=offered, video=None)
+    late.create_offer()
+    late.fall_back(488)
+    late.config = replace(late.config, video=VIDEO)
+    assert b"a=crypto" not in late.create_offer()
+
+
+async def test_dtls_has_an_association_for_each_track(make):
+    calling, called = make(srtp=DTLS, rtcp_mux=True), make(srtp=DTLS, rtcp_mux=True)
+    agree(calling, called)
+    assert calling.keys_pending
+    await calling.keyed()
+    await called.keyed()
+    assert not calling.keys_pending
+    assert calling.keys.dtls is not calling.video.keys.dtls
+    assert calling.video.keying == "dtls"
+    assert calling.rehandshakes == 0
+
+
+async def test_an_answer_of_another_fork_takes_the_place_of_both_tracks(make):
+    calling, first, second = make(srtp=SDES), make(srtp=SDES), make(srtp=SDES)
+    offer = calling.create_offer()
+    calling.accept_early_answer(first.accept_offer(offer))
+    before = calling.video.remote
+    calling.accept_other_answer(second.accept_offer(offer))
+    assert calling.video.remote == second.video.local != before
+
+
+async def test_ice_offers_each_track_its_own_candidates_and_no_bundle(make):
+    calling, called = (make(srtp=DTLS, rtcp_mux=True, ice=True) for _ in range(2))
+    offer, answer = agree(calling, called)
+    for body in (offer, answer):
+        assert "BUNDLE" not in body
+        assert section(body, "audio").count("a=candidate") >= 1
+        assert section(body, "video").count("a=candidate") >= 1
+        assert [section(body, kind).partition("a=mid:")[2][0] for kind in ("audio", "video")] == [
+            "0",
+            "1",
+        ]
+        assert "a=msid:callmeter video" in body
+    assert "BUNDLE 0" in make(srtp=DTLS, ice=True, video=None).create_offer().decode()
+
+
+async def test_each_track_is_captured_apart(make):
+    calling, called = make(capture=CaptureConfig()), make()
+    assert calling.captures == called.captures == ()
+    agree(calling, called)
+    assert len(calling.captures) == 2
+
+
+async def test_video_has_no_use_before_it_runs_and_after(make, tmp_path):
+    calling, called = make(), make(video=VideoConfig(codecs=("H264",)))
+    calling.create_offer()
+    video = calling._video
+    assert video.stream is not None
+    for use in (video.request_key_frame, lambda: video.record(tmp_path / "no.ivf")):
+        with pytest.raises(LocalProtocolError, match="no video"):
+            use()
+    calling.rollback()
+    agree(calling, called)
+    assert isinstance(calling.video.record(tmp_path / "a.h264"), AnnexBRecorder)
+    both = make(), make()
+    agree(*both)
+    assert isinstance(both[0].video.record(tmp_path / "a.ivf"), IvfRecorder)
+    agreed = both[0].video._agreed
+    running = both[0].video
+    both[0].close()
+    running._begin(*agreed)
+    assert running.stream is None
+    with pytest.raises(LocalProtocolError, match="no video"):
+        await running.play(TestPattern())
