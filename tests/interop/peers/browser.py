@@ -123,7 +123,8 @@ class Browser(Program):
 
         Args:
             library: One of `LIBRARIES`.
-            options: `server` (WebSocket URL), `uri`, `user`, `password`, `register`.
+            options: `server` (WebSocket URL), `uri`, `user`, `password`, `register`, and `video`:
+                constraints of its camera, which shows a test picture.
         """
         return Phone(self, {"library": library, "register": True, **options})
 

@@ -16,7 +16,10 @@ function note(what, data) {
 }
 
 async function start(options) {
+  if (options.video) constraints.video = options.video;
   phone = await (options.library === "jssip" ? startJsSip(options) : startSipJs(options));
+  phone.stopCamera = () =>
+    connection.getSenders().forEach(({ track }) => track && track.kind === "video" && track.stop());
 }
 
 async function startJsSip(options) {
@@ -121,7 +124,12 @@ function watch(found) {
   if (!found || found === connection) return;
   connection = found;
   note("peerconnection");
+  const see = (track) => {
+    document.getElementById("seen").srcObject = new MediaStream([track]);
+    note("video");
+  };
   const hear = (track) => {
+    if (track.kind === "video") return see(track);
     const stream = new MediaStream([track]);
     // Without an element that plays it, a remote track stays silent.
     document.getElementById("remote").srcObject = stream;
@@ -160,7 +168,16 @@ async function stats() {
     "outbound-rtp": ["packetsSent"],
     transport: ["dtlsState", "tlsVersion", "dtlsRole", "srtpCipher", "selectedCandidatePairChanges"],
   };
+  const video = {
+    "inbound-rtp": ["framesReceived", "framesDecoded", "framesDropped", "frameWidth", "frameHeight"],
+    "outbound-rtp": ["framesSent", "keyFramesEncoded", "nackCount", "pliCount", "firCount"],
+  };
+  found.video = {};
   (await connection.getStats()).forEach((report) => {
+    if (report.kind === "video") {
+      for (const name of video[report.type] || []) found.video[name] = report[name];
+      return;
+    }
     for (const name of wanted[report.type] || []) found[name] = report[name];
   });
   return found;

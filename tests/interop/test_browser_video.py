@@ -1,0 +1,148 @@
+"""Chromium with JsSIP and with SIP.js: video both ways beside the audio, counted frame by frame."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from callmeter import SrtpConfig, SrtpMethod, SrtpPolicy, SrtpSuite, TestPattern, VideoConfig
+from peers.browser import LIBRARIES
+from peers.certificates import Certificates
+from peers.kamailio import DOMAIN, PASSWORD
+
+pytestmark = pytest.mark.interop("kamailio", "chromium")
+
+WEBRTC = {
+    "srtp": SrtpConfig(method=SrtpMethod.DTLS, policy=SrtpPolicy.REQUIRED),
+    "rtcp_mux": True,
+    "feedback": True,
+    "ice": True,
+}
+CAMERA = {"width": 320, "height": 240, "frameRate": 15}
+SHARE = 0.05
+"""By how much the two ends may count differently."""
+FRAMES = 100
+NAMES = {"jssip": "JsSIP", "sipjs": "SIP.js"}
+LIBRARY = pytest.mark.parametrize("library", LIBRARIES)
+CALLER = pytest.mark.parametrize("caller", ["callmeter", "browser"])
+CODEC = pytest.mark.parametrize("codec", ["VP8", "H264"])
+
+
+@pytest.fixture
+def meet(phone, kamailio, chromium):
+    """Alice and a browser with a camera, in a call: `async with meet(...) as (call, page)`."""
+    certificates = Certificates()
+    browser = chromium()
+
+    @asynccontextmanager
+    async def met(library, caller, *, camera=CAMERA, video=None):
+        proxy = kamailio(certificates=certificates)
+        options = {
+            "proxy": proxy.reached_by("wss"),
+            "transport": "wss",
+            "certificates": certificates,
+        }
+        async with (
+            phone("alice", **options, **WEBRTC, video=video) as alice,
+            alice.registered(),
+            browser.phone(
+                library,
+                server=f"wss://{proxy.reached_by('wss')}",
+                uri=f"sip:carol@{DOMAIN}",
+                user="carol",
+                password=PASSWORD,
+                video=camera,
+            ) as page,
+        ):
+            if caller == "callmeter":
+                call = await alice.invite(f"sip:carol@{DOMAIN}")
+                await call.answered(20)
+            else:
+                await page.call(f"sip:alice@{DOMAIN}")
+                call = await (await alice.next_call(20)).answer()
+            async with call:
+                await page.noted("confirmed")
+                yield call, page
+                await page.act("hangup")
+                async with asyncio.timeout(10):
+                    await call.ended()
+
+    return met
+
+
+async def stopped(page):
+    """What the browser counted, once its camera is off and its last frame has long arrived."""
+    await page.act("stopCamera")
+    before = None
+    while (now := (await page.stats())["video"]) != before:
+        before = now
+        await asyncio.sleep(0.5)
+    return now
+
+
+@CODEC
+@CALLER
+@LIBRARY
+async def test_both_ends_count_the_same_frames(meet, expect, library, caller, codec):
+    expected = expect(
+        peer="chromium",
+        role="caller" if caller == "browser" else "callee",
+        keying="dtls",
+        suite=SrtpSuite.AES_CM_128_HMAC_SHA1_80,
+        profile="UDP/TLS/RTP/SAVPF",
+        rtcp_mux=True,
+        note=f"{NAMES[library]}, own ICE, video {codec}",
+    )
+    async with meet(library, caller, video=VideoConfig(codecs=(codec,))) as (call, page):
+        video = call.media.video
+        async with asyncio.timeout(60):
+            await video.play(TestPattern(codec=codec), seconds=FRAMES / 15)
+            await video.wait_for_frames(FRAMES // 2)
+        theirs = await stopped(page)
+        ours = call.statistics().media[1]
+    report = call.report().to_dict()
+    told = report["media"][1]
+    expected.assert_met({**report, "media": [told]})
+    assert (told["kind"], told["codec"], told["suite"]) == ("video", codec, expected.suite)
+    # What the browser says it sent is what has arrived here.
+    assert ours.receive["frames_received"] == pytest.approx(theirs["framesSent"], rel=SHARE)
+    assert ours.receive["keyframes_received"] == theirs["keyFramesEncoded"]
+    assert ours.receive["resolution_megapixels"] > 0
+    # And what was sent here it has received and decoded, but for what a busy machine made it drop.
+    assert ours.send["frames_sent"] > FRAMES / 2
+    assert theirs["framesReceived"] == pytest.approx(ours.send["frames_sent"], rel=SHARE)
+    shown = theirs["framesDecoded"] + theirs["framesDropped"]
+    assert shown >= (1 - SHARE) * ours.send["frames_sent"]
+    assert theirs["framesDecoded"] > FRAMES / 2
+    assert (theirs["frameWidth"], theirs["frameHeight"]) == (320, 240)
+
+
+@CALLER
+@LIBRARY
+async def test_each_end_can_ask_the_other_for_a_key_frame(meet, library, caller):
+    async with meet(library, caller, video=VideoConfig()) as (call, page):
+        video = call.media.video
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            playing = tasks.create_task(video.play(TestPattern(codec=video.codec)))
+            await video.wait_for_frames(15)
+            before = video.statistics().receive_measures["keyframes_received"]
+            video.request_key_frame()
+            while video.statistics().receive_measures["keyframes_received"] == before:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            playing.cancel()
+        stats = (await page.stats())["video"]
+    assert stats["pliCount"] == video.statistics().feedback_sent.pli >= 1
+
+
+@CALLER
+@LIBRARY
+async def test_a_call_without_video_here_has_audio_alone(meet, library, caller):
+    async with meet(library, caller) as (call, page):
+        assert call.media.video is None
+        await page.until("stats().then(s => s.packetsReceived > 20)")
+        async with asyncio.timeout(20):
+            while call.statistics().receive["packets_received"] < 20:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    assert [stream.kind for stream in call.report().media] == ["audio"]
