@@ -19,14 +19,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from callmeter import (
+    AnnexBRecorder,
     Credentials,
     Endpoint,
     EndpointConfig,
+    IvfRecorder,
     MediaConfig,
     SrtpConfig,
     SrtpPolicy,
+    TestPattern,
     Tone,
     TransferPolicy,
+    VideoConfig,
 )
 from callmeter.testing.certificates import Authority
 
@@ -515,3 +519,42 @@ async def tls(reader, printed):
         (reader.folder / name).write_text(text)
     reader.names.update(root=authority.pem, own=own.certificate, key=own.private_key)
     await reader.run()
+
+
+@scene("reference/api.md")
+async def the_reference(reader, printed):
+    del printed
+    await reader.run()
+    assert reader.names["media"].video.bandwidth == 500
+
+
+@scene("how-to/video.md")
+async def video(reader, printed):
+    pattern = {"width": 160, "height": 120, "frame_rate": 30.0, "key_frame_interval_s": 0.5}
+    with_clips(reader.folder, pattern)
+    bob = await reader.world.endpoint("bob", media=MediaConfig(video=VideoConfig()))
+    reader.world.meanwhile(show(bob, pattern))
+    await reader.run(1)
+    assert "key frames" in printed()
+    await reader.alice_calls(media=MediaConfig(video=VideoConfig()))
+    await reader.run(3)
+    assert "(120, 160)" in printed()
+    await reader.run()
+
+
+async def show(endpoint, pattern):
+    """Answer every call and send a pattern."""
+    async with asyncio.TaskGroup() as calls:
+        async for incoming in endpoint.incoming():
+            call = await incoming.answer()
+            calls.create_task(call.media.video.play(TestPattern(**pattern)))
+
+
+def with_clips(folder, pattern):
+    """A second of video in a file of each format."""
+    for recorder in (IvfRecorder(folder / "clip.ivf"), AnnexBRecorder(folder / "clip.h264")):
+        codec = "VP8" if isinstance(recorder, IvfRecorder) else "H264"
+        source = TestPattern(**pattern, codec=codec)
+        for _ in range(30):
+            recorder.write(source.next_frame())
+        recorder.close()
