@@ -58,7 +58,20 @@ module_app              debug_cmd.so
 ctrl_tcp_listen         $host:$control_port
 snd_path                .
 $tls
+$video
 """)
+
+VIDEO = """\
+video_source            fakevideo,nil
+video_display           fakevideo,nil
+video_size              320x240
+video_bitrate           300000
+video_fps               15
+videnc_format           yuv420p
+video_selfview          no
+module                  vp8.so
+module                  fakevideo.so
+"""
 
 
 class Control:
@@ -120,6 +133,7 @@ class Baresip(Program):
         registrar: `"host:port"` of a registrar for `example.test`, or None.
         codecs: In order of preference, with their rates: `"opus/48000/2,pcmu"`.
         rate: Samples a second of what it plays.
+        video: Whether it has VP8 and a camera, which sees a test picture.
     """
 
     name = "baresip"
@@ -137,10 +151,12 @@ class Baresip(Program):
         codecs: str = "pcmu,pcma",
         rate: int = 8000,
         certificates: Certificates | None = None,
+        video: bool = False,
     ) -> None:
         super().__init__(folder)
         self.user = user
         self.tone = tone
+        self.video = video
         self.encryption = encryption
         self.rtcp_mux = rtcp_mux
         self.transport = transport
@@ -174,6 +190,8 @@ class Baresip(Program):
             "answermode=auto",
             f"audio_codecs={self.codecs}",
         ]
+        if self.video:
+            parts.append("video_codecs=vp8")
         if self.encryption:
             parts.append(f"mediaenc={self.encryption}")
         if self.registrar:
@@ -201,6 +219,7 @@ class Baresip(Program):
             rtcp_mux="yes" if self.rtcp_mux else "no",
             modules=modules,
             tls=self._tls(),
+            video=VIDEO if self.video else "",
         )
         (self.folder / "config").write_text(text, encoding="utf-8")
         (self.folder / "accounts").write_text(self._account() + "\n", encoding="utf-8")
