@@ -121,7 +121,8 @@ async def measure(given: argparse.Namespace) -> dict:
     peer = await start_peer(given)
     before = resident()
     limits = LimitConfig(server_transactions=100_000, dialogs=100_000)
-    async with Stack(StackConfig(bind=LOOPBACK, limits=limits)) as stack:
+    settings = StackConfig(bind=LOOPBACK, limits=limits, segmentation=not given.no_segmentation)
+    async with Stack(settings) as stack:
         config = EndpointConfig(f"sip:ours@{LOOPBACK}", media=media_config(given))
         async with Endpoint(config, stack) as endpoint, AsyncExitStack() as calls:
             target = f"sip:far@{LOOPBACK}:{(await peer.says())['port']}"
@@ -214,6 +215,9 @@ def main() -> None:
     options.add_argument("--suite", default="AES_CM_128_HMAC_SHA1_80", help='or "none"')
     options.add_argument("--ports", choices=["shared", "own"], default="shared")
     options.add_argument("--sockets", type=int, default=50, help="of the far end; 0: one a call")
+    options.add_argument(
+        "--no-segmentation", action="store_true", help="send every packet alone (no UDP GSO)"
+    )
     options.add_argument("--core", type=int, help="pin ours to this core")
     options.add_argument("--far-core", type=int, help="pin the far end to this core")
     options.add_argument("--leave", action="store_true", help="end without hanging up")

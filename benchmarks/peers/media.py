@@ -8,8 +8,10 @@ figure is CPU, user and system, by SRTP packet received plus packet sent: what a
     python benchmarks/peers/media.py --repeats 1 --seconds 3 --rows c-engine,baresip
 
 Ours is the whole product: calls placed by an `Endpoint`, RTCP both ways, metrics, events, reports;
-the far end is a process in C (`benchmarks/far_end`). Two cores: ours on one, the far end on the
-other, unless `--no-pin` says otherwise. Needs gcc, and for their rows baresip and rtpengine.
+the far end is a process in C (`benchmarks/far_end`). It has 50 addresses, so that 20 of 1,000 calls
+have the same one, and their packets leave in one piece (UDP GSO). The C engine sends every packet
+alone, and is compared with ours doing the same. Two cores: ours on one, the far end on the other,
+unless `--no-pin` says otherwise. Needs gcc, and for their rows baresip and rtpengine.
 
 Exit status 1 when a row misses what is wanted of it.
 """
@@ -46,6 +48,7 @@ class Row:
         ours: Of ours.
         wanted: Their CPU by ours at least; below 1 and `most`: ours by theirs at most.
         most: Which of the two.
+        alone: Ours sends every packet alone, without UDP GSO.
         needs: A program that has to be there.
     """
 
@@ -55,11 +58,16 @@ class Row:
     ours: int
     wanted: float
     most: bool = False
+    alone: bool = False
     needs: str = "gcc"
+
+    @property
+    def us(self) -> str:
+        return "ours, each packet alone" if self.alone else "ours"
 
 
 ROWS = (
-    Row("c-engine", "C engine on the same libsrtp", 1000, 1000, 1.7, most=True),
+    Row("c-engine", "C engine on the same libsrtp", 1000, 1000, 1.7, most=True, alone=True),
     Row("naive", "naive asyncio, at its limit", 240, 1000, 6.0),
     Row("aiortc", "aiortc, pairs", 20, 1000, 60.0),
     Row("baresip", "baresip", 60, 1000, 5.0, needs="baresip"),
@@ -87,10 +95,10 @@ class Bench:
         )
         return json.loads(done.stdout)
 
-    def ours(self, calls: int) -> dict:
+    def ours(self, calls: int, *, alone: bool) -> dict:
         return self.program(
             "ours", calls, "--leave", "--suite", self.given.suite, "--ports", self.given.ports,
-            *self.cores,
+            *(["--no-segmentation"] if alone else []), *self.cores,
         )  # fmt: skip
 
     def c_engine(self, calls: int) -> dict:
@@ -134,8 +142,8 @@ def measure(given: argparse.Namespace, rows: list[Row]) -> dict[tuple[str, int],
     bench = Bench(given)
     found = defaultdict(list)
     for _ in range(given.repeats):
-        for calls in dict.fromkeys(row.ours for row in rows):
-            found["ours", calls].append(bench.ours(calls))
+        for who, calls, alone in dict.fromkeys((row.us, row.ours, row.alone) for row in rows):
+            found[who, calls].append(bench.ours(calls, alone=alone))
         for row in {(row.peer, row.calls): row for row in rows}.values():
             found[row.peer, row.calls].append(bench.peer(row))
     return found
@@ -154,7 +162,7 @@ def table(found: dict[tuple[str, int], list[dict]], rows: list[Row]) -> tuple[st
     lines.append("")
     good = True
     for row in rows:
-        ours, theirs = median(found["ours", row.ours]), median(found[row.peer, row.calls])
+        ours, theirs = median(found[row.us, row.ours]), median(found[row.peer, row.calls])
         if row.most:
             ratio, text = ours / theirs, "ours is {:.2f} x, at most {:g} x wanted"
             reached = ratio <= row.wanted
@@ -163,7 +171,7 @@ def table(found: dict[tuple[str, int], list[dict]], rows: list[Row]) -> tuple[st
             reached = ratio >= row.wanted
         good &= reached
         lines.append(
-            f"{row.peer} at {row.calls}, ours at {row.ours}: "
+            f"{row.peer} at {row.calls}, {row.us} at {row.ours}: "
             f"{text.format(ratio, row.wanted)}{'' if reached else '  MISSED'}"
         )
     lines.append("")
@@ -171,12 +179,12 @@ def table(found: dict[tuple[str, int], list[dict]], rows: list[Row]) -> tuple[st
         if "expected_percent" in runs[0]:
             share = statistics.median(run["expected_percent"] for run in runs)
             lines.append(f"{who} at {calls}: {share:.1f} % of the packets it should have moved")
-        if who == "ours":
+        if who.startswith("ours"):
             late = statistics.median(run["ticks"]["late_percent"] for run in runs)
             control = statistics.median(run["control"]["late_percent"] for run in runs)
             lost = sum(run["lost_here"] + run["lost_there"] for run in runs)
             lines.append(
-                f"ours at {calls}: {late:.2f} % of ticks over 5 ms late, control ticker "
+                f"{who} at {calls}: {late:.2f} % of ticks over 5 ms late, control ticker "
                 f"{control:.2f} %; {lost:.0f} packets lost"
             )
     return "\n".join(lines), good
