@@ -19,9 +19,10 @@ from callmeter.media.lanes import signatures
 from callmeter.rtp.demux import PacketKind, classify, classify_batch
 from callmeter.rtp.header import FIXED_HEADER
 from callmeter.srtp import libsrtp
+from callmeter.srtp.stream_policy import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Hashable, Iterable, Mapping
 
     import numpy.typing as npt
 
@@ -112,14 +113,14 @@ class ReceiveLane:
             stamps = self._received.stamps[:count]
             arrivals = np.where(stamps > 0, stamps + offset, now)
             if count < self.batch_from:
-                self._one_by_one(range(count), arrivals.tolist())
+                self._one_by_one(range(count), dict(enumerate(arrivals.tolist())))
             else:
                 self._batch(count, arrivals)
             if count < SLOTS:
                 break
         self.datagrams += taken
 
-    def _one_by_one(self, slots: Any, arrivals: list[float]) -> None:
+    def _one_by_one(self, slots: Iterable[int], arrivals: Mapping[int, float]) -> None:
         arena, received, streams = self._arena, self._received, self._lanes.streams
         for slot in slots:
             row = self._row_of.get(received.descriptors[slot])
@@ -188,15 +189,20 @@ class ReceiveLane:
         if steady.all():
             self._steady(_ALL_SLOTS[:count], rows, arrivals)
             return
-        # A stream with one odd packet is judged one by one, to keep its packets in order.
-        rtp = (classify_batch(first, second, lengths) == PacketKind.RTP) & (rows >= 0)
-        odd = np.zeros(lanes.capacity, np.bool_)
-        odd[rows[rtp & ~steady]] = True
-        steady &= ~odd[rows]
+        others = np.flatnonzero(~steady)
+        kinds = classify_batch(first[others], second[others], lengths[others])
+        strange = others[(kinds == PacketKind.RTP) & (rows[others] >= 0)]
+        if len(strange):
+            # A stream with one odd packet is judged one by one, to keep its packets in order.
+            odd = np.zeros(lanes.capacity, np.bool_)
+            odd[rows[strange]] = True
+            steady &= ~odd[rows]
+            others = np.flatnonzero(~steady)
         slots = np.flatnonzero(steady)
         if len(slots):
             self._steady(slots, rows[slots], arrivals)
-        self._one_by_one(np.flatnonzero(~steady).tolist(), arrivals.tolist())
+        alone = others.tolist()
+        self._one_by_one(alone, dict(zip(alone, arrivals[others].tolist(), strict=True)))
 
     def _rows(self, count: int, ssrcs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The stream of each datagram, `NO_ROW` where only a closer look can tell."""
@@ -284,7 +290,7 @@ class ReceiveLane:
             lengths = map(arena.length_pointers.__getitem__, chosen)
         handles = map(lanes.receive_handles.__getitem__, chosen_rows)
         status = bytes(map(libsrtp.unprotect, handles, pointers, lengths))
-        if not any(status):
+        if status.count(Status.OK) == len(status):
             return None
         for failure, row in zip(status, chosen_rows, strict=True):
             stream = lanes.streams[row]

@@ -10,6 +10,7 @@ import numpy as np
 from callmeter.media.arena import Arena
 from callmeter.rtp.header import FIXED_HEADER
 from callmeter.srtp import libsrtp
+from callmeter.srtp.stream_policy import Status
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -128,7 +129,7 @@ class SendLane:
         if secure:
             handles = map(lanes.send_handles.__getitem__, chosen)
             status = bytes(map(libsrtp.protect, handles, arena.pointers, arena.length_pointers))
-            if any(status):
+            if status.count(Status.OK) < len(status):
                 self._send_good(rows, octets, status)
                 return
         refused = self._send(rows, chosen)
