@@ -18,6 +18,7 @@ from callmeter.codec_config import Codec, OpusConfig
 from callmeter.errors import ConfigurationError
 from callmeter.jitter_buffer_config import JitterBufferSettings
 from callmeter.session_config import MAX_REDIRECTS, Extension, SessionTimerConfig, TransferPolicy
+from callmeter.setting_words import settle
 from callmeter.srtp_config import (
     DEFAULT_SUITES,
     DtlsConfig,
@@ -133,6 +134,7 @@ class TlsConfig:
     client_certificates: ClientCertificates = ClientCertificates.IGNORED
 
     def __post_init__(self) -> None:
+        settle(self, verify=TlsVerify, client_certificates=ClientCertificates)
         if self.verify is TlsVerify.CUSTOM and not self.ca:
             raise ConfigurationError("TlsVerify.CUSTOM needs the ca to trust")
         if self.client_certificates is not ClientCertificates.IGNORED and not self.ca:
@@ -484,6 +486,7 @@ class StackConfig:
         for name in ("port", "tls_port", "wss_port"):
             if getattr(self, name) not in range(MAX_PORT + 1):
                 raise ConfigurationError(f"{name} is 0 to 65535")
+        settle(self, transports=Transport)
         if not self.transports:
             raise ConfigurationError("at least one transport is needed")
         if len(set(self.transports)) != len(self.transports):
@@ -530,6 +533,7 @@ class EndpointConfig:
     gruu: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
+        settle(self, transport=Transport, reliable_provisionals=Extension, transfers=TransferPolicy)
         scheme, _, rest = self.aor.partition(":")
         if scheme.lower() not in {"sip", "sips"} or not all(rest.rpartition("@")):
             raise ConfigurationError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from callmeter.errors import ConfigurationError
+from callmeter.setting_words import settle
 
 __all__ = [
     "LONGEST_SESSION",
@@ -73,6 +74,7 @@ class SessionTimerConfig:
     soft_expiry: bool = False
 
     def __post_init__(self) -> None:
+        settle(self, mode=Extension)
         if not SHORTEST_SESSION <= self.expires <= LONGEST_SESSION:
             raise ConfigurationError(
                 f"expires of a session is {SHORTEST_SESSION} to {LONGEST_SESSION} s, "

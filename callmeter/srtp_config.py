@@ -8,6 +8,7 @@ from enum import Enum, IntEnum, StrEnum
 
 from callmeter import certificates
 from callmeter.errors import ConfigurationError
+from callmeter.setting_words import settle
 
 __all__ = [
     "DEFAULT_SUITES",
@@ -115,6 +116,8 @@ class DtlsConfig:
 class SrtpConfig:
     """Media encryption of one track: two separate settings, method and policy.
 
+    Words will do for members, in either case: `SrtpConfig(method="dtls", policy="required")`.
+
     Attributes:
         method: How keys are exchanged.
         policy: Whether encryption is compulsory.
@@ -132,6 +135,7 @@ class SrtpConfig:
     dtls: DtlsConfig = field(default_factory=DtlsConfig)
 
     def __post_init__(self) -> None:
+        settle(self, method=SrtpMethod, policy=SrtpPolicy, suites=SrtpSuite)
         if self.policy is not SrtpPolicy.DISABLED and not self.suites:
             raise ConfigurationError("an SRTP policy other than DISABLED needs a suite")
         if len(set(self.suites)) != len(self.suites):

@@ -8,9 +8,9 @@ from callmeter.config import SrtpPolicy, SrtpSuite
 from callmeter.errors import ConfigurationError
 from callmeter.metrics.quality import Speech, mos_of, r_factor_of
 from callmeter.metrics.report import FindingStatus, Keying
+from callmeter.setting_words import member
 from callmeter.sip.message import Request, Response
 from callmeter.testing.ear import Ear
-from callmeter.testing.endpoint_settings import member
 from callmeter.testing.explanation import explanation
 from callmeter.testing.phones import PhoneMedia
 

@@ -7,7 +7,8 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 from callmeter.config import SrtpMethod, SrtpPolicy, SrtpSuite, Transport
-from callmeter.testing.endpoint_settings import CLEAR, PROFILES, member, unknown
+from callmeter.setting_words import member, unknown
+from callmeter.testing.endpoint_settings import CLEAR, PROFILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from enum import Enum
 from typing import Any, Final, TypeVar
 
@@ -19,9 +18,9 @@ from callmeter.config import (
     SrtpSuite,
     Transport,
 )
-from callmeter.errors import ConfigurationError
+from callmeter.setting_words import member, unknown
 
-__all__ = ["endpoint_config", "media_config", "member", "unknown"]
+__all__ = ["endpoint_config", "media_config"]
 
 E = TypeVar("E", bound=Enum)
 
@@ -106,20 +105,6 @@ def _srtp(base: SrtpConfig, short: dict[str, Any], settings: dict[str, Any]) -> 
     return replace(base, **changes)
 
 
-def member(kind: type[E], name: str, value: Any) -> E:
-    """The member of an enumeration that a word means.
-
-    Raises:
-        ConfigurationError: None does; the nearest is named.
-    """
-    if isinstance(value, kind):
-        return value
-    word = str(value).replace("-", "_").upper()
-    if word not in kind.__members__:
-        raise unknown(name, value, kind.__members__)
-    return kind[word]
-
-
 def _members(kind: type[E], name: str, value: Any) -> tuple[E, ...]:
     several = isinstance(value, Iterable) and not isinstance(value, str | Enum)
     return tuple(member(kind, name, each) for each in (value if several else (value,)))
@@ -134,12 +119,3 @@ def _check_names(settings: dict[str, Any]) -> None:
 
 def _names(kind: type[Any]) -> set[str]:
     return {item.name for item in fields(kind)}
-
-
-def unknown(name: str, value: object, known: Iterable[str]) -> ConfigurationError:
-    """The error of a word that is none of those known; the nearest of them is named."""
-    nearest = get_close_matches(str(value), list(known), 1, 0.5) or get_close_matches(
-        str(value).upper(), list(known), 1, 0.5
-    )
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(sorted(known))}"
-    return ConfigurationError(f"there is no {name} {value!r}: {hint}")

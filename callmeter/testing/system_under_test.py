@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import pytest
 
 from callmeter.config import Credentials, TlsConfig, TlsVerify, Transport
-from callmeter.testing.endpoint_settings import endpoint_config, member
+from callmeter.setting_words import member
+from callmeter.testing.endpoint_settings import endpoint_config
 from callmeter.testing.phones import Phones
 from callmeter.uri_settings import setting_uri
 
