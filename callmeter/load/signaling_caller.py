@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from callmeter.config import Transport
 from callmeter.errors import ConnectionFailed, LocalProtocolError
 from callmeter.load.signaling_shell import SignalingShell, contact_uri, description
-from callmeter.sip.signaling_uac import SignalingUac
+from callmeter.sip.signaling_uac import Means, SignalingUac
 from callmeter.uri_settings import setting_uri
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SignalingCaller"]
 
-PACE: Final = 0.002
+PACE: Final = 0.004
 """Seconds between two times that calls are placed."""
 
 
@@ -105,14 +105,19 @@ class SignalingCaller(SignalingShell):
             calls: How many.
             rate: How many a second; when that cannot be kept, as many as can be.
         """
-        uac, start, placed = self._calling, self._loop.time(), 0
+        uac, means, start, placed = self._calling, self._means, self._loop.time(), 0
         try:
             while placed < calls:
                 now = self._loop.time()
                 due = min(calls, int((now - start) * rate) + 1)
                 while placed < due:
                     placed += 1
-                    self._apply(uac.call(now), now)
+                    post = uac.call_at_once(means, now)
+                    if post is None:
+                        self._apply(uac.call(now), now)
+                    else:
+                        self._post(*post)
+                self._send_posted()
                 self._keep_time()
                 await asyncio.sleep(max(PACE, start + placed / rate - self._loop.time()))
             await self._until(lambda: not len(uac))
@@ -127,6 +132,7 @@ class SignalingCaller(SignalingShell):
             raise ConnectionFailed(f"{where} is no address", destination=where)
         hop = await self.transport.first_open(found.hops)
         local = self._local_towards(hop)
+        self._means = Means(self._layer, self._ways, self._tokens, self._keys)
         self._uac = SignalingUac(
             self._target,
             self._caller,
@@ -142,8 +148,12 @@ class SignalingCaller(SignalingShell):
         return self._calling.on_request(key, request)
 
     def _on_usual(self, parts: UsualParts, source: Hop, now: float) -> bool:
-        del parts, source, now
-        return False
+        posts = None if self._uac is None else self._uac.on_usual(self._means, parts, source, now)
+        if posts is None:
+            return False
+        for post in posts:
+            self._post(*post)
+        return True
 
     def _on_ack(self, request: Request, now: float) -> Iterable[object]:
         """No INVITE is accepted here."""

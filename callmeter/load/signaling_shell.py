@@ -100,10 +100,12 @@ class SignalingShell(ABC):
         self._timer: asyncio.TimerHandle | None = None
         self._locals: dict[tuple[str, str], tuple[str, int]] = {}
         self._hops: dict[str, Hop] = {}
+        self._ways: dict[str, tuple[Hop, str]] = {}
         self._tokens: dict[Key, int] = {}
         self._keys: dict[int, Key] = {}
         self._ticked = asyncio.Event()
         self._outbox: list[tuple[bytes, Hop, Key | None]] = []
+        self._now: float | None = None
         self._orders: dict[type, Callable[[Any, float], object]] = {
             Send: self._on_send,
             Deliver: self._on_deliver,
@@ -126,6 +128,7 @@ class SignalingShell(ABC):
             self.transport = TransportLayer(self._loop, self, self.config, tasks)
             entered.callback(self.transport.close)
             self.transport.start()
+            self.transport.after_reading(self._send_posted)
             await self._begin()
             entered.callback(self._stop)
         except BaseException:
@@ -200,10 +203,12 @@ class SignalingShell(ABC):
         """One datagram from a transport; never raises for what it holds."""
         parts = usual_parts(data, self._limits)
         if parts is not None:
-            now = self._loop.time()
+            now = self._now
+            if now is None:
+                # One look at the clock is enough for what is read in one go.
+                now = self._now = self._loop.time()
+                self._keep_time()
             if self._on_usual(parts, source, now):
-                if self._timer is None:
-                    self._keep_time()
                 return
             message = message_of(parts, data)
         else:
@@ -260,15 +265,16 @@ class SignalingShell(ABC):
             orders[type(effect)](effect, now)
 
     def _post(self, octets: bytes, hop: Hop, key: Key | None = None) -> None:
-        """Have a datagram sent once all has been read that has come.
+        """Have a datagram sent once all has been read that has come, or by `_send_posted`.
 
         One by one, each would wake its receiver anew.
         """
-        if not self._outbox:
-            self._loop.call_soon(self._send_posted)
         self._outbox.append((octets, hop, key))
 
     def _send_posted(self) -> None:
+        self._now = None
+        if not self._outbox:
+            return
         send, posted, self._outbox = self.transport.send, self._outbox, []
         for octets, hop, key in posted:
             try:
@@ -311,6 +317,8 @@ class SignalingShell(ABC):
             self.unreachable += 1
             self._apply(self._on_failure((), effect.token), now)
             return
+        if isinstance(request, PreparedRequest) and not hop.reliable and len(self._ways) < HOPS:
+            self._ways[request.uri_text] = hop, sent_by
         key, effects = self._layer.request(request, hop, sent_by, now)
         if effect.token:
             self._tokens[key] = effect.token

@@ -56,6 +56,7 @@ class ParserLimits:
         routes: Route or Record-Route values; more is a 400.
         body: Octets of the body; more is a 413.
         usual: Octets of a head that cannot be over one of these limits; computed.
+        small: Octets of a message that cannot; computed.
     """
 
     message: int = 65_535
@@ -67,11 +68,14 @@ class ParserLimits:
     routes: int = 64
     body: int = 65_536
     usual: int = field(init=False, repr=False)
+    small: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         counts = min(self.header_lines, self.vias, self.routes)
         octets = min(self.start_line, self.header_line, self.head)
-        object.__setattr__(self, "usual", octets if counts >= USUAL_LINE_COUNT else 0)
+        usual = octets if counts >= USUAL_LINE_COUNT else 0
+        object.__setattr__(self, "usual", usual)
+        object.__setattr__(self, "small", min(usual, self.message, self.body))
 
 
 DEFAULT_LIMITS = ParserLimits()
@@ -337,15 +341,17 @@ def usual_parts(data: bytes, limits: ParserLimits) -> UsualParts | None:
     end, size, length = found.end(), len(data), int(parts[_LENGTH])
     if (
         end + length != size
-        or end > limits.usual
-        or size > limits.message
-        or length > limits.body
+        or (size > limits.small and not _fits(end, size, length, limits))
         or (not is_response and parts[_METHOD] != parts[0])
         or ".." in parts[_LINES]
         or ".." in parts[1]
     ):
         return None
     return parts
+
+
+def _fits(end: int, size: int, length: int, limits: ParserLimits) -> bool:
+    return end <= limits.usual and size <= limits.message and length <= limits.body
 
 
 def _any_message(data: bytes, limits: ParserLimits) -> Request | Response:

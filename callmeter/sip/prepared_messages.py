@@ -189,8 +189,12 @@ class RequestTemplate:
             call_id: Value of Call-ID.
             number: CSeq number.
         """
+        return PreparedRequest(self.method, uri, self.write(local, remote, call_id, number))
+
+    def write(self, local: str, remote: str, call_id: str, number: int) -> bytes:
+        """All of the request behind its Via; arguments as in `fill`."""
         head = (
             f"From: {local}\r\nTo: {remote}\r\nCall-ID: {call_id}\r\n"
             f"CSeq: {number} {self.method}\r\n"
         )
-        return PreparedRequest(self.method, uri, head.encode("latin-1") + self._tail)
+        return head.encode("latin-1") + self._tail

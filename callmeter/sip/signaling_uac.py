@@ -7,24 +7,27 @@ with them the reading of the answer; credentials, redirection, and an applicatio
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from callmeter.sip.capabilities import ACCEPT, Capabilities
 from callmeter.sip.dialog import Dialog
-from callmeter.sip.prepared_messages import RequestTemplate, ResponseTemplate
+from callmeter.sip.prepared_messages import PreparedRequest, RequestTemplate, ResponseTemplate
 from callmeter.sip.session_events import CancelRequest, Respond, SendAck, SendRequest
 from callmeter.sip.timers import NEVER
 from callmeter.sip.transaction.timer_wheel import TimerWheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from callmeter.sip.message import Request, Response
     from callmeter.sip.session_events import Effect
+    from callmeter.sip.transaction.effects import Hop
     from callmeter.sip.transaction.key import Key
+    from callmeter.sip.transaction.layer import TransactionLayer
     from callmeter.sip.uri import SipUri
+    from callmeter.sip.usual_message import UsualParts
 
-__all__ = ["SignalingUac", "UacCounters"]
+__all__ = ["Means", "Post", "SignalingUac", "UacCounters", "Way"]
 
 FINAL: Final = 200
 FAILURE: Final = 300
@@ -62,6 +65,30 @@ class State(Enum):
     LEAVING = "leaving"
 
 
+CALLING, ANSWERED, CANCELLED, LEAVING = State
+
+Way = tuple["Hop", str]
+"""The next hop, and sent-by of our Via towards it."""
+Post = tuple[bytes, "Hop", "Key | None"]
+"""Octets to send by datagram, and the transaction that is told when they cannot be sent."""
+
+
+class Means(NamedTuple):
+    """What calls in one step need beyond themselves.
+
+    Attributes:
+        layer: The transactions.
+        ways: How datagrams get to a URI, by its text.
+        tokens: What transactions were begun as, `SendRequest.token`.
+        keys: The reverse.
+    """
+
+    layer: TransactionLayer
+    ways: dict[str, Way]
+    tokens: dict[Key, int]
+    keys: dict[int, Key]
+
+
 class UacCall:
     """One call.
 
@@ -69,12 +96,13 @@ class UacCall:
         token: Names its INVITE towards the shell; its BYE has the negative of it.
         tag: Our tag.
         remote: To value, with the tag of who answered; empty before.
-        acks: The ACK of its 2xx, each time that comes.
+        target: Where requests in its dialog go, once it is answered.
+        ack: The ACK of its 2xx, once it was made.
         bye: What will end it, once it is answered.
     """
 
     __slots__ = (
-        "acks",
+        "ack",
         "bye",
         "call_id",
         "due",
@@ -83,6 +111,7 @@ class UacCall:
         "slot",
         "state",
         "tag",
+        "target",
         "token",
     )
 
@@ -91,9 +120,10 @@ class UacCall:
         self.tag = tag
         self.call_id = call_id
         self.request = request
-        self.state = State.CALLING
+        self.state = CALLING
         self.remote = ""
-        self.acks: tuple[SendAck, ...] = ()
+        self.target = ""
+        self.ack: Request | None = None
         self.bye: Request | None = None
         self.due = NEVER
         self.slot: int | None = None
@@ -189,6 +219,30 @@ class SignalingUac:
         self._arm(call, now + self._ring_timeout)
         return [SendRequest(token, request)]
 
+    def call_at_once(self, means: Means, now: float) -> Post | None:
+        """As `call`, in one step, where the way to the target is known; else None."""
+        target = self._target
+        way = means.ways.get(target)
+        if way is None:
+            return None
+        hop, sent_by = way
+        layer, number = means.layer, self._token + 1
+        self._token = number
+        random = self._entropy(16).hex()
+        tag, call_id = random[:16], random[16:]
+        branch = layer.new_branch()
+        lines = self._invite.write(f"{self._caller};tag={tag}", self._to, call_id, 1)
+        via = f"SIP/2.0/UDP {sent_by};branch={branch};rport"
+        request = PreparedRequest("INVITE", target, lines, via)
+        key = layer.begin(request, branch, hop, now)
+        means.tokens[key] = number
+        means.keys[number] = key
+        call = self._calls[number] = self._by_tag[tag] = UacCall(number, tag, call_id, request)
+        self.counters.invites += 1
+        call.due = due = now + self._ring_timeout
+        self._deadlines.put(call, due)
+        return request.to_bytes(), hop, key
+
     def hang_up(self) -> list[Effect]:
         """End all calls: BYE where they are answered, CANCEL where they are not."""
         effects: list[Effect] = []
@@ -213,6 +267,77 @@ class SignalingUac:
         self._forget(call)
         self.counters.refused += 1
         return []
+
+    def on_usual(
+        self, means: Means, parts: UsualParts, source: Hop, now: float
+    ) -> Sequence[Post] | None:
+        """The response of a plain call in one step, without the effects of all others.
+
+        It does what the transaction layer and `on_response` do with the message, and sends the
+        same octets.
+
+        Args:
+            means: What is needed beyond the calls.
+            parts: What `usual_parts` found.
+            source: Where the response came from, by datagram.
+            now: Loop time.
+
+        Returns:
+            What to send; None where it takes more than this. Nothing has changed then, and the
+            message is for the layer.
+        """
+        (
+            code, _, _, more_vias, _, _, _, _, _, branch, _, _, _, to, _, _, _, method, _, _,
+            contact, _, _, _, special,
+        ) = parts  # fmt: skip
+        key = ("c", branch, method)
+        token = means.tokens.get(key)
+        call = None if token is None else self._calls.get(abs(token))
+        if more_vias is not None or call is None or not code.isdigit():
+            return None
+        status, layer = int(code), means.layer
+        if method != "INVITE":
+            if not layer.hear(key, status, source, now):
+                return None
+            self._forget(call)
+            self.counters.ended += 1
+            return ()
+        if status < FINAL:
+            return () if layer.hear(key, status, source, now) else None
+        if contact is None or special is not None or call.state is not CALLING:
+            return None
+        start = contact.rfind("<")
+        target = contact.partition(";")[0] if start < 0 else contact[start + 1 : contact.rfind(">")]
+        way = means.ways.get(target)
+        if way is None or not layer.hear(key, status, source, now):
+            return None
+        self._note(status)
+        self.counters.answered += 1
+        call.remote = to[1:]
+        call.target = target
+        return self._acknowledge(call, means, way, now)
+
+    def _acknowledge(self, call: UacCall, means: Means, way: Way, now: float) -> Sequence[Post]:
+        """The ACK, and the BYE unless the call is held."""
+        layer, (hop, sent_by) = means.layer, way
+        local, remote, target = f"{self._caller};tag={call.tag}", call.remote, call.target
+        via = f"SIP/2.0/UDP {sent_by};branch={layer.new_branch()};rport"
+        lines = self._ack.write(local, remote, call.call_id, 1)
+        ack = f"ACK {target} SIP/2.0\r\nVia: {via}\r\n".encode() + lines, hop, None
+        lines = self._bye.write(local, remote, call.call_id, 2)
+        if self._hold > 0:
+            call.bye = PreparedRequest("BYE", target, lines)
+            call.state = ANSWERED
+            self._arm(call, now + self._hold)
+            return (ack,)
+        call.state = LEAVING
+        self._disarm(call)
+        branch = layer.new_branch()
+        bye = PreparedRequest("BYE", target, lines, f"SIP/2.0/UDP {sent_by};branch={branch};rport")
+        key = layer.begin(bye, branch, hop, now)
+        means.tokens[key] = token = -call.token
+        means.keys[token] = key
+        return ack, (bye.to_bytes(), hop, key)
 
     def on_failure(self, token: int) -> list[Effect]:
         """The layer's `TimedOut` or `TransportFailed` for the client transaction of `token`."""
@@ -258,7 +383,7 @@ class SignalingUac:
         if call.remote:
             if remote == call.remote:
                 # The ACK was lost (RFC 3261 section 13.2.2.4).
-                return list(call.acks)
+                return [self._ack_of(call)]
             # Another fork has answered, too.
             dialog = Dialog.from_response(call.request, response)
             dialog.confirm(response)
@@ -271,25 +396,31 @@ class SignalingUac:
         if usual is None or usual.special is not None or target is None:
             dialog = Dialog.from_response(call.request, response)
             dialog.confirm(response)
-            call.acks, call.bye = (SendAck(dialog.create_ack(1)),), dialog.create_request("BYE")
+            call.ack, call.bye = dialog.create_ack(1), dialog.create_request("BYE")
         else:
+            call.target = target
             local = f"{self._caller};tag={call.tag}"
-            ack = self._ack.fill(target, local, remote, call.call_id, 1)
-            call.acks = (SendAck(ack),)
             call.bye = self._bye.fill(target, local, remote, call.call_id, 2)
-        if self._hold <= 0 or call.state is State.CANCELLED:
-            return [*call.acks, *self._leave(call)]
-        call.state = State.ANSWERED
+        if self._hold <= 0 or call.state is CANCELLED:
+            return [self._ack_of(call), *self._leave(call)]
+        call.state = ANSWERED
         self._arm(call, now + self._hold)
-        return list(call.acks)
+        return [self._ack_of(call)]
+
+    def _ack_of(self, call: UacCall) -> SendAck:
+        """The ACK of the 2xx, each time that comes."""
+        if call.ack is None:
+            local = f"{self._caller};tag={call.tag}"
+            call.ack = self._ack.fill(call.target, local, call.remote, call.call_id, 1)
+        return SendAck(call.ack)
 
     def _leave(self, call: UacCall) -> list[Effect]:
-        if call.bye is not None and call.state is not State.LEAVING:
-            call.state = State.LEAVING
+        if call.bye is not None and call.state is not LEAVING:
+            call.state = LEAVING
             self._disarm(call)
             return [SendRequest(-call.token, call.bye)]
-        if call.state is State.CALLING:
-            call.state = State.CANCELLED
+        if call.state is CALLING:
+            call.state = CANCELLED
             self._disarm(call)
             return [CancelRequest(call.token)]
         return []

@@ -25,7 +25,7 @@ from callmeter.transport.websocket import client_layers, invalid_contact_host, s
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from callmeter.sip.server_location import Location
     from callmeter.sip.uri import SipUri
@@ -172,6 +172,12 @@ class TransportLayer:
         self.resolver.close()
         self._close_transports()
         self.pool.close()
+
+    def after_reading(self, do: Callable[[], None]) -> None:
+        """Have this done each time that all datagrams that have come were given to the user."""
+        udp = self._transports.get("UDP")
+        if isinstance(udp, UdpTransport):
+            udp.drained = do
 
     # sending
 

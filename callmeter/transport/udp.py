@@ -17,7 +17,9 @@ from callmeter.sip.transaction.effects import Hop
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
+    from callmeter.errors import TransportError
     from callmeter.transport.base import DatagramUser
 
 __all__ = ["UdpTransport", "local_address_towards"]
@@ -28,6 +30,8 @@ SOURCES = 1_024
 """Addresses whose hops are kept, as most datagrams come from the same few."""
 MAX_DATAGRAM = 65_535
 MAX_PAYLOAD = 65_507
+"""What fits into a datagram by IPv4; the kernel refuses more."""
+ATTEMPTS = 3
 RECEIVE_BUFFER = 4 * 1024 * 1024
 # Linux values that the socket module does not name before Python 3.14.
 IP_RECVERR = 11
@@ -49,6 +53,10 @@ class UdpTransport:
 
     Raises:
         ConnectionFailed: The address or port cannot be bound.
+
+    Attributes:
+        dropped_sends: Datagrams for which there was no room in the send queue.
+        drained: What is called once all that has come, or a part of it, was given to the user.
     """
 
     name = "UDP"
@@ -62,6 +70,7 @@ class UdpTransport:
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._closed = False
         self.dropped_sends = 0
+        self.drained: Callable[[], None] = _nothing
         self._sources: dict[tuple[Any, ...], Hop] = {}
         try:
             self._socket.setblocking(False)  # noqa: FBT003  the socket module's own signature
@@ -97,33 +106,31 @@ class UdpTransport:
             MessageTooLarge: More octets than a datagram holds.
             ConnectionFailed: The network refused at once (no route, not permitted).
         """
-        if self._closed:
-            raise ConnectionFailed("the transport is closed", destination=str(hop))
-        if len(data) > MAX_PAYLOAD:
-            raise MessageTooLarge(
-                f"{len(data)} octets do not fit into a datagram", destination=str(hop)
-            )
-        for attempt in (1, 2, 3):
+        attempts = ATTEMPTS
+        while True:
             try:
                 self._socket.sendto(data, (hop.host, hop.port))
             except (BlockingIOError, InterruptedError):
                 # A full send queue is loss like any other: retransmissions recover it.
                 self.dropped_sends += 1
-                return
             except OSError as error:
                 # A pending ICMP error of an earlier datagram is reported by the next call,
                 # whatever its destination: take it from the queue and send again.
-                if self._drain_errors() and attempt < 3:  # noqa: PLR2004  two retries
+                attempts -= 1
+                if self._drain_errors() and attempts:
                     continue
-                if error.errno == errno.EMSGSIZE:
-                    raise MessageTooLarge(
-                        f"{len(data)} octets do not fit into a datagram", destination=str(hop)
-                    ) from error
-                raise ConnectionFailed(
-                    f"{hop}: {error.strerror or error}", destination=str(hop)
-                ) from error
-            else:
-                return
+                raise self._failure(error, data, hop) from error
+            return
+
+    def _failure(self, error: OSError, data: bytes, hop: Hop) -> TransportError:
+        """Why a datagram could not be sent."""
+        where = str(hop)
+        if self._closed:
+            return ConnectionFailed("the transport is closed", destination=where)
+        if error.errno == errno.EMSGSIZE:
+            text = f"{len(data)} octets do not fit into a datagram"
+            return MessageTooLarge(text, destination=where)
+        return ConnectionFailed(f"{hop}: {error.strerror or error}", destination=where)
 
     def close(self) -> None:
         """Stop listening and free the socket."""
@@ -133,6 +140,10 @@ class UdpTransport:
             self._socket.close()
 
     def _on_readable(self) -> None:
+        self._drain()
+        self.drained()
+
+    def _drain(self) -> None:
         receive, sources = self._socket.recvfrom, self._sources
         for taken in range(DRAIN):
             try:
@@ -173,6 +184,10 @@ class UdpTransport:
                     self._user.on_unreachable(hop, f"{hop}: {os.strerror(number)}")
                     break
         return count
+
+
+def _nothing() -> None:
+    """All that is to be done by who does not ask for more."""
 
 
 def local_address_towards(host: str, port: int = 5060) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
-from callmeter.sip.timers import backoff
+from callmeter.sip.timers import NEVER, backoff
 from callmeter.sip.transaction.effects import Deliver, Effect, Send, TimedOut, TransportFailed
 from callmeter.sip.transaction.machine import FINAL, Machine
 
@@ -36,6 +36,9 @@ TRANSITIONS = frozenset(
 )
 
 
+_COMPLETED = State.COMPLETED
+
+
 class ClientTransaction(Machine[State]):
     """Sends one request other than INVITE or ACK until its final response."""
 
@@ -47,10 +50,29 @@ class ClientTransaction(Machine[State]):
 
     def start(self, now: float) -> list[Effect]:
         """17.1.2.2: send, with timer E over datagrams and timer F always."""
-        self._interval = self.timers.e
-        self._resend_at = now + self.timers.e
-        self._ends_at = now + self.timers.f
+        self.begin(now)
         return [Send(self.key, self.request, self.hop)]
+
+    def begin(self, now: float) -> float:
+        """As `start`, for who sends the request; when the first timer fires."""
+        timers = self.timers
+        self._interval = timers.e
+        self._ends_at = now + timers.f
+        self._resend_at = resend_at = now + timers.e
+        return min(resend_at, self._ends_at)
+
+    def hear(self, status: int, now: float) -> float | None:
+        """As `on_response`, of the final response by datagram, which its user gets.
+
+        Returns:
+            When timer K fires; None where it is another response. Nothing has changed then.
+        """
+        if status < FINAL or self.state is _COMPLETED:
+            return None
+        self.state = _COMPLETED
+        self._resend_at = NEVER
+        self._ends_at = ends_at = now + self.timers.k
+        return ends_at
 
     def on_response(self, response: Response, now: float) -> list[Effect]:
         """A response with this transaction's branch has come."""

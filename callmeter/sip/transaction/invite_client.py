@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from callmeter.sip.message import Headers, Request
 from callmeter.sip.timers import NEVER, backoff
 from callmeter.sip.transaction.effects import Deliver, Effect, Hop, Send, TimedOut, TransportFailed
-from callmeter.sip.transaction.machine import FAILURE, FINAL, Machine
+from callmeter.sip.transaction.machine import FAILURE, FINAL, OUTLINES, Machine
 
 if TYPE_CHECKING:
     from callmeter.sip.message import Response
@@ -47,6 +47,10 @@ TRANSITIONS = frozenset(
 )
 
 
+_CALLING, _PROCEEDING, _ACCEPTED = State.CALLING, State.PROCEEDING, State.ACCEPTED
+_OUTLINE = OUTLINES["INVITE"]
+
+
 class InviteClientTransaction(Machine[State]):
     """Sends one INVITE until it is answered, and the ACK of every answer but a 2xx.
 
@@ -70,10 +74,40 @@ class InviteClientTransaction(Machine[State]):
 
     def start(self, now: float) -> list[Effect]:
         """17.1.1.2: send, with timer A over datagrams and timer B always."""
-        self._interval = self.timers.a
-        self._resend_at = now + self.timers.a
-        self._ends_at = now + self.timers.b
+        self.begin(now)
         return [Send(self.key, self.request, self.hop)]
+
+    def begin(self, now: float) -> float:
+        """As `start`, for who sends the request; when the first timer fires."""
+        timers = self.timers
+        self._interval = timers.a
+        self._ends_at = now + timers.b
+        self._resend_at = resend_at = now + timers.a
+        return min(resend_at, self._ends_at)
+
+    def hear(self, status: int, now: float) -> float | None:
+        """As `on_response`, of the first 1xx or of the first 2xx, which its user gets.
+
+        Returns:
+            When the next timer fires; None where it is another response, or a CANCEL waits.
+            Nothing has changed then.
+        """
+        state = self.state
+        if self.waiting_cancel is not None or status >= FAILURE:
+            return None
+        if status < FINAL:
+            if state is not _CALLING:
+                return None
+            self.state = _PROCEEDING
+            self._resend_at = self._ends_at = NEVER
+            return NEVER
+        if state is not _CALLING and state is not _PROCEEDING:
+            return None
+        self.state = _ACCEPTED
+        self.request = _OUTLINE
+        self._resend_at = NEVER
+        self._ends_at = ends_at = now + self.timers.m
+        return ends_at
 
     def on_response(self, response: Response, now: float) -> list[Effect]:
         """A response with this transaction's branch has come."""

@@ -144,11 +144,45 @@ class TransactionLayer:
         method = request.method
         if method == "ACK":
             raise LocalProtocolError("an ACK has no transaction of its own; send it stateless")
-        branch = new_branch(self._entropy)
+        branch = self.new_branch()
         sent = _with_via(request, hop, sent_by, branch)
         key = client_key(branch, method)
         kind = InviteClientTransaction if method == "INVITE" else ClientTransaction
         return key, self._start_client(kind(key, sent, hop, self._timers(hop)), now)
+
+    def new_branch(self) -> str:
+        """A branch for `begin`."""
+        return new_branch(self._entropy)
+
+    def begin(self, request: Request, branch: str, hop: Hop, now: float) -> Key:
+        """As `request`, for who has put the Via with this branch on and sends it by datagram."""
+        method = request.method
+        key = ("c", branch, method)
+        kind = InviteClientTransaction if method == "INVITE" else ClientTransaction
+        transaction = self._clients[key] = kind(key, request, hop, self._datagrams)
+        self._deadlines.put(transaction, transaction.begin(now))
+        return key
+
+    def hear(self, key: Key, status: int, source: Hop, now: float) -> bool:
+        """Take a response by datagram that its user acts on here and now.
+
+        Args:
+            key: `response_key` of it.
+            status: Its status code.
+            source: Where it came from.
+            now: Loop time.
+
+        Returns:
+            Whether it is taken. If not, nothing has changed, and `on_message` knows why.
+        """
+        transaction = self._clients.get(key)
+        if transaction is None or transaction.hop.transport != source.transport:
+            return False
+        when = transaction.hear(status, now)
+        if when is None:
+            return False
+        self._deadlines.put(transaction, when)
+        return True
 
     def stateless(self, message: Request, hop: Hop, sent_by: str) -> list[Effect]:
         """Send a request that nobody answers: the ACK of a 2xx (RFC 3261 section 13.2.2.4)."""
