@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from callmeter.sip.signaling_uas import UasCounters
     from callmeter.sip.transaction.effects import Hop
     from callmeter.sip.transaction.key import Key
-    from callmeter.sip.usual_message import UsualParts
+    from callmeter.sip.usual_message import Found
 
 __all__ = ["SignalingAnswerer"]
 
@@ -105,10 +105,10 @@ class SignalingAnswerer(SignalingShell):
         merged = self._layer.is_merged(request, key)
         return self._uas.on_request(key, request, now, merged=merged, invite_key=invite_key)
 
-    def _on_usual(self, parts: UsualParts, source: Hop, now: float) -> bool:
+    def _on_usual(self, found: Found, source: Hop, now: float) -> bool:
         if source is not self._faced:
             self._face_towards(source)
-        replies = self._uas.on_usual(self._layer, parts, source, now)
+        replies = self._uas.on_usual(self._layer, found, source, now)
         if replies is None:
             return False
         for octets in replies:

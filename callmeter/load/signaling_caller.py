@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from callmeter.sip.signaling_uac import UacCounters
     from callmeter.sip.transaction.effects import Hop
     from callmeter.sip.transaction.key import Key
-    from callmeter.sip.usual_message import UsualParts
+    from callmeter.sip.usual_message import Found
 
 __all__ = ["SignalingCaller"]
 
@@ -147,8 +147,8 @@ class SignalingCaller(SignalingShell):
         del now
         return self._calling.on_request(key, request)
 
-    def _on_usual(self, parts: UsualParts, source: Hop, now: float) -> bool:
-        posts = None if self._uac is None else self._uac.on_usual(self._means, parts, source, now)
+    def _on_usual(self, found: Found, source: Hop, now: float) -> bool:
+        posts = None if self._uac is None else self._uac.on_usual(self._means, found, source, now)
         if posts is None:
             return False
         for post in posts:

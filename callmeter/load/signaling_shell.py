@@ -28,7 +28,7 @@ from callmeter.sip.parser import (
     is_keepalive,
     message_of,
     parse_message,
-    usual_parts,
+    usual_match,
 )
 from callmeter.sip.prepared_messages import PreparedRequest
 from callmeter.sip.session_events import CancelRequest, Respond, SendAck, SendRequest
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from callmeter.sip.transaction.key import Key
     from callmeter.sip.uri import SipUri
-    from callmeter.sip.usual_message import UsualParts
+    from callmeter.sip.usual_message import Found
 
 __all__ = ["SignalingShell", "contact_uri", "description"]
 
@@ -171,7 +171,7 @@ class SignalingShell(ABC):
         """A request was delivered."""
 
     @abstractmethod
-    def _on_usual(self, parts: UsualParts, source: Hop, now: float) -> bool:
+    def _on_usual(self, found: Found, source: Hop, now: float) -> bool:
         """A usual message by datagram: whether the role is through with it, in one step.
 
         If not, nothing has changed.
@@ -201,16 +201,16 @@ class SignalingShell(ABC):
 
     def on_datagram(self, data: bytes, source: Hop) -> None:
         """One datagram from a transport; never raises for what it holds."""
-        parts = usual_parts(data, self._limits)
-        if parts is not None:
+        found = usual_match(data, self._limits)
+        if found is not None:
             now = self._now
             if now is None:
                 # One look at the clock is enough for what is read in one go.
                 now = self._now = self._loop.time()
                 self._keep_time()
-            if self._on_usual(parts, source, now):
+            if self._on_usual(found, source, now):
                 return
-            message = message_of(parts, data)
+            message = message_of(found, data)
         else:
             try:
                 message = parse_message(data, self._limits)

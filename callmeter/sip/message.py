@@ -15,15 +15,21 @@ from callmeter.sip.header_fields import Headers
 from callmeter.sip.headers import ContentType, CSeq, NameAddr, Via, parse_delta_seconds
 from callmeter.sip.status import REASON_PHRASES
 from callmeter.sip.uri import Uri, parse_uri
+from callmeter.sip.usual_message import UsualLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from callmeter.sip.usual_message import UsualLines
+    from callmeter.sip.usual_message import Found
 
 __all__ = ["REASON_PHRASES", "Headers", "Message", "Request", "Response"]
 
 T = TypeVar("T")
+
+_blank = object.__new__
+_GROUPS = {name: number for number, name in enumerate(UsualLines._fields, 1)}
+_BRANCH, _FROM_TAG, _TO_TAG = _GROUPS["branch"], _GROUPS["from_tag"], _GROUPS["to_tag"]
+_CALL_ID, _NUMBER, _CONTACT = _GROUPS["call_id"], _GROUPS["number"], _GROUPS["contact"]
 
 
 class Message:
@@ -37,10 +43,11 @@ class Message:
         body: The body, octet for octet.
     """
 
-    __slots__ = ("_headers", "_seen", "body")
+    __slots__ = ("_headers", "_seen", "_usual", "body")
 
     _headers: Headers
-    _seen: UsualLines | None
+    _seen: Found | None
+    _usual: UsualLines | None
     body: bytes
     is_request = False
 
@@ -66,9 +73,9 @@ class Message:
     @property
     def headers(self) -> Headers:
         """The header lines; of a message of the usual shape made when first asked for."""
-        seen = self._seen
-        if seen is not None:
-            self._headers = Headers.from_usual(seen)
+        usual = self.usual if self._seen is not None else None
+        if usual is not None:
+            self._headers = Headers.from_usual(usual)
             self._seen = None
         return self._headers
 
@@ -80,10 +87,14 @@ class Message:
     @property
     def usual(self) -> UsualLines | None:
         """What the parser saw of a message of the usual shape; None once its headers changed."""
-        if self._seen is not None:
-            return self._seen
-        found: UsualLines | None = self.headers.typed.get("usual")
-        return found
+        seen = self._seen
+        if seen is None:
+            found: UsualLines | None = self._headers.typed.get("usual")
+            return found
+        if self._usual is None:
+            # The check of `_make` is not needed: the groups of the pattern are its fields.
+            self._usual = tuple.__new__(UsualLines, seen.groups())
+        return self._usual
 
     @property
     def branch(self) -> str | None:
@@ -92,7 +103,10 @@ class Message:
         Raises:
             SipSyntaxError: Via is absent or malformed.
         """
-        usual = self._seen or self.usual
+        seen = self._seen
+        if seen is not None:
+            return seen[_BRANCH]
+        usual = self.usual
         return self.via.branch if usual is None else usual.branch
 
     @property
@@ -102,7 +116,10 @@ class Message:
         Raises:
             SipSyntaxError: From is absent or malformed.
         """
-        usual = self._seen or self.usual
+        seen = self._seen
+        if seen is not None:
+            return seen[_FROM_TAG]
+        usual = self.usual
         return self.from_.tag if usual is None else usual.from_tag
 
     @property
@@ -112,7 +129,10 @@ class Message:
         Raises:
             SipSyntaxError: To is absent or malformed.
         """
-        usual = self._seen or self.usual
+        seen = self._seen
+        if seen is not None:
+            return seen[_TO_TAG]
+        usual = self.usual
         return self.to.tag if usual is None else usual.to_tag
 
     @property
@@ -122,7 +142,10 @@ class Message:
         Raises:
             SipSyntaxError: CSeq is absent or malformed.
         """
-        usual = self._seen or self.usual
+        seen = self._seen
+        if seen is not None:
+            return int(seen[_NUMBER])
+        usual = self.usual
         return self.cseq.number if usual is None else int(usual.number)
 
     @property
@@ -132,9 +155,10 @@ class Message:
         Raises:
             SipSyntaxError: A Contact is malformed.
         """
-        usual = self._seen or self.usual
-        if usual is not None and usual.contact is not None:
-            text = usual.contact
+        seen = self._seen
+        usual = None if seen is not None else self.usual
+        text = seen[_CONTACT] if seen is not None else None if usual is None else usual.contact
+        if text is not None:
             start = text.rfind("<")
             return text.partition(";")[0] if start < 0 else text[start + 1 : text.rfind(">")]
         contacts = self.contacts
@@ -182,7 +206,10 @@ class Message:
         Raises:
             SipSyntaxError: Absent.
         """
-        usual = self._seen or self.usual
+        seen = self._seen
+        if seen is not None:
+            return seen[_CALL_ID]
+        usual = self.usual
         if usual is not None:
             return usual.call_id
         return self._typed("call-id", lambda: to_text(self._required("Call-ID")))
@@ -277,13 +304,13 @@ class Message:
         return value
 
     def _parse_cseq(self) -> CSeq:
-        usual = self._seen or self.usual
+        usual = self.usual
         if usual is None:
             return CSeq.parse(self._required("CSeq"))
         return CSeq(int(usual.number), usual.method)
 
     def _parse_vias(self) -> list[Via]:
-        usual = self._seen or self.usual
+        usual = self.usual
         if usual is not None and usual.more_vias is None:
             return [Via.parse("SIP/2.0/" + usual.via)]
         lines = self.headers.get_all("Via")
@@ -343,15 +370,13 @@ class Request(Message):
             self.uri = uri
 
     @classmethod
-    def from_usual(cls, usual: UsualLines, body: bytes = b"") -> Self:
-        """The request that the pattern of usual messages has found, and its body."""
-        request = cls.__new__(cls)
-        request._seen = usual  # noqa: SLF001  its own class
-        request.body = body
-        request.method = usual.first
-        request.next_hop = None
-        request._uri = None  # noqa: SLF001  its own class
-        request._uri_text = usual.second  # noqa: SLF001  its own class
+    def from_usual(cls, found: Found, data: bytes = b"") -> Self:
+        """The request whose head the pattern of usual messages has found in the data."""
+        request = _blank(cls)
+        request._seen = found  # noqa: SLF001  its own class
+        request._usual = request._uri = request.next_hop = None  # noqa: SLF001  its own class
+        request.body = data[found.end() :]
+        request.method, request._uri_text = found.group(1, 2)  # noqa: SLF001  its own class
         return request
 
     @property
@@ -470,13 +495,14 @@ class Response(Message):
         self.reason = REASON_PHRASES.get(status, "") if reason is None else reason
 
     @classmethod
-    def from_usual(cls, usual: UsualLines, body: bytes) -> Self:
-        """The response that the pattern of usual messages has found, and its body."""
-        response = cls.__new__(cls)
-        response._seen = usual  # noqa: SLF001  its own class
-        response.body = body
-        response.status = int(usual.first)
-        response.reason = usual.second
+    def from_usual(cls, found: Found, data: bytes = b"") -> Self:
+        """The response whose head the pattern of usual messages has found in the data."""
+        response = _blank(cls)
+        response._seen = found  # noqa: SLF001  its own class
+        response._usual = None  # noqa: SLF001  its own class
+        response.body = data[found.end() :]
+        response.status = int(found[1])
+        response.reason = found[2]
         return response
 
     @property

@@ -21,8 +21,8 @@ from callmeter.sip.message import Request, Response
 from callmeter.sip.uri import OtherUri, SipUri
 from callmeter.sip.usual_message import (
     USUAL_LINE_COUNT,
+    Found,
     UsualLines,
-    UsualParts,
     match_request,
     match_response,
 )
@@ -35,8 +35,8 @@ __all__ = [
     "message_of",
     "parse_header_lines",
     "parse_message",
+    "usual_match",
     "usual_message",
-    "usual_parts",
 ]
 
 _RFC_GRAMMAR = "RFC 3261 section 25.1"
@@ -108,9 +108,7 @@ _VERSION = re.compile(rb"[Ss][Ii][Pp]/[0-9]++\.[0-9]++")
 _STATUS = re.compile(rb"([1-6][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*+))?")
 
 _call_id = re.compile(rb"[!-~\x80-\xff]++").fullmatch
-# The check of `UsualLines._make` is not needed: the groups of the pattern are its fields.
-_new = tuple.__new__
-_LINES, _METHOD, _LENGTH = map(UsualLines._fields.index, ("lines", "method", "length"))
+_LENGTH = UsualLines._fields.index("length") + 1
 
 _digits = re.compile(rb"[0-9]++").fullmatch
 
@@ -308,46 +306,41 @@ def parse_message(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request
     """
     if type(data) is not bytes:
         data = bytes(data)
-    return usual_message(data, limits) or _any_message(data, limits)
+    found = usual_match(data, limits)
+    if found is None:
+        return _any_message(data, limits)
+    return (Response if data[:4] == b"SIP/" else Request).from_usual(found, data)
 
 
 def usual_message(data: bytes, limits: ParserLimits) -> Request | Response | None:
     """The message if it has the usual shape and fills the data, else None: that says nothing."""
-    parts = usual_parts(data, limits)
-    return None if parts is None else message_of(parts, data)
+    found = usual_match(data, limits)
+    return None if found is None else message_of(found, data)
 
 
-def message_of(parts: UsualParts, data: bytes) -> Request | Response:
-    """The message that `usual_parts` has found in the data."""
-    usual = _new(UsualLines, parts)
-    body = data[len(data) - int(usual.length) :]
-    if data[:4] == b"SIP/":
-        return Response.from_usual(usual, body)
-    return Request.from_usual(usual, body)
+def message_of(found: Found, data: bytes) -> Request | Response:
+    """The message that `usual_match` has found in the data."""
+    return (Response if data[:4] == b"SIP/" else Request).from_usual(found, data)
 
 
-def usual_parts(data: bytes, limits: ParserLimits) -> UsualParts | None:
-    """The fields of `UsualLines` if a message has the usual shape and fills the data, else None.
+def usual_match(data: bytes, limits: ParserLimits) -> Found | None:
+    """The match of the head if a message has the usual shape and fills the data, else None.
 
-    None says nothing about the message. The tuple is a plain one, as that is quicker to take apart.
+    Its groups are the fields of `UsualLines`. None says nothing about the message.
     """
-    is_response = data[:4] == b"SIP/"
     # One character for each octet; all that the pattern captures alone is ASCII.
     text = data.decode("latin-1")
-    found = match_response(text) if is_response else match_request(text)
+    found = match_response(text) if data[:4] == b"SIP/" else match_request(text)
     if found is None:
         return None
-    parts = found.groups()
-    end, size, length = found.end(), len(data), int(parts[_LENGTH])
+    end, size, length = found.end(), len(data), int(found[_LENGTH])
     if (
         end + length != size
         or (size > limits.small and not _fits(end, size, length, limits))
-        or (not is_response and parts[_METHOD] != parts[0])
-        or ".." in parts[_LINES]
-        or ".." in parts[1]
+        or text.find("..", 0, end) >= 0
     ):
         return None
-    return parts
+    return found
 
 
 def _fits(end: int, size: int, length: int, limits: ParserLimits) -> bool:

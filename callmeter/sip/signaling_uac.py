@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from callmeter.sip.transaction.key import Key
     from callmeter.sip.transaction.layer import TransactionLayer
     from callmeter.sip.uri import SipUri
-    from callmeter.sip.usual_message import UsualParts
+    from callmeter.sip.usual_message import Found
 
 __all__ = ["Means", "Post", "SignalingUac", "UacCounters", "Way"]
 
@@ -269,7 +269,7 @@ class SignalingUac:
         return []
 
     def on_usual(
-        self, means: Means, parts: UsualParts, source: Hop, now: float
+        self, means: Means, found: Found, source: Hop, now: float
     ) -> Sequence[Post] | None:
         """The response of a plain call in one step, without the effects of all others.
 
@@ -278,7 +278,7 @@ class SignalingUac:
 
         Args:
             means: What is needed beyond the calls.
-            parts: What `usual_parts` found.
+            found: What `usual_match` gave.
             source: Where the response came from, by datagram.
             now: Loop time.
 
@@ -289,7 +289,7 @@ class SignalingUac:
         (
             code, _, _, more_vias, _, _, _, _, _, branch, _, _, _, to, _, _, _, method, _, _,
             contact, _, _, _, special,
-        ) = parts  # fmt: skip
+        ) = found.groups()  # fmt: skip
         key = ("c", branch, method)
         token = means.tokens.get(key)
         call = None if token is None else self._calls.get(abs(token))

@@ -18,7 +18,6 @@ from callmeter.sip.session_events import Respond, SendRequest
 from callmeter.sip.timers import NEVER, backoff
 from callmeter.sip.transaction.key import MAGIC_COOKIE
 from callmeter.sip.transaction.timer_wheel import TimerWheel
-from callmeter.sip.usual_message import UsualLines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from callmeter.sip.transaction.effects import Hop
     from callmeter.sip.transaction.key import Key
     from callmeter.sip.transaction.layer import TransactionLayer
-    from callmeter.sip.usual_message import UsualParts
+    from callmeter.sip.usual_message import Found
 
 __all__ = ["SignalingUas", "UasCounters"]
 
@@ -104,7 +103,7 @@ class UasCall:
     def __init__(
         self,
         key: Key,
-        made_of: Request | UsualParts,
+        made_of: Request | Found,
         tag: str,
         call_id: str,
         from_tag: str | None,
@@ -128,7 +127,7 @@ class UasCall:
         made_of = self.made_of
         if isinstance(made_of, Request):
             return made_of
-        return Request.from_usual(UsualLines(*made_of))
+        return Request.from_usual(made_of)
 
     def next_deadline(self) -> float:
         """When something is to be done without being asked."""
@@ -266,7 +265,7 @@ class SignalingUas:
         return []
 
     def on_usual(
-        self, layer: TransactionLayer, parts: UsualParts, source: Hop, now: float
+        self, layer: TransactionLayer, found: Found, source: Hop, now: float
     ) -> Sequence[bytes] | None:
         """A plain INVITE, ACK or BYE in one step, without the effects of all others.
 
@@ -275,7 +274,7 @@ class SignalingUas:
 
         Args:
             layer: The transactions of this user agent.
-            parts: What `usual_parts` found.
+            found: What `usual_match` gave.
             source: Where the request came from, by datagram.
             now: Loop time.
 
@@ -286,7 +285,7 @@ class SignalingUas:
         (
             method, _, _, more_vias, via, _, host, port, before, branch, after, from_, from_tag,
             to, to_tag, call_id, number, _, length, content_type, _, _, _, _, special,
-        ) = parts  # fmt: skip
+        ) = found.groups()  # fmt: skip
         if (
             port is None
             or host != source.host
@@ -340,7 +339,7 @@ class SignalingUas:
             f"{via}\r\nFrom:{from_}\r\nTo:{to};tag={tag}\r\n"
             f"Call-ID: {call_id}\r\nCSeq: {number} INVITE\r\n"
         )
-        call = self._calls[tag] = UasCall(key, parts, tag, call_id, from_tag, sequence)
+        call = self._calls[tag] = UasCall(key, found, tag, call_id, from_tag, sequence)
         counters, t1 = self.counters, self._timers.t1
         counters.invites += 1
         counters.answered += 1

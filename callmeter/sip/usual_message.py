@@ -8,16 +8,16 @@ branch, the tags, Call-ID and CSeq, is what transactions and dialogs are found b
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["USUAL_LINE_COUNT", "UsualLines", "UsualParts", "match_request", "match_response"]
+__all__ = ["USUAL_LINE_COUNT", "Found", "UsualLines", "match_request", "match_response"]
 
 USUAL_LINE_COUNT: Final = 64
-UsualParts = tuple[Any, ...]
-"""The fields of `UsualLines` in their order, not yet one."""
+Found = re.Match[str]
+"""A match whose groups are the fields of `UsualLines`, in their order."""
 
 
 class UsualLines(NamedTuple):
@@ -111,7 +111,7 @@ _LINES = rf"""
   | From:(?(from_)(?!))(?P<from_>\ {_tagged("from_tag")})
   | To:(?(to)(?!))(?P<to>\ {_tagged("to_tag")})
   | C(?:all-ID:(?(call_id)(?!))\ (?P<call_id>[!-~]++)
-      |Seq:(?(number)(?!))\ (?P<number>[0-9]{{1,9}})\ (?P<method>[A-Z]{{1,32}})
+      |Seq:(?(number)(?!))\ (?P<number>[0-9]{{1,9}})\ (?P<method>METHOD)
       |on(?:tent-(?:Length:(?(length)(?!))\ {{1,16}}+(?P<length>[0-9]{{1,5}})
               |Type:(?(content_type)(?!))\ application/sdp(?P<content_type>))
           |tact:(?(contact)(?!))\ (?P<contact>(?:{_NAMED}|{_BARE_URI}){_PARAMS})))
@@ -132,15 +132,18 @@ _LINES = rf"""
 """
 
 
-def _compiled(start: str) -> Callable[[str], re.Match[str] | None]:
+def _compiled(start: str, method: str) -> Callable[[str], re.Match[str] | None]:
     """The pattern, whose conditions name groups that come later."""
     numbers = {name: number for number, name in enumerate(UsualLines._fields, 1)}
-    pattern = re.sub(r"\(\?\((\w+)\)", lambda found: f"(?({numbers[found[1]]})", start + _LINES)
+    whole = start + _LINES.replace("METHOD", method)
+    pattern = re.sub(r"\(\?\((\w+)\)", lambda found: f"(?({numbers[found[1]]})", whole)
     return re.compile(pattern, re.VERBOSE | re.ASCII).match
 
 
-match_request = _compiled(rf"(?P<first>[A-Z]{{1,32}})\ (?P<second>{_URI})\ SIP/2\.0")
+match_request = _compiled(rf"(?P<first>[A-Z]{{1,32}})\ (?P<second>{_URI})\ SIP/2\.0", "(?P=first)")
 """The match of a request, by the groups of `UsualLines`; None says nothing about it."""
 
-match_response = _compiled(r"SIP/2\.0\ (?P<first>[1-6][0-9]{2})\ (?P<second>[ -~]*+)")
+match_response = _compiled(
+    r"SIP/2\.0\ (?P<first>[1-6][0-9]{2})\ (?P<second>[ -~]*+)", "[A-Z]{1,32}"
+)
 """The match of a response, by the groups of `UsualLines`; None says nothing about it."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callmeter.config import TimerConfig
-from callmeter.sip.parser import DEFAULT_LIMITS, parse_message, usual_parts
+from callmeter.sip.parser import DEFAULT_LIMITS, parse_message, usual_match
 from callmeter.sip.prepared_messages import PreparedRequest
 from callmeter.sip.session_events import CancelRequest, Respond, SendAck, SendRequest
 from callmeter.sip.signaling_uac import Means, SignalingUac
@@ -229,8 +229,8 @@ class End:
 
     def hear(self, data, source, now):
         if self.short:
-            parts = usual_parts(data, DEFAULT_LIMITS)
-            posts = None if parts is None else self.uac.on_usual(self.means, parts, source, now)
+            found = usual_match(data, DEFAULT_LIMITS)
+            posts = None if found is None else self.uac.on_usual(self.means, found, source, now)
             if posts is not None:
                 self.done_short += 1
                 self.sent += [post[:2] for post in posts]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callmeter.config import TimerConfig
-from callmeter.sip.parser import DEFAULT_LIMITS, parse_message, usual_parts
+from callmeter.sip.parser import DEFAULT_LIMITS, parse_message, usual_match
 from callmeter.sip.session_events import Respond, SendRequest
 from callmeter.sip.signaling_uas import SignalingUas
 from callmeter.sip.transaction import Deliver, Hop, Send, TimedOut, TransactionLayer
@@ -250,9 +250,9 @@ class End:
 
     def hear(self, data, source, now):
         if self.short:
-            parts = usual_parts(data, DEFAULT_LIMITS)
-            if parts is not None:
-                replies = self.uas.on_usual(self.layer, parts, source, now)
+            found = usual_match(data, DEFAULT_LIMITS)
+            if found is not None:
+                replies = self.uas.on_usual(self.layer, found, source, now)
                 if replies is not None:
                     self.taken_short += 1
                     self.note((octets, source) for octets in replies)
