@@ -303,6 +303,9 @@ class MediaNegotiation(AudioTrack):
             self._refuse_video("the peer offers none" if offered is None else "it is not wanted")
             return None
         video = self._open_video(offered.index)
+        if any(_same_transport(track, offered) for track in tracks if track.index in answers):
+            self._refuse_video("the peer has it on the port of the audio (BUNDLE)")
+            return None
         try:
             answers[offered.index] = video.describe_answer(offered)
         except (MediaSecurityError, NegotiationError, TransportError) as error:
@@ -322,6 +325,16 @@ class MediaNegotiation(AudioTrack):
     def _close_offer(self) -> None:
         if self._offer_answer.offer is not None:
             self._offer_answer.rollback()
+
+
+def _same_transport(one: RemoteTrack, other: RemoteTrack) -> bool:
+    """Whether an m= line is on the port of another already (RFC 9143 7.2), not only may be."""
+    if one.mid is None or one.mid not in other.bundle:
+        return False
+    if one.ice_description is None or other.ice_description is None:
+        return (one.address, one.port) == (other.address, other.port)
+    # A browser that insists on it gathers no candidates for the second line.
+    return bool(one.ice_description.candidates) and not other.ice_description.candidates
 
 
 def _live(tracks: list[RemoteTrack], kind: str) -> Iterator[RemoteTrack]:

@@ -90,6 +90,8 @@ class VideoSender:
             raise LocalProtocolError("a secure stream stays secure until it is stopped")
         self._flush()
         succeed(self.context, context, int(table.ssrc[row]))
+        if context is not self.context:
+            self.sent.forget()
         self.context = context
         self._parameters = parameters
         table.clock_rate[row] = parameters.clock_rate

@@ -101,6 +101,11 @@ class VideoSent:
         while len(stored) > self._most_packets or self._octets > self._most_octets:
             self._octets -= len(stored.pop(next(iter(stored))).packet)
 
+    def forget(self) -> None:
+        """Keep nothing of what left so far: its key is not in use any more."""
+        self._stored.clear()
+        self._octets = 0
+
     def again(self, now: float, sequence: int) -> bytes | None:
         """The packet a NACK names.
 

@@ -252,6 +252,29 @@ async def test_ice_offers_each_track_its_own_candidates_and_no_bundle(make):
     assert "BUNDLE 0" in make(srtp=DTLS, ice=True, video=None).create_offer().decode()
 
 
+@pytest.mark.parametrize("ice", [False, True])
+async def test_video_on_the_port_of_the_audio_is_refused_and_the_audio_bundled_alone(make, ice):
+    calling, called = (make(srtp=DTLS, rtcp_mux=True, ice=ice) for _ in range(2))
+    offer = calling.create_offer().decode()
+    ports = [port_of(offer, kind) for kind in ("audio", "video")]
+    bundled = offer.replace(f"m=video {ports[1]} ", f"m=video {ports[0]} ")
+    bundled = bundled.replace("t=0 0\r\n", "t=0 0\r\na=group:BUNDLE 0 1\r\n")
+    if ice:
+        head, mark, video = bundled.partition("m=video")
+        lines = [line for line in video.split("\r\n") if not line.startswith("a=candidate")]
+        bundled = head + mark + "\r\n".join(lines)
+    else:
+        for mid, kind in enumerate(("audio", "video")):
+            line = f"m={kind} {port_of(bundled, kind)} UDP/TLS/RTP/SAVP"
+            head, mark, rest = bundled.partition(line)
+            first, end, more = rest.partition("\r\n")
+            bundled = f"{head}{mark}{first}{end}a=mid:{mid}\r\n{more}"
+    answer = called.accept_offer(bundled.encode()).decode()
+    assert "BUNDLE" in called.video_refused
+    assert port_of(answer, "video") == 0
+    assert "a=group:BUNDLE 0\r\n" in answer
+
+
 async def test_each_track_is_captured_apart(make):
     calling, called = make(capture=CaptureConfig()), make()
     assert calling.captures == called.captures == ()

@@ -37,7 +37,7 @@ def meet(phone, kamailio, chromium):
     browser = chromium()
 
     @asynccontextmanager
-    async def met(library, caller, *, camera=CAMERA, video=None):
+    async def met(library, caller, *, camera=CAMERA, video=None, **more):
         proxy = kamailio(certificates=certificates)
         options = {
             "proxy": proxy.reached_by("wss"),
@@ -54,6 +54,7 @@ def meet(phone, kamailio, chromium):
                 user="carol",
                 password=PASSWORD,
                 video=camera,
+                **more,
             ) as page,
         ):
             if caller == "callmeter":
@@ -64,6 +65,8 @@ def meet(phone, kamailio, chromium):
                 call = await (await alice.next_call(20)).answer()
             async with call:
                 await page.noted("confirmed")
+                # What comes before its handshakes are over the browser does not see.
+                await page.until("connection.connectionState === 'connected'")
                 yield call, page
                 await page.act("hangup")
                 async with asyncio.timeout(10):
@@ -145,4 +148,14 @@ async def test_a_call_without_video_here_has_audio_alone(meet, library, caller):
         async with asyncio.timeout(20):
             while call.statistics().receive["packets_received"] < 20:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
+    assert [stream.kind for stream in call.report().media] == ["audio"]
+
+
+@LIBRARY
+async def test_a_browser_that_insists_on_one_port_for_all_has_audio_alone(meet, library):
+    bundled = {"bundlePolicy": "max-bundle"}
+    async with meet(library, "browser", video=VideoConfig(), connection=bundled) as (call, page):
+        assert call.media.video is None
+        assert "BUNDLE" in call.media.video_refused
+        await page.until("stats().then(s => s.packetsReceived > 20)")
     assert [stream.kind for stream in call.report().media] == ["audio"]

@@ -123,8 +123,9 @@ class Browser(Program):
 
         Args:
             library: One of `LIBRARIES`.
-            options: `server` (WebSocket URL), `uri`, `user`, `password`, `register`, and `video`:
-                constraints of its camera, which shows a test picture.
+            options: `server` (WebSocket URL), `uri`, `user`, `password`, `register`, `video`:
+                constraints of its camera, which shows a test picture, and `connection`: more of
+                the configuration of its peer connection.
         """
         return Phone(self, {"library": library, "register": True, **options})
 

@@ -79,3 +79,12 @@ def test_a_number_that_is_used_again_stands_for_its_new_packet():
         sent.on_packet(7, text)
     sent.on_packet(8, bytes(20))
     assert sent.again(1.0, 7) == b"third"
+
+
+def test_nothing_is_sent_again_that_was_forgotten():
+    sent = VideoSent(octets=10)
+    sent.on_packet(1, b"old key")
+    sent.forget()
+    assert sent.again(1.0, 1) is None
+    sent.on_packet(2, b"new key!")
+    assert sent.again(1.0, 2) == b"new key!"

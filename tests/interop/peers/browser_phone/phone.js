@@ -24,7 +24,7 @@ async function start(options) {
 
 async function startJsSip(options) {
   const JsSIP = JsSIPModule.default || JsSIPModule;
-  const pcConfig = { iceServers: [], rtcpMuxPolicy: "require" };
+  const pcConfig = { iceServers: [], rtcpMuxPolicy: "require", ...options.connection };
   let session;
   const agent = new JsSIP.UA({
     sockets: [new JsSIP.WebSocketInterface(options.server)],
@@ -78,7 +78,11 @@ async function startSipJs(options) {
     logLevel: "error",
     sessionDescriptionHandlerFactoryOptions: {
       iceGatheringTimeout: 500,
-      peerConnectionConfiguration: { iceServers: [], rtcpMuxPolicy: "require" },
+      peerConnectionConfiguration: {
+        iceServers: [],
+        rtcpMuxPolicy: "require",
+        ...options.connection,
+      },
     },
     delegate: {
       onInvite: (invitation) => {
