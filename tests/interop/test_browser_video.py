@@ -100,8 +100,12 @@ async def test_both_ends_count_the_same_frames(meet, expect, library, caller, co
     )
     async with meet(library, caller, video=VideoConfig(codecs=(codec,))) as (call, page):
         video = call.media.video
-        async with asyncio.timeout(60):
-            await video.play(TestPattern(codec=codec), seconds=FRAMES / 15)
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            playing = tasks.create_task(video.play(TestPattern(codec=codec), seconds=FRAMES / 15))
+            # A browser drops what comes before its decoder is there, and asks for a key frame.
+            await page.until("stats().then(s => s.video.framesDecoded > 0)")
+            first = (await page.stats())["video"], call.statistics().media[1]
+            await playing
             await video.wait_for_frames(FRAMES // 2)
         theirs = await stopped(page)
         ours = call.statistics().media[1]
@@ -113,12 +117,12 @@ async def test_both_ends_count_the_same_frames(meet, expect, library, caller, co
     assert ours.receive["frames_received"] == pytest.approx(theirs["framesSent"], rel=SHARE)
     assert ours.receive["keyframes_received"] == theirs["keyFramesEncoded"]
     assert ours.receive["resolution_megapixels"] > 0
-    # And what was sent here it has received and decoded, but for what a busy machine made it drop.
-    assert ours.send["frames_sent"] > FRAMES / 2
-    assert theirs["framesReceived"] == pytest.approx(ours.send["frames_sent"], rel=SHARE)
-    shown = theirs["framesDecoded"] + theirs["framesDropped"]
-    assert shown >= (1 - SHARE) * ours.send["frames_sent"]
-    assert theirs["framesDecoded"] > FRAMES / 2
+    # And what was sent here it has received, and decoded as soon as it could.
+    assert theirs["packetsReceived"] == ours.send["packets_sent"]
+    sent = ours.send["frames_sent"] - first[1].send["frames_sent"]
+    decoded = theirs["framesDecoded"] - first[0]["framesDecoded"]
+    assert sent > FRAMES / 2
+    assert decoded == pytest.approx(sent, rel=SHARE)
     assert (theirs["frameWidth"], theirs["frameHeight"]) == (320, 240)
 
 
@@ -136,7 +140,7 @@ async def test_each_end_can_ask_the_other_for_a_key_frame(meet, library, caller)
                 await asyncio.sleep(0.05)
             playing.cancel()
         stats = (await page.stats())["video"]
-    assert stats["pliCount"] == video.statistics().feedback_sent.pli >= 1
+    assert stats["keyFramesWanted"] == video.statistics().feedback_sent.pli >= 1
 
 
 @CALLER

@@ -173,12 +173,13 @@ async function stats() {
     transport: ["dtlsState", "tlsVersion", "dtlsRole", "srtpCipher", "selectedCandidatePairChanges"],
   };
   const video = {
-    "inbound-rtp": ["framesReceived", "framesDecoded", "framesDropped", "frameWidth", "frameHeight"],
-    "outbound-rtp": ["framesSent", "keyFramesEncoded", "nackCount", "pliCount", "firCount"],
+    "inbound-rtp": ["packetsReceived", "pliCount", "framesDecoded", "frameWidth", "frameHeight"],
+    "outbound-rtp": ["framesSent", "keyFramesEncoded"],
   };
   found.video = {};
   (await connection.getStats()).forEach((report) => {
     if (report.kind === "video") {
+      if (report.type === "outbound-rtp") found.video.keyFramesWanted = report.pliCount;
       for (const name of video[report.type] || []) found.video[name] = report[name];
       return;
     }
