@@ -20,6 +20,12 @@ _RIGHT_SPELLING: Final = (
     "Let the peer write the name that is registered (RFC 4568, RFC 6188, RFC 7714): others may not "
     "know the suite by this one."
 )
+_PROTOCOL_REFUSED: Final = " 302 "
+"""Warning code "Incompatible transport protocol" (RFC 3261 section 20.43)."""
+_NO_SRTP: Final = (
+    "The peer refuses SRTP, whatever the suites: enable it there. With the policy Offered here "
+    "the call would go on in clear."
+)
 _OFF: Final = "the SRTP policy is Disabled"
 NOT_ACCEPTABLE: Final = 488
 
@@ -52,6 +58,8 @@ def suites_compatible(evidence: CallEvidence) -> Verdict:
     error = evidence.error
     if broken_key(error) is not None:
         return skips("a key could not be used: the suites were not compared")
+    if isinstance(error, NoCommonSuite) and _PROTOCOL_REFUSED in str(error):
+        return fails(str(error), _NO_SRTP)
     if isinstance(error, NoCommonSuite):
         return fails(f"{error}{_suites(error.offered, error.supported)}")
     if evidence.secure:

@@ -41,6 +41,14 @@ def test_whether_srtp_is_negotiated(status_of, healthy, changes, status, words):
     assert words in finding.detail
 
 
+def test_a_peer_that_refuses_srtp_is_not_told_to_compare_suites(status_of, healthy):
+    error = NoCommonSuite("488 Not Acceptable Here: 302 the SRTP policy is Disabled", offered=["A"])
+    changes = {"final_status": 488, "error": error, **NOT_ANSWERED}
+    found, finding = status_of(negotiation.suites_compatible, healthy, **changes)
+    assert found == "fail"
+    assert finding.remedy.startswith("The peer refuses SRTP, whatever the suites: enable it there")
+
+
 @pytest.mark.parametrize(
     ("changes", "status", "words"),
     [
