@@ -81,6 +81,27 @@ async def test_both_ends_count_the_same_frames(meet, codec, srtp):
     assert_quality(call, mos=3, loss=0.05)
 
 
+async def test_the_callee_offers_video_where_the_invite_has_no_offer(phones):
+    settings = {"srtp": "sdes", "video": VideoConfig()}
+    alice, bob = await phones("alice", **settings), await phones("bob", **settings)
+    async with alice.call(bob.aor, offer=False) as call:
+        (other,) = bob.calls
+        sent = await send(call, other, frames=5)
+    assert video_of(other)["receive"]["frames_received"] == sent
+
+
+async def test_rtcp_of_video_has_keys_of_its_own_without_mux(meet):
+    call, other = await meet(srtp="dtls", rtcp_mux=False)
+    async with call, asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        playing = tasks.create_task(call.media.video.play(pattern()))
+        await other.media.video.wait_for_frames(10)
+        other.media.video.request_key_frame()
+        while not video_of(call)["send"]["pli_count"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        playing.cancel()
+    assert not video_of(call)["rtcp_mux"]
+
+
 @pytest.mark.parametrize("suite", sorted(supported_suites()))
 async def test_every_suite_carries_video(meet, suite):
     call, other = await meet(suites=(suite,))

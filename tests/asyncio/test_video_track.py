@@ -154,6 +154,16 @@ async def test_hold_is_for_both_tracks(make):
     assert called.video.direction == "sendrecv"
 
 
+async def test_a_deferred_call_has_both_tracks_inactive_until_it_is_activated(make):
+    calling, called = make(deferred=True), make()
+    agree(calling, called)
+    for track in (*calling.tracks, *called.tracks):
+        assert track.direction == "inactive"
+    calling.accept_answer(called.accept_offer(calling.create_offer(Direction.SENDRECV)))
+    for track in (*calling.tracks, *called.tracks):
+        assert track.direction == "sendrecv"
+
+
 async def test_lines_keep_their_places_whoever_offers_next(make):
     calling, called = make(), make()
     offer, _ = agree(calling, called)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import asynccontextmanager
 
 import pytest
@@ -28,6 +29,18 @@ NAMES = {"jssip": "JsSIP", "sipjs": "SIP.js"}
 LIBRARY = pytest.mark.parametrize("library", LIBRARIES)
 CALLER = pytest.mark.parametrize("caller", ["callmeter", "browser"])
 CODEC = pytest.mark.parametrize("codec", ["VP8", "H264"])
+
+
+@pytest.fixture
+def tell(record_property, capsys):
+    """Print a figure, for whoever runs this."""
+
+    def record(name, value):
+        record_property(name, value)
+        with capsys.disabled():
+            sys.stdout.write(f"\n{name}: {value}")
+
+    return record
 
 
 @pytest.fixture
@@ -88,7 +101,7 @@ async def stopped(page):
 @CODEC
 @CALLER
 @LIBRARY
-async def test_both_ends_count_the_same_frames(meet, expect, library, caller, codec):
+async def test_both_ends_count_the_same_frames(meet, expect, tell, library, caller, codec):
     expected = expect(
         peer="chromium",
         role="caller" if caller == "browser" else "callee",
@@ -123,6 +136,11 @@ async def test_both_ends_count_the_same_frames(meet, expect, library, caller, co
     decoded = theirs["framesDecoded"] - first[0]["framesDecoded"]
     assert sent > FRAMES / 2
     assert decoded == pytest.approx(sent, rel=SHARE)
+    tell(
+        f"{expected.note}, {caller} calls",
+        f"it sent {theirs['framesSent']} frames, {ours.receive['frames_received']} were received; "
+        f"it decoded {decoded} of {sent}",
+    )
     assert (theirs["frameWidth"], theirs["frameHeight"]) == (320, 240)
 
 
