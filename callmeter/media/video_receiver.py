@@ -55,7 +55,7 @@ class VideoReceiver(StreamReceiver):
         self._viewers: tuple[VideoSink, ...] = ()
         self._of: tuple[int, str] | None = None
         self._nack = False
-        self._earlier = dict.fromkeys(COUNTERS, 0.0)
+        self._earlier: dict[str, int | float] = dict.fromkeys(COUNTERS, 0)
 
     def start(self, parameters: RtpParameters, source: Hashable, now: float) -> None:
         """Take what was negotiated, for the first time or again."""
@@ -156,7 +156,7 @@ class VideoReceiver(StreamReceiver):
 
     def metrics(self, now: float) -> Values:
         """By catalogue key."""
-        values: Values = {key: int(value) for key, value in self._earlier.items()}
+        values: Values = dict(self._earlier)
         if self.video is None:
             return values
         found: Values = dict(self.video.metrics(now))

@@ -109,6 +109,7 @@ def test_the_count_goes_on_with_another_codec_and_another_source(lab, hearing):
     lab.run(0.1)
     assert counted(stream)["frames_received"] == 4
     assert counted(stream)["keyframes_received"] == 3
+    assert type(counted(stream)["frames_received"]) is int
     assert len(lab.events(stream, SsrcChanged)) == 1
 
 
