@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from callmeter.config import Transport
 from callmeter.errors import ConnectionFailed, LocalProtocolError
 from callmeter.load.signaling_shell import SignalingShell, contact_uri, description
 from callmeter.sip.signaling_uac import Means, SignalingUac
+from callmeter.transport.udp import nothing
 from callmeter.uri_settings import setting_uri
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SignalingCaller"]
 
+BY_HAND_FROM: Final = 500
+"""Calls a second from which on datagrams are read in the pace of placing, not as they come."""
 PACE: Final = 0.004
 """Seconds between two times that calls are placed."""
 
@@ -105,25 +109,33 @@ class SignalingCaller(SignalingShell):
             calls: How many.
             rate: How many a second; when that cannot be kept, as many as can be.
         """
-        uac, means, start, placed = self._calling, self._means, self._loop.time(), 0
+        uac, start, placed = self._calling, self._loop.time(), 0
+        by_hand = rate >= BY_HAND_FROM
+        reading = self.transport.read_by_hand() if by_hand else contextlib.nullcontext(nothing)
         try:
-            while placed < calls:
-                now = self._loop.time()
-                due = min(calls, int((now - start) * rate) + 1)
-                while placed < due:
-                    placed += 1
-                    post = uac.call_at_once(means, now)
-                    if post is None:
-                        self._apply(uac.call(now), now)
-                    else:
-                        self._post(*post)
-                self._send_posted()
-                self._keep_time()
-                await asyncio.sleep(max(PACE, start + placed / rate - self._loop.time()))
+            with reading as read:
+                while placed < calls or (by_hand and len(uac)):
+                    read()
+                    now = self._loop.time()
+                    due = min(calls, int((now - start) * rate) + 1)
+                    self._place(due - placed, now)
+                    placed = due
+                    self._keep_time()
+                    await asyncio.sleep(max(PACE, start + placed / rate - self._loop.time()))
             await self._until(lambda: not len(uac))
         finally:
             self._apply(uac.hang_up(), self._loop.time())
         return uac.counters
+
+    def _place(self, calls: int, now: float) -> None:
+        uac, means = self._calling, self._means
+        for _ in range(calls):
+            post = uac.call_at_once(means, now)
+            if post is None:
+                self._apply(uac.call(now), now)
+            else:
+                self._post(*post)
+        self._send_posted()
 
     async def _begin(self) -> None:
         found = self.transport.known(self._route(self._target))

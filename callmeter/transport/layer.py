@@ -20,12 +20,13 @@ from callmeter.transport.resolver import Resolver
 from callmeter.transport.stream import StreamTransport
 from callmeter.transport.tls import TlsLayer
 from callmeter.transport.tls_settings import TlsSettings
-from callmeter.transport.udp import UdpTransport, local_address_towards
+from callmeter.transport.udp import UdpTransport, local_address_towards, nothing
 from callmeter.transport.websocket import client_layers, invalid_contact_host, server_layers
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from callmeter.sip.server_location import Location
     from callmeter.sip.uri import SipUri
@@ -178,6 +179,13 @@ class TransportLayer:
         udp = self._transports.get("UDP")
         if isinstance(udp, UdpTransport):
             udp.drained = do
+
+    def read_by_hand(self) -> AbstractContextManager[Callable[[], None]]:
+        """Datagrams wait until what this gives is called: the loop does not wake up for each."""
+        udp = self._transports.get("UDP")
+        return (
+            udp.read_by_hand() if isinstance(udp, UdpTransport) else contextlib.nullcontext(nothing)
+        )
 
     # sending
 

@@ -17,7 +17,7 @@ from callmeter.sip.transaction.effects import Hop
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from callmeter.errors import TransportError
     from callmeter.transport.base import DatagramUser
@@ -26,6 +26,8 @@ __all__ = ["UdpTransport", "local_address_towards"]
 
 DRAIN = 64
 """Datagrams taken per turn of the loop, so that a flood cannot starve it."""
+BY_HAND = 16
+"""Times as many where the reader has chosen the time."""
 SOURCES = 1_024
 """Addresses whose hops are kept, as most datagrams come from the same few."""
 MAX_DATAGRAM = 65_535
@@ -70,7 +72,7 @@ class UdpTransport:
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._closed = False
         self.dropped_sends = 0
-        self.drained: Callable[[], None] = _nothing
+        self.drained: Callable[[], None] = nothing
         self._sources: dict[tuple[Any, ...], Hop] = {}
         try:
             self._socket.setblocking(False)  # noqa: FBT003  the socket module's own signature
@@ -139,11 +141,29 @@ class UdpTransport:
             self._loop.remove_reader(self._socket.fileno())
             self._socket.close()
 
+    @contextlib.contextmanager
+    def read_by_hand(self) -> Iterator[Callable[[], None]]:
+        """Datagrams wait until what this gives is called: the loop does not wake up for each."""
+        self._loop.remove_reader(self._socket.fileno())
+        try:
+            yield self._read_all
+        finally:
+            if not self._closed:
+                self._loop.add_reader(self._socket.fileno(), self._on_readable)
+
+    def _read_all(self) -> None:
+        """All that has come, within reason."""
+        for _ in range(BY_HAND):
+            if self._closed or self._drain() < DRAIN:
+                break
+        self.drained()
+
     def _on_readable(self) -> None:
         self._drain()
         self.drained()
 
-    def _drain(self) -> None:
+    def _drain(self) -> int:
+        """Take what has come, at most `DRAIN` datagrams; returns how many there were."""
         receive, sources = self._socket.recvfrom, self._sources
         for taken in range(DRAIN):
             try:
@@ -152,10 +172,10 @@ class UdpTransport:
                 # Readable without data: only the error queue has something.
                 if not taken:
                     self._drain_errors()
-                return
+                return taken
             except OSError:
                 if not self._drain_errors():
-                    return
+                    return taken
                 continue
             source = sources.get(address)
             if source is None:
@@ -164,7 +184,8 @@ class UdpTransport:
                 source = sources[address] = Hop("UDP", address[0], address[1])
             self._user.on_datagram(data, source)
             if self._closed:
-                return
+                return taken
+        return DRAIN
 
     def _drain_errors(self) -> int:
         """Report each queued ICMP error to the user; returns how many there were."""
@@ -186,7 +207,7 @@ class UdpTransport:
         return count
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """All that is to be done by who does not ask for more."""
 
 

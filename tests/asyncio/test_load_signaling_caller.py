@@ -43,6 +43,20 @@ async def test_a_call_is_held_and_one_that_rings_too_long_is_cancelled():
         assert answerer.counters.cancelled == 2
 
 
+@pytest.mark.parametrize("name", ["UDP", "TCP"])
+async def test_calls_by_the_thousand_a_second_come_to_the_same_end(name):
+    async with asyncio.timeout(PATIENCE), SignalingAnswerer(config()) as answerer:
+        uri = f"{target(answerer, name)};transport={name.lower()}"
+        async with SignalingCaller(uri, config()) as caller:
+            for calls in (200, 3):
+                before = caller.counters.ended
+                counters = await caller.run(calls=calls, rate=1000)
+                assert counters.ended - before == calls
+                assert (counters.failed, caller.live, caller.unreachable) == (0, 0, 0)
+        taken = answerer.counters
+    assert (taken.answered, taken.confirmed, taken.ended) == (203, 203, 203)
+
+
 async def test_a_peer_that_is_silent_fails_the_call(free_udp_socket):
     hasty = config(timers=TimerConfig(t1=1 / 640, t2=0.01, t4=0.01))
     port = free_udp_socket.getsockname()[1]

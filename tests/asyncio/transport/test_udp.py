@@ -263,3 +263,30 @@ def test_without_a_route_there_is_no_own_address(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", connect)
     with pytest.raises(ConnectionFailed, match=r"no route to 192\.0\.2\.1: Network is unreachable"):
         local_address_towards("192.0.2.1", 0)
+
+
+async def test_read_by_hand_waits_for_the_hand(user, make_transport):
+    receiver, sender = make_transport(user), make_transport(User())
+    read, drained = User(), []
+    receiver.drained = lambda: drained.append(len(user.datagrams))
+    with receiver.read_by_hand() as take:
+        for _ in range(DRAIN + 3):
+            sender.send(b"x", Hop("UDP", *receiver.local))
+        # Loopback has delivered before `sendto` returns; a second socket shows that the loop turns.
+        other = make_transport(read)
+        sender.send(b"y", Hop("UDP", *other.local))
+        await read.has(1)
+        assert user.datagrams == []
+        take()
+        assert (len(user.datagrams), drained) == (DRAIN + 3, [DRAIN + 3])
+    sender.send(b"z", Hop("UDP", *receiver.local))
+    await user.has(DRAIN + 4)
+
+
+async def test_a_transport_that_is_closed_is_read_by_nobody(user, make_transport):
+    receiver, sender = make_transport(user), make_transport(User())
+    with receiver.read_by_hand() as take:
+        sender.send(b"x", Hop("UDP", *receiver.local))
+        receiver.close()
+        take()
+    assert user.datagrams == []
