@@ -85,6 +85,8 @@ class UdpTransport:
             raise ConnectionFailed(
                 f"cannot listen on {where}: {error.strerror}", destination=where
             ) from error
+        name = self._socket.getsockname()
+        self._local: tuple[str, int] = name[0], name[1]
         loop.add_reader(self._socket.fileno(), self._on_readable)
 
     def _ask_for_errors(self, family: int) -> None:
@@ -98,8 +100,7 @@ class UdpTransport:
     @property
     def local(self) -> tuple[str, int]:
         """Address and port that listen."""
-        name = self._socket.getsockname()
-        return name[0], name[1]
+        return self._local
 
     def send(self, data: bytes, hop: Hop) -> None:
         """Send one datagram.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
 from callmeter.sip.timers import NEVER, backoff
 from callmeter.sip.transaction.effects import Deliver, Effect, Send, TimedOut, TransportFailed
-from callmeter.sip.transaction.machine import FINAL, Machine
+from callmeter.sip.transaction.machine import FINAL, Machine, MachineState
 
 if TYPE_CHECKING:
     from callmeter.sip.message import Response
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["TRANSITIONS", "ClientTransaction", "State"]
 
 
-class State(Enum):
+class State(MachineState):
     """The states of the figure."""
 
     TRYING = "Trying"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
 from callmeter.sip.message import Headers, Request
 from callmeter.sip.timers import NEVER, backoff
 from callmeter.sip.transaction.effects import Deliver, Effect, Hop, Send, TimedOut, TransportFailed
-from callmeter.sip.transaction.machine import FAILURE, FINAL, OUTLINES, Machine
+from callmeter.sip.transaction.machine import FAILURE, FINAL, OUTLINES, Machine, MachineState
 
 if TYPE_CHECKING:
     from callmeter.sip.message import Response
@@ -22,7 +21,7 @@ FLOW_LOST = "flow lost"
 """Ends the wait for the answer of an INVITE that rang when its connection was lost."""
 
 
-class State(Enum):
+class State(MachineState):
     """The states of the figure."""
 
     CALLING = "Calling"

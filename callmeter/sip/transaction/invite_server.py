@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from callmeter.sip.timers import NEVER, TRYING_DELAY, backoff
 from callmeter.sip.transaction.effects import Deliver, Effect, Send, TimedOut, TransportFailed
-from callmeter.sip.transaction.machine import FAILURE, FINAL, ServerMachine
+from callmeter.sip.transaction.machine import FAILURE, FINAL, MachineState, ServerMachine
 
 if TYPE_CHECKING:
     from callmeter.sip.message import Request, Response
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["TRANSITIONS", "InviteServerTransaction", "State"]
 
 
-class State(Enum):
+class State(MachineState):
     """The states of the figure."""
 
     PROCEEDING = "Proceeding"

@@ -151,7 +151,7 @@ class TransactionLayer:
         return key, self._start_client(kind(key, sent, hop, self._timers(hop)), now)
 
     def new_branch(self) -> str:
-        """A branch for `begin`."""
+        """A branch with 64 random bits."""
         return new_branch(self._entropy)
 
     def begin(self, request: Request, branch: str, hop: Hop, now: float) -> Key:
@@ -186,7 +186,7 @@ class TransactionLayer:
 
     def stateless(self, message: Request, hop: Hop, sent_by: str) -> list[Effect]:
         """Send a request that nobody answers: the ACK of a 2xx (RFC 3261 section 13.2.2.4)."""
-        sent = _with_via(message, hop, sent_by, new_branch(self._entropy))
+        sent = _with_via(message, hop, sent_by, self.new_branch())
         return [Send(None, sent, hop)]
 
     def resend(self, key: Key, hop: Hop | None, now: float) -> list[Effect]:

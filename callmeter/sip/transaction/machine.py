@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from callmeter.sip.message import Response
     from callmeter.sip.timers import TimerValues
 
-__all__ = ["FAILURE", "FINAL", "OUTLINES", "Machine", "ServerMachine"]
+__all__ = ["FAILURE", "FINAL", "OUTLINES", "Machine", "MachineState", "ServerMachine"]
 
 FINAL = 200
 """The first status that ends a transaction."""
@@ -28,6 +28,12 @@ OUTLINES: Final = {
     method: Request(method, "sip:invalid") for method in ("INVITE", "BYE", "REGISTER", "OPTIONS")
 }
 """What stays of a request that is not needed any more, by its method."""
+
+
+class MachineState(Enum):
+    """A state; there is one of each, so it is hashed by identity, which takes no Python code."""
+
+    __hash__ = object.__hash__
 
 
 class Machine(Generic[S]):

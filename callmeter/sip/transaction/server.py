@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from callmeter.sip.transaction.effects import Deliver, Effect, Send, TransportFailed
-from callmeter.sip.transaction.machine import FINAL, ServerMachine
+from callmeter.sip.transaction.machine import FINAL, MachineState, ServerMachine
 
 if TYPE_CHECKING:
     from callmeter.sip.message import Response
@@ -16,7 +15,7 @@ __all__ = ["TRANSITIONS", "ServerTransaction", "State"]
 REQUEST_TIMEOUT = 408
 
 
-class State(Enum):
+class State(MachineState):
     """The states of the figure."""
 
     TRYING = "Trying"

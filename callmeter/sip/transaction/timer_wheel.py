@@ -66,7 +66,8 @@ class TimerWheel(Generic[T]):
             return
         number = int(when * SLOTS_A_SECOND)
         if machine.slot != number:
-            self.disarm(machine)
+            if machine.slot is not None:
+                self.disarm(machine)
             slot = self._slots.get(number)
             if slot is None:
                 slot = self._open(number)
@@ -98,9 +99,17 @@ class TimerWheel(Generic[T]):
     def pop_due(self, now: float) -> T | None:
         """Take out one machine whose deadline has come; `arm` puts it back."""
         machine = self._first()
-        if machine is None or machine.next_deadline() > now:
+        if machine is None:
             return None
-        self.disarm(machine)
+        # The first machine lies in the first slot, and what is noted there is true.
+        number = self._numbers[0]
+        slot = self._slots[number]
+        if slot[machine] > now:
+            return None
+        del slot[machine]
+        machine.slot = None
+        if not slot:
+            del self._slots[number]
         return machine
 
     def _open(self, number: int) -> dict[T, float]:
