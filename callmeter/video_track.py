@@ -40,6 +40,9 @@ class VideoTrack(MediaTrack):
     refused: str = ""
     _stream: VideoStream | None
 
+    def __repr__(self) -> str:
+        return f"<VideoTrack {self.codec or 'no codec yet'} {self.direction}>"
+
     # what is sent and seen
 
     async def play(self, source: VideoSource, *, seconds: float | None = None) -> float:

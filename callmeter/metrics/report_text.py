@@ -189,7 +189,9 @@ def amount(key: str, value: Value) -> str:
             return f"{value / 1000:,.1f} kbit/s"
         case "dBov":
             return f"{value:.0f} dBov"
-        case "pps":
+        case "pps" | "fps":
             return f"{value:.1f} /s"
+        case "megapixels":
+            return f"{value:.2f} MP"
         case _:
             return f"{value:,}"

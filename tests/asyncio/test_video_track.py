@@ -84,6 +84,7 @@ async def test_each_track_has_its_own_port_and_its_own_keys(make):
         assert "BUNDLE" not in body
     for end in (calling, called):
         assert end.video.codec == "VP8"
+        assert repr(end.video) == "<VideoTrack VP8 sendrecv>"
         assert end.video.keying == end.keying == "sdes"
         assert end.video.feedback
         assert not end.feedback

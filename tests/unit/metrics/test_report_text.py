@@ -52,6 +52,15 @@ def test_figures_have_units_and_bad_ones_a_mark(secure_call):
     assert words(text, "undecryptable") == "- 2 !"
 
 
+def test_pictures_have_a_rate_and_a_size(secure_call):
+    figures = {"frame_rate_fps": 15, "resolution_megapixels": 0.0768, "frames_received": 50}
+    stream = replace(secure_call.media[0], receive={**secure_call.media[0].receive, **figures})
+    text = report_text(replace(secure_call, media=(stream,)))
+    assert words(text, "frame rate") == "- 15.0 /s"
+    assert words(text, "picture") == "- 0.08 MP"
+    assert words(text, "frames") == "- 50"
+
+
 def test_figures_stand_in_columns(secure_call):
     lines = report_text(secure_call).splitlines()
     head = next(line for line in lines if line.split() == ["sent", "received"])
