@@ -103,7 +103,7 @@ class _Packet(NamedTuple):
         timestamp: Of the RTP header.
         marker: It is the last of its frame.
         told: What its payload says; None when it is malformed.
-        payload: Empty unless frames are kept.
+        payload: Empty of a packet that only takes a sequence number.
     """
 
     timestamp: int
@@ -120,7 +120,7 @@ class _Frame:
         damaged: One of them is missing or malformed.
         key_frame: Whether it is one; None as long as no packet told.
         size: Of the picture, where a packet told.
-        payloads: So far; none unless frames are kept.
+        payloads: So far.
         octets: Of the payloads.
     """
 
@@ -144,12 +144,11 @@ class _Frame:
             self.key_frame = self.key_frame or told.key_frame
         if told.size is not None:
             self.size = told.size
-        if packet.payload:
-            self.octets += len(packet.payload)
-            self.payloads.append(packet.payload)
-            if self.octets > MOST_HELD_OCTETS:
-                self.damaged = True
-                self.payloads.clear()
+        self.octets += len(packet.payload)
+        self.payloads.append(packet.payload)
+        if self.octets > MOST_HELD_OCTETS:
+            self.damaged = True
+            self.payloads.clear()
 
 
 class VideoReception:

@@ -341,3 +341,27 @@ def batches_decide_alike(steps, size, adaptive):
             assert found.target_delay_ms == pytest.approx(oracle.delay * 1e3)
             assert found.current_delay_ms == pytest.approx(oracle.waits * 1e3)
             assert found.average_jitter_ms == pytest.approx(oracle.jitter * 1e3)
+
+
+def test_fixed_and_adaptive_buffers_of_one_batch_keep_to_their_own_rules():
+    count = 30
+    together, apart = (JitterBufferTable(rows=count, limit=count) for _ in range(2))
+    for table in (together, apart):
+        for row in range(count):
+            table.allocate(FIXED if row % 2 else JitterBufferSettings(), RATE)
+    rows = np.arange(count)
+    for number in range(40):
+        arrivals = 100 + (number + (number % 7) / 3 + rows / 90) * PACKET
+        if number in {20, 30}:
+            arrivals[:5] += 1
+        numbers, stamps = np.full(count, number), np.full(count, number * UNITS)
+        together.update(rows, numbers, stamps, arrivals)
+        for row in range(count):
+            one = slice(row, row + 1)
+            apart.update(rows[one], numbers[one], stamps[one], arrivals[one])
+    for row in range(count):
+        assert together.statistics(row, 1e6) == apart.statistics(row, 1e6)
+    assert together.statistics(1, 1e6).late >= 2
+    assert together.statistics(9, 1e6).late == 0
+    assert together.statistics(1, 1e6).target_delay_ms == FIXED.delay * 1e3
+    assert together.statistics(0, 1e6).target_delay_ms != FIXED.delay * 1e3
