@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import os
 import sys
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from callmeter import Endpoint, EndpointConfig, MediaConfig, SrtpConfig, SrtpPolicy, Tone
 from callmeter.config import LimitConfig, SrtpSuite, StackConfig
+from callmeter.load import frozen_heap
 from callmeter.media.pace import LatenessHistogram
 from callmeter.stack import Stack
 
@@ -131,10 +131,8 @@ async def measure(given: argparse.Namespace) -> dict:
             await peer.says()
             setup = time.monotonic() - began
             memory = (resident() - before) / given.calls
-            gc.collect()
-            gc.freeze()
-            figures = await observe(given, stack.media, peer)
-            gc.unfreeze()
+            with frozen_heap():
+                figures = await observe(given, stack.media, peer)
             figures |= {"setup_s": setup, "memory_kib_by_call": memory}
             if given.leave:
                 # The calls' own good-bye is no part of what is measured.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from callmeter.load.calls import CallLoad, LoadResult, answer_calls, run_calls
+from callmeter.load.frozen_heap import frozen_heap
 from callmeter.load.plan import (
     Action,
     Activate,
@@ -47,6 +48,7 @@ __all__ = [
     "Transfer",
     "UpdateMedia",
     "answer_calls",
+    "frozen_heap",
     "run_calls",
     "run_scenario",
 ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from callmeter.errors import CallmeterError, ConfigurationError
+from callmeter.load.frozen_heap import frozen_heap
 from callmeter.load.runner import run_scenario
 from callmeter.media.sources import Tone
 from callmeter.metrics.aggregate import summarize
@@ -100,15 +101,16 @@ async def run_calls(endpoint: Endpoint, load: CallLoad) -> LoadResult:
     result, loop = LoadResult(), asyncio.get_running_loop()
     places = asyncio.Semaphore(load.concurrent or load.calls)
     media = load.media or _shared(endpoint.config.media)
-    begun = loop.time()
-    async with asyncio.TaskGroup() as calls:
-        for number in range(load.calls):
-            due = begun + number / load.rate
-            await asyncio.sleep(max(0.0, due - loop.time()))
-            await places.acquire()
-            result.latest = max(result.latest, loop.time() - due)
-            placed = calls.create_task(_place(endpoint, load, media, result))
-            placed.add_done_callback(lambda _: places.release())
+    with frozen_heap():
+        begun = loop.time()
+        async with asyncio.TaskGroup() as calls:
+            for number in range(load.calls):
+                due = begun + number / load.rate
+                await asyncio.sleep(max(0.0, due - loop.time()))
+                await places.acquire()
+                result.latest = max(result.latest, loop.time() - due)
+                placed = calls.create_task(_place(endpoint, load, media, result))
+                placed.add_done_callback(lambda _: places.release())
     return result
 
 
