@@ -65,7 +65,10 @@ class Gstreamer(Program):
         command += [f"rtcp-min-interval={REPORT_NS}", *self._sending(), *self._receiving()]
         self.spawn(command)
         ports = (self.media_port, self.media_port + 1)
-        self.wait_until(lambda: all(map(udp_bound, ports)), seconds=60)
+        # What comes before its clock runs may be lost on elements that are not linked yet.
+        self.wait_until(
+            lambda: all(map(udp_bound, ports)) and "New clock" in self.tail(), seconds=60
+        )
 
     def _sending(self) -> list[str]:
         cipher, auth, rtcp_auth = SUITES[self.suite]
