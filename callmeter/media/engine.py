@@ -236,10 +236,8 @@ class MediaEngine:
                 sockets = port.bound, None
                 self.lanes.ports[row] = port
                 port.join(row)
-            elif rtcp_mux:
-                sockets = self._ports.open_one(address, ports, dscp), None
             else:
-                sockets = self._ports.open_pair(address, ports, dscp)
+                sockets = self._bind(address, rtcp_mux, ports, dscp)
         except TransportError:
             self._release_row(row)
             raise
@@ -269,18 +267,26 @@ class MediaEngine:
         """
         self._running()
         row = self._take_row()
-        sockets: tuple[socket.socket, socket.socket | None]
         try:
-            if rtcp_mux:
-                sockets = self._ports.open_one(address, ports, dscp), None
-            else:
-                sockets = self._ports.open_pair(address, ports, dscp)
+            sockets = self._bind(address, rtcp_mux, ports, dscp)
         except TransportError:
             self._release_row(row)
             raise
         stream = VideoStream(self, row, sockets, address, self._new_cname())
         self._add(stream, row)
         return stream
+
+    def _bind(
+        self,
+        address: str,
+        rtcp_mux: bool,  # noqa: FBT001  as it was asked for
+        ports: tuple[int, int],
+        dscp: int | None,
+    ) -> tuple[socket.socket, socket.socket | None]:
+        """Ports for one stream alone."""
+        if rtcp_mux:
+            return self._ports.open_one(address, ports, dscp), None
+        return self._ports.open_pair(address, ports, dscp)
 
     def _new_cname(self) -> str:
         return base64.b64encode(self.entropy(12)).decode()
