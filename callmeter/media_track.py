@@ -7,6 +7,7 @@ own; `MediaNegotiation` puts what they say into one description.
 from __future__ import annotations
 
 import ipaddress
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -48,7 +49,7 @@ ANSWER_SECONDS: Final = 32.0
 """How long an answer to a re-INVITE may take (64*T1, RFC 3261 section 17.1.1.2)."""
 
 
-class MediaTrack(MediaAgreement):
+class MediaTrack(MediaAgreement, ABC):
     """One m= line from the first description to the end of the call.
 
     Attributes:
@@ -95,20 +96,21 @@ class MediaTrack(MediaAgreement):
 
     # what its kind decides
 
+    @abstractmethod
     def _formats(self) -> Formats:
         """What is offered and taken."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _carries(self, item: PayloadFormat) -> bool:
         """Whether a format is one that the track can do with alone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _begin(self, track: RemoteTrack, formats: Formats, receivable: Formats) -> None:
         """Start the stream, or have it go on as agreed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _new_stream(self, *, rtcp_mux: bool) -> RtpStream:
-        raise NotImplementedError
+        """Ports of its own kind, bound."""
 
     @property
     def _wants_feedback(self) -> bool:
