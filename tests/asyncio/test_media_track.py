@@ -7,12 +7,13 @@ import secrets
 import pytest
 
 from callmeter.audio_track import AudioTrack
-from callmeter.config import MediaConfig
+from callmeter.config import MediaConfig, VideoConfig
 from callmeter.errors import NegotiationError, NoCommonCodec
 from callmeter.media_track import MediaTrack
 from callmeter.sdp.attributes import Direction
 from callmeter.sdp.offer_answer import OfferAnswer
 from callmeter.sdp.parser import parse_description
+from callmeter.video_track import VideoTrack
 
 LOOPBACK = "127.0.0.1"
 
@@ -74,11 +75,19 @@ async def test_what_cannot_be_answered_changes_nothing(make, settings, error):
     assert answering.local is None
 
 
-async def test_each_kind_of_track_says_what_it_carries(make):
-    bare = make(MediaTrack)
-    for ask in (bare._formats, lambda: bare._carries(None), lambda: bare._ports(rtcp_mux=True)):
-        with pytest.raises(NotImplementedError):
-            ask()
-    with pytest.raises(NotImplementedError):
-        bare._begin(None, (), ())
-    assert (bare._ptime, bare._bandwidth) == (None, None)
+@pytest.mark.parametrize(
+    ("kind", "carried", "settings"),
+    [
+        (AudioTrack, {"PCMU", "PCMA"}, {"codecs": ("PCMU", "PCMA"), "ptime": 30}),
+        (VideoTrack, {"VP8", "H264"}, {"video": VideoConfig(bandwidth=300)}),
+    ],
+)
+async def test_each_kind_of_track_says_what_it_carries(make, kind, carried, settings):
+    track = make(kind, **settings)
+    assert {item.encoding for item in track._formats() if track._carries(item)} == carried
+    assert (track._ptime, track._bandwidth) == ((30, None) if kind is AudioTrack else (None, 300))
+
+
+async def test_a_track_that_is_of_neither_kind_cannot_be_made(make):
+    with pytest.raises(TypeError, match="abstract"):
+        make(MediaTrack)
