@@ -33,7 +33,7 @@ from callmeter.rtp.stream_table import StreamTable
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     from callmeter.media.capture import MediaCapture
@@ -51,8 +51,12 @@ GATHER_AT: Final = 0.7
 REPORT_PHASES: Final = 50
 """Many streams have their RTCP sent and read four times a second: what runs seldom runs slowly,
 so some at once are cheaper than one by one. The times in it are those of arrival and sending."""
-REPORTS: Final = 20
-"""Compound packets that one tick sends, and reads, at most; the next tick goes on."""
+REPORTS: Final = 4
+"""Compound packets that are sent, and read, at a time."""
+REPORT_ROUNDS: Final = 5
+"""So many times at most in one tick; the next tick goes on."""
+SPARE_S: Final = 1e-3
+"""With less to go until the next tick, what is not media waits, but for one round of it."""
 MAX_BEHIND_S: Final = 0.2
 """A loop that was held up longer does not send the missed packets in a burst."""
 SILENCE_S: Final = 5.0
@@ -126,6 +130,7 @@ class MediaEngine:
         self._phase = 0
         self._step = PHASES
         self._changed = self._scattered = self._reports_left = False
+        self._compaction: Iterator[bool] | None = None
         self._next_second = 0.0
 
     async def __aenter__(self) -> Self:
@@ -516,6 +521,9 @@ class MediaEngine:
     def _keep_deadlines(self, now: float) -> None:
         if self._reports_left or self._step == PHASES or self._phase % REPORT_PHASES < self._step:
             self._reports_left = self._keep_reports(now)
+        if self._compaction is not None and self._has_spare_time():
+            if not next(self._compaction, False):
+                self._compaction = None
         for stream in tuple(self._watched):
             deadline = stream.next_deadline()
             if deadline is None:
@@ -526,15 +534,24 @@ class MediaEngine:
             self._next_second = max(self._next_second + 1, now)
             self._on_second(now)
 
+    def _has_spare_time(self) -> bool:
+        """Whether the next tick is not due yet."""
+        return self._running().time() < self._origin + self._phase * PHASE_S - SPARE_S
+
     def _keep_reports(self, now: float) -> bool:
-        """Read and send what is due of RTCP; returns whether there is more."""
-        left = self._receive.run_deferred(REPORTS)
-        due = np.flatnonzero(self.lanes.report_due <= now)
-        for row in due[:REPORTS].tolist():
-            stream = self.lanes.streams[row]
-            if stream is not None:
-                stream.on_report_due(now)
-        return left or len(due) > REPORTS
+        """Read and send what is due of RTCP while there is time; returns whether there is more."""
+        left = True
+        for _ in range(REPORT_ROUNDS):
+            left = self._receive.run_deferred(REPORTS)
+            due = np.flatnonzero(self.lanes.report_due <= now)
+            for row in due[:REPORTS].tolist():
+                stream = self.lanes.streams[row]
+                if stream is not None:
+                    stream.on_report_due(now)
+            left = left or len(due) > REPORTS
+            if not left or not self._has_spare_time():
+                break
+        return left
 
     def _on_second(self, now: float) -> None:
         lanes = self.lanes
@@ -545,7 +562,7 @@ class MediaEngine:
                 lanes.arrange()
         elif self._scattered and self._step < PHASES:
             self._scattered = False
-            lanes.compact()
+            self._compaction = lanes.compact()
         self.reception.roll()
         self.samples.on_second(now)
         for stream in self._metered:

@@ -16,7 +16,7 @@ from callmeter.rtp.jitter_buffer import JitterBufferTable
 from callmeter.srtp.libsrtp import copy_handle, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -32,6 +32,8 @@ FOREVER: Final = 1 << 62
 """Frames that a looping source still has to give."""
 UNSETTLED: Final = -1
 FIRST_BUFFERS: Final = 8
+COMPACTED: Final = 100
+"""Handles that are laid side by side at a time."""
 
 
 _TYPE_BITS: Final = 7
@@ -237,13 +239,21 @@ class LaneTable(ColumnTable):
         self.receive_rank[np.argsort(receive, kind="stable")] = np.arange(self.capacity)
         self.arranged = True
 
-    def compact(self) -> None:
-        """Lay the handles of sessions side by side: calls were set up one by one, far apart."""
+    def compact(self) -> Iterator[bool]:
+        """Lay the handles of sessions side by side: calls were set up one by one, far apart.
+
+        Yields:
+            True after every few of them: a thousand take longer than a tick.
+        """
         self.arrange()
-        for row in self.send_order.tolist():
-            self.send_handles[row] = copy_handle(self.send_handles[row])
-        for row in np.argsort(self.receive_rank).tolist():
-            self.receive_handles[row] = copy_handle(self.receive_handles[row])
+        for handles, order in (
+            (self.send_handles, self.send_order),
+            (self.receive_handles, np.argsort(self.receive_rank)),
+        ):
+            for start in range(0, len(order), COMPACTED):
+                for row in order[start : start + COMPACTED].tolist():
+                    handles[row] = copy_handle(handles[row])
+                yield True
 
     def release_buffer(self, row: int) -> None:
         """Give the jitter buffer of a row back, if it has one."""

@@ -228,9 +228,23 @@ def test_many_streams_read_their_rtcp_four_times_a_second(make_lab, monkeypatch)
     assert lab.engine.streams == [b]
 
 
-def test_the_rtcp_of_many_streams_is_spread_over_ticks(make_lab, monkeypatch):
+@pytest.mark.parametrize(
+    ("rounds", "spare", "progress_expected"),
+    [
+        (5, 0.001, [(0, 0), (6, 6)]),
+        (2, 0.001, [(0, 0), (4, 4), (6, 6)]),
+        (1, 0.001, [(0, 0), (2, 2), (4, 4), (6, 6)]),
+        (5, 1.0, [(0, 0), (2, 2), (4, 4), (6, 6)]),
+    ],
+    ids=["time for all", "two rounds a tick", "one round a tick", "no time to spare"],
+)
+def test_the_rtcp_of_many_streams_is_spread_over_ticks(
+    make_lab, monkeypatch, rounds, spare, progress_expected
+):
     monkeypatch.setattr(engine_module, "SPREAD", ((0, 4), (2, 1)))
     monkeypatch.setattr(engine_module, "REPORTS", 2)
+    monkeypatch.setattr(engine_module, "REPORT_ROUNDS", rounds)
+    monkeypatch.setattr(engine_module, "SPARE_S", spare)
     lab = make_lab()
     streams = [stream for _ in range(3) for stream in lab.pair()]
     lab.run(0.1)
@@ -256,9 +270,9 @@ def test_the_rtcp_of_many_streams_is_spread_over_ticks(make_lab, monkeypatch):
         lab.run(0.005)
         progress.append((len(asked), read() - before))
     steps = sorted(set(progress))
-    assert steps == [(0, 0), (2, 2), (4, 4), (6, 6)]
-    first = progress.index((2, 2))
-    assert progress[first : first + 3] == steps[1:]
+    assert steps == progress_expected
+    first = progress.index(progress_expected[1])
+    assert progress[first : first + len(steps) - 1] == steps[1:]
 
 
 def test_rtcp_that_is_too_much_to_wait_is_read_at_once(make_lab, monkeypatch):
