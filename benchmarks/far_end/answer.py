@@ -1,7 +1,8 @@
 """A far end that nobody here has to believe: answers calls by hand-written SIP, media in C.
 
 Takes `--calls` calls by UDP, with SDES or plain, answers each with a port of its own or one of
-`--sockets`, and then, told to on standard input, sends and receives in all of them at once.
+`--sockets`. Told for how many seconds on standard input, it encrypts what it will send; told when
+to begin, it sends and receives in all of them at once.
 
     python benchmarks/far_end/answer.py --calls 1000 --sockets 50
 
@@ -20,7 +21,7 @@ import socket
 import sys
 import threading
 
-from native import LOOPBACK, SUITES, build, open_sockets, run_streams, session
+from native import LOOPBACK, SUITES, Streams, build, open_sockets, session
 
 HEADERS = (b"via", b"from", b"to", b"call-id", b"cseq", b"record-route")
 CRYPTO = re.compile(rb"a=crypto:(\d+) (\S+) inline:([^|\s]+)")
@@ -99,18 +100,20 @@ class FarEnd:
         return reply(fields, body, self.contact)
 
     def run(self, order: dict) -> None:
-        figures = run_streams(
+        if "begin" in order:
+            say(**self.streams.run(order["begin"]))
+            return
+        self.streams = Streams(
             self.library,
             sockets=self.sockets,
             peers=self.peers,
             keys=self.keys,
             ssrc=self.ssrc,
             seconds=order["seconds"],
-            begin=order["begin"],
             parts=20,
-            rtcp=True,
+            far=True,
         )
-        say(**figures)
+        say(prepared=True)
 
 
 def reply(fields: list[bytes], body: bytes, contact: bytes) -> bytes:

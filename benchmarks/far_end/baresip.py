@@ -100,6 +100,11 @@ def pinned(core: int | None, *command: str) -> list[str]:
     return [*([] if core is None else ["taskset", "-c", str(core)]), *command]
 
 
+def tell(far: subprocess.Popen, **order: float) -> None:
+    far.stdin.write(json.dumps(order) + "\n")
+    far.stdin.flush()
+
+
 def measure(given: argparse.Namespace, folder: Path, started: list[subprocess.Popen]) -> dict:
     control = free_port()
     prepare(folder, control)
@@ -120,10 +125,11 @@ def measure(given: argparse.Namespace, folder: Path, started: list[subprocess.Po
             time.sleep(0.05)
         far.stdout.readline()
         time.sleep(WARM_S)
+        tell(far, seconds=given.seconds)
+        far.stdout.readline()
         before = cpu_of(process)
         begin = time.monotonic()
-        far.stdin.write(json.dumps({"seconds": given.seconds, "begin": begin}) + "\n")
-        far.stdin.flush()
+        tell(far, begin=begin)
         figures = json.loads(far.stdout.readline())
         wall = time.monotonic() - begin
         cpu = cpu_of(process) - before

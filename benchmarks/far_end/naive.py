@@ -93,8 +93,10 @@ async def measure(given: argparse.Namespace) -> dict:
         calls.append(call)
         ports.append(transport.get_extra_info("sockname")[1])
     theirs = json.loads(await far.stdout.readline())["ports"]
+    far.stdin.write(json.dumps({"ports": ports}).encode() + b"\n")
+    await far.stdout.readline()
     begin = time.monotonic() + 0.3
-    far.stdin.write(json.dumps({"ports": ports, "begin": begin}).encode() + b"\n")
+    far.stdin.write(json.dumps({"begin": begin}).encode() + b"\n")
     gc.collect()
     gc.freeze()
     late: list[bool] = []

@@ -30,6 +30,8 @@ LOOPBACK = "127.0.0.1"
 TICK_S = 0.02
 PAYLOAD = 160
 REST_TICKS = 15
+CHECK_EVERY = 32
+"""One packet in so many is decrypted by a far end."""
 BUFFER_OCTETS = 1 << 22
 SUITES = {
     "AES_CM_128_HMAC_SHA1_80": (Policy.SRTP_PROFILE_AES128_CM_SHA1_80, 30),
@@ -45,6 +47,7 @@ FIELDS = (
 class Setup(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int) for name in ("streams", "sockets", "parts", "payload", "rtcp")),
+        ("check_every", ctypes.c_int),
         ("descriptors", ctypes.c_void_p),
         ("socket_of", ctypes.c_void_p),
         ("peers", ctypes.c_char_p),
@@ -54,6 +57,8 @@ class Setup(ctypes.Structure):
         ("sessions_in", ctypes.c_void_p),
         ("counts", ctypes.c_void_p),
         *((name, ctypes.c_void_p) for name in ("protect", "unprotect", "protect_rtcp")),
+        ("ahead", ctypes.c_void_p),
+        ("ahead_length", ctypes.c_int),
     ]
 
 
@@ -100,19 +105,8 @@ def open_sockets(count: int, *, port: int = 0) -> list[socket.socket]:
     return opened
 
 
-def run_streams(
-    library: ctypes.CDLL,
-    *,
-    sockets: list[socket.socket],
-    peers: list[tuple[str, int]],
-    keys: list[tuple[Session | None, Session | None]],
-    ssrc: list[tuple[int, int]],
-    seconds: float,
-    begin: float,
-    parts: int,
-    rtcp: bool,
-) -> dict[str, float]:
-    """Send and receive for some seconds; blocks, without the interpreter's lock.
+class Streams:
+    """Streams that are ready to run.
 
     Args:
         library: What `build` gave.
@@ -120,46 +114,76 @@ def run_streams(
         peers: Where each stream sends to.
         keys: Sessions of each, sending and receiving; None is plain RTP.
         ssrc: Of each, sent and received; a received 0 is learned.
-        seconds: How long.
-        begin: When, on the monotonic clock.
+        seconds: How long they run.
         parts: Steps of a tick of 20 ms.
-        rtcp: Send a report for each stream every 5 s.
+        far: As the far end of a measurement: all packets are encrypted here and now, one of 32
+            that come is decrypted, and each stream sends a report every 5 s.
     """
-    count = len(peers)
-    block = [number * len(sockets) // count for number in range(count)]
-    integers = ctypes.c_int * count
-    words = ctypes.c_uint32 * count
-    pointers = ctypes.c_void_p * count
-    held = [
-        (ctypes.c_int * len(sockets))(*(bound.fileno() for bound in sockets)),
-        integers(*block),
-        b"".join(
-            struct.pack("<H", socket.AF_INET)
-            + struct.pack("!H", port)
-            + socket.inet_aton(host)
-            + bytes(8)
-            for host, port in peers
-        ),
-        words(*(socket.htonl(sent) for sent, _ in ssrc)),
-        words(*(socket.htonl(received) for _, received in ssrc)),
-        pointers(*(pointer(sending) for sending, _ in keys)),
-        pointers(*(pointer(receiving) for _, receiving in keys)),
-        words(),
-    ]
-    addresses = [item if isinstance(item, bytes) else ctypes.addressof(item) for item in held]
-    calls = map(libsrtp_call, ("srtp_protect", "srtp_unprotect", "srtp_protect_rtcp"))
-    setup = Setup(count, len(sockets), parts, PAYLOAD, int(rtcp), *addresses, *calls)
-    outcome = Outcome()
-    library.run(
-        ctypes.byref(setup),
-        ctypes.c_double(begin),
-        ctypes.c_long(round(seconds / TICK_S)),
-        ctypes.c_long(REST_TICKS),
-        ctypes.byref(outcome),
-    )
-    figures = {name: getattr(outcome, name) for name in FIELDS}
-    counts = list(held[-1])
-    return figures | {"least": min(counts), "most": max(counts)}
+
+    def __init__(
+        self,
+        library: ctypes.CDLL,
+        *,
+        sockets: list[socket.socket],
+        peers: list[tuple[str, int]],
+        keys: list[tuple[Session | None, Session | None]],
+        ssrc: list[tuple[int, int]],
+        seconds: float,
+        parts: int,
+        far: bool,
+    ) -> None:
+        self.library = library
+        self.ticks = round(seconds / TICK_S)
+        count = len(peers)
+        block = [number * len(sockets) // count for number in range(count)]
+        integers = ctypes.c_int * count
+        words = ctypes.c_uint32 * count
+        pointers = ctypes.c_void_p * count
+        self.keys = keys
+        self.held = [
+            (ctypes.c_int * len(sockets))(*(bound.fileno() for bound in sockets)),
+            integers(*block),
+            b"".join(
+                struct.pack("<H", socket.AF_INET)
+                + struct.pack("!H", port)
+                + socket.inet_aton(host)
+                + bytes(8)
+                for host, port in peers
+            ),
+            words(*(socket.htonl(sent) for sent, _ in ssrc)),
+            words(*(socket.htonl(received) for _, received in ssrc)),
+            pointers(*(pointer(sending) for sending, _ in keys)),
+            pointers(*(pointer(receiving) for _, receiving in keys)),
+            words(),
+        ]
+        addresses = [
+            item if isinstance(item, bytes) else ctypes.addressof(item) for item in self.held
+        ]
+        calls = map(libsrtp_call, ("srtp_protect", "srtp_unprotect", "srtp_protect_rtcp"))
+        self.setup = Setup(
+            count, len(sockets), parts, PAYLOAD, int(far), CHECK_EVERY if far else 1,
+            *addresses, *calls,
+        )  # fmt: skip
+        if far and not library.encrypt_ahead(ctypes.byref(self.setup), ctypes.c_long(self.ticks)):
+            raise MemoryError("no room for the packets")
+
+    def run(self, begin: float) -> dict[str, float]:
+        """Send and receive; blocks, without the interpreter's lock.
+
+        Args:
+            begin: When, on the monotonic clock.
+        """
+        outcome = Outcome()
+        self.library.run(
+            ctypes.byref(self.setup),
+            ctypes.c_double(begin),
+            ctypes.c_long(self.ticks),
+            ctypes.c_long(REST_TICKS),
+            ctypes.byref(outcome),
+        )
+        figures = {name: getattr(outcome, name) for name in FIELDS}
+        counts = list(self.held[-1])
+        return figures | {"least": min(counts), "most": max(counts)}
 
 
 def fixed_key(suite: str, number: int, side: str) -> bytes:
@@ -191,20 +215,19 @@ def main() -> None:
     bases = (0x10000, 0x20000) if given.role == "engine" else (0x20000, 0x10000)
     ssrc = [(bases[0] + number, bases[1] + number) for number in numbers]
     print(json.dumps({"ports": [bound.getsockname()[1] for bound in sockets]}), flush=True)
-    order = json.loads(sys.stdin.readline())
-    ports = order["ports"]
-    figures = run_streams(
+    ports = json.loads(sys.stdin.readline())["ports"]
+    streams = Streams(
         library,
         sockets=sockets,
         peers=[(LOOPBACK, ports[number * len(ports) // given.calls]) for number in numbers],
         keys=keys,
         ssrc=ssrc,
         seconds=given.seconds,
-        begin=order["begin"],
         parts=4 if given.role == "engine" else 20,
-        rtcp=given.role == "far",
+        far=given.role == "far",
     )
-    print(json.dumps(figures), flush=True)
+    print(json.dumps({"prepared": True}), flush=True)
+    print(json.dumps(streams.run(json.loads(sys.stdin.readline())["begin"])), flush=True)
 
 
 if __name__ == "__main__":

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 LOOPBACK = "127.0.0.1"
-LEAD_S = 0.3
+LEAD_S = 1.0
 DRAIN_S = 1.0
-WARM_S = 1.0
+WARM_S = 2.0
 """From the first packets of the peer to the window that is measured."""
 
 
@@ -147,9 +147,10 @@ async def observe(given: argparse.Namespace, engine: MediaEngine, peer: Peer) ->
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     await ticker.stdout.readline()
+    peer.told(seconds=WARM_S + given.seconds)
+    await peer.says()
     begin = time.monotonic() + LEAD_S
-    total = WARM_S + given.seconds
-    peer.told(seconds=total, begin=begin)
+    peer.told(begin=begin)
     await asyncio.sleep(begin + WARM_S - time.monotonic())
     engine.tick_lateness, engine.send_lateness = LatenessHistogram(), LatenessHistogram()
     packets = engine.datagrams_sent + engine.datagrams_received

@@ -19,7 +19,7 @@ import sys
 import time
 
 from baresip import cpu_of, free_port, pinned
-from native import LOOPBACK, build, open_sockets, run_streams
+from native import LOOPBACK, Streams, build, open_sockets
 
 PATIENCE_S = 20.0
 
@@ -92,17 +92,17 @@ def measure(given: argparse.Namespace, started: list[subprocess.Popen]) -> dict:
     library = build()
 
     def run(seconds: float) -> dict[str, float]:
-        return run_streams(
+        streams = Streams(
             library,
             sockets=sockets,
             peers=peers,
             keys=[(None, None)] * len(peers),
             ssrc=[(own, sources[number ^ 1]) for number, own in enumerate(sources)],
             seconds=seconds,
-            begin=time.monotonic(),
             parts=20,
-            rtcp=False,
+            far=False,
         )
+        return streams.run(time.monotonic())
 
     run(1.0)
     before, wall = cpu_of(process), time.monotonic()

@@ -4,6 +4,9 @@
  * the shared object of pylibsrtp, so that both sides of a comparison use the same library.
  * Every stream sends and receives a packet of `payload` octets each 20 ms. What arrives is found by
  * its SSRC, unprotected, and accounted for by RFC 3550 A.1, A.3 and A.8.
+ *
+ * A far end must not be what is measured: it can encrypt all it is going to send before it begins
+ * (`encrypt_ahead`), and decrypt one packet in `check_every`. The others are told by their numbers.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -12,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,7 +23,7 @@
 typedef int (*srtp_call)(void *session, void *packet, int *length);
 
 struct setup {
-    int streams, sockets, parts, payload, rtcp;
+    int streams, sockets, parts, payload, rtcp, check_every;
     int *descriptors;          /* one a socket */
     int *socket_of;            /* one a stream: its place in `descriptors` */
     struct sockaddr_in *peers; /* one a stream */
@@ -27,6 +31,8 @@ struct setup {
     void **sessions_out, **sessions_in; /* srtp_t, NULL: plain RTP */
     uint32_t *counts;                   /* packets received, one a stream */
     srtp_call protect, unprotect, protect_rtcp;
+    unsigned char *ahead; /* a packet for each tick of each stream, NULL: they are made in time */
+    int ahead_length;
 };
 
 struct outcome {
@@ -40,7 +46,7 @@ struct stream {
     double transit, jitter;
 };
 
-enum { BATCH = 256, SLOT = 512, TABLE = 1 << 15, HEADER = 12 };
+enum { BATCH = 256, SLOT = 512, AHEAD = 192, TABLE = 1 << 15, HEADER = 12 };
 
 static struct mmsghdr in[BATCH], out[BATCH];
 static struct iovec in_vector[BATCH], out_vector[BATCH];
@@ -134,7 +140,8 @@ static void take(const struct setup *s, struct stream *streams, int descriptor, 
                 o->strange++;
                 continue;
             }
-            if (s->sessions_in[number] && s->unprotect(s->sessions_in[number], packet, &length)) {
+            if (s->sessions_in[number] && streams[number].seen % (uint32_t)s->check_every == 0 &&
+                s->unprotect(s->sessions_in[number], packet, &length)) {
                 o->refused++;
                 continue;
             }
@@ -149,11 +156,17 @@ static void take(const struct setup *s, struct stream *streams, int descriptor, 
     }
 }
 
-/* What came before the clock started counts for nothing. */
-static void drain(int descriptor)
+/* What comes before the clock starts counts for nothing, and must not be in the way then. */
+static void drain_until(const struct setup *s, double begin)
 {
-    while (recvmmsg(descriptor, in, BATCH, MSG_DONTWAIT, NULL) > 0)
-        ;
+    double now = seconds(CLOCK_MONOTONIC);
+    do {
+        for (int i = 0; i < s->sockets; i++)
+            while (recvmmsg(s->descriptors[i], in, BATCH, MSG_DONTWAIT, NULL) > 0)
+                ;
+        now = seconds(CLOCK_MONOTONIC);
+        sleep_until(now + 0.005 < begin ? now + 0.005 : begin);
+    } while (now + 0.005 < begin);
 }
 
 static void flush(int descriptor, int count, struct outcome *o)
@@ -168,7 +181,44 @@ static void flush(int descriptor, int count, struct outcome *o)
     o->sent += done;
 }
 
-static void send_part(const struct setup *s, struct stream *streams, int from, int to,
+static int build(const struct setup *s, int stream, uint16_t sequence, uint32_t timestamp,
+                 unsigned char *packet)
+{
+    uint32_t word = htonl(timestamp);
+    int length = HEADER + s->payload;
+    packet[0] = 0x80;
+    packet[1] = 0;
+    packet[2] = (unsigned char)(sequence >> 8);
+    packet[3] = (unsigned char)sequence;
+    memcpy(packet + 4, &word, 4);
+    memcpy(packet + 8, &s->ssrc_out[stream], 4);
+    memset(packet + HEADER, 0x55, (size_t)s->payload);
+    if (s->sessions_out[stream] && s->protect(s->sessions_out[stream], packet, &length))
+        return 0;
+    return length;
+}
+
+/* Makes what `ticks` ticks will send; returns whether it could. */
+int encrypt_ahead(struct setup *s, long ticks)
+{
+    size_t octets = (size_t)ticks * (size_t)s->streams * AHEAD;
+    void *area = mmap(NULL, octets, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (area == MAP_FAILED)
+        return 0;
+    s->ahead = area;
+    madvise(area, octets, MADV_HUGEPAGE);
+    for (int i = 0; i < s->streams; i++)
+        for (long tick = 0; tick < ticks; tick++) {
+            unsigned char *packet = s->ahead + (size_t)(tick * s->streams + i) * AHEAD;
+            int length = build(s, i, (uint16_t)tick, (uint32_t)tick * (uint32_t)s->payload, packet);
+            if (!length || length > AHEAD)
+                return 0;
+            s->ahead_length = length;
+        }
+    return 1;
+}
+
+static void send_part(const struct setup *s, struct stream *streams, long tick, int from, int to,
                       struct outcome *o)
 {
     int count = 0, socket = -1;
@@ -179,22 +229,17 @@ static void send_part(const struct setup *s, struct stream *streams, int from, i
         }
         socket = s->socket_of[i];
         unsigned char *packet = out_slots[count];
-        uint32_t word;
-        packet[0] = 0x80;
-        packet[1] = 0;
-        packet[2] = (unsigned char)(streams[i].sequence >> 8);
-        packet[3] = (unsigned char)streams[i].sequence++;
-        word = htonl(streams[i].timestamp);
+        int length = s->ahead_length;
+        if (s->ahead)
+            packet = s->ahead + (size_t)(tick * s->streams + i) * AHEAD;
+        else
+            length = build(s, i, streams[i].sequence++, streams[i].timestamp, packet);
         streams[i].timestamp += (uint32_t)s->payload;
-        memcpy(packet + 4, &word, 4);
-        memcpy(packet + 8, &s->ssrc_out[i], 4);
-        memset(packet + HEADER, 0x55, (size_t)s->payload);
-        int length = HEADER + s->payload;
-        if (s->sessions_out[i] && s->protect(s->sessions_out[i], packet, &length)) {
+        if (!length) {
             o->refused++;
             continue;
         }
-        out_vector[count].iov_len = (size_t)length;
+        out_vector[count] = (struct iovec){packet, (size_t)length};
         out[count++].msg_hdr.msg_name = (void *)&s->peers[i];
     }
     if (count)
@@ -280,9 +325,7 @@ void run(const struct setup *s, double begin, long ticks, long rest, struct outc
         epoll_ctl(poller, EPOLL_CTL_ADD, s->descriptors[i], &event);
     }
     memset(o, 0, sizeof *o);
-    sleep_until(begin);
-    for (int i = 0; i < s->sockets; i++)
-        drain(s->descriptors[i]);
+    drain_until(s, begin);
     double cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
     for (long step = 0; step < (ticks + rest) * s->parts; step++) {
         double due = begin + (double)step * period, now = seconds(CLOCK_MONOTONIC);
@@ -298,7 +341,7 @@ void run(const struct setup *s, double begin, long ticks, long rest, struct outc
         if (tick < ticks) {
             int from = (int)(s->streams * part / s->parts);
             int to = (int)(s->streams * (part + 1) / s->parts);
-            send_part(s, streams, from, to, o);
+            send_part(s, streams, tick, from, to, o);
             for (int i = from; s->rtcp && i < to; i++)
                 if (tick % 250 == i % 250)
                     report(s, &streams[i], i);

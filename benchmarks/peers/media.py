@@ -117,9 +117,13 @@ class Bench:
                 subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             )
         told = [json.loads(end.stdout.readline()) for end in ends]
-        begin = time.monotonic() + LEAD_S
         for end, ports in zip(ends, reversed(told), strict=True):
-            end.stdin.write(json.dumps({**ports, "begin": begin}) + "\n")
+            end.stdin.write(json.dumps(ports) + "\n")
+            end.stdin.flush()
+            end.stdout.readline()
+        begin = time.monotonic() + LEAD_S
+        for end in ends:
+            end.stdin.write(json.dumps({"begin": begin}) + "\n")
             end.stdin.flush()
         figures, _ = (json.loads(end.communicate()[0]) for end in ends)
         return {
