@@ -18,7 +18,7 @@ __all__ = ["MAX_DATAGRAM", "Arena"]
 MAX_DATAGRAM: Final = 1500
 """The longest datagram taken, octets; longer ones are counted and dropped."""
 # Protecting in place writes tag and MKI past the end: up to `stream_policy.MAX_TRAILER`, 148.
-SLOT_OCTETS: Final = 1664
+SLOT_OCTETS: Final = 1728
 
 
 class Arena:

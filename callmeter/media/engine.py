@@ -44,7 +44,7 @@ __all__ = ["MediaEngine"]
 
 PHASE_S: Final = PHASE_MS / 1000
 PHASES: Final = 4
-SPREAD: Final = ((0, 4), (300, 2), (1500, 1))
+SPREAD: Final = ((0, 4), (300, 2))
 """From so many streams on a tick has so many phases: small batches are dear, large ones late."""
 GATHER_AT: Final = 0.7
 """There have to be so much fewer before they are gathered again."""
@@ -522,8 +522,7 @@ class MediaEngine:
         if self._reports_left or self._step == PHASES or self._phase % REPORT_PHASES < self._step:
             self._reports_left = self._keep_reports(now)
         if self._compaction is not None and self._has_spare_time():
-            if not next(self._compaction, False):
-                self._compaction = None
+            self._compaction = self._compaction if next(self._compaction, False) else None
         for stream in tuple(self._watched):
             deadline = stream.next_deadline()
             if deadline is None:
