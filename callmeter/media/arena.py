@@ -1,7 +1,7 @@
 """A fixed arena of datagram slots, seen as numpy columns and as C pointers.
 
-Packets are received, decrypted, built, encrypted and sent in place. A slot is not a power of two
-long: the first cache line of every slot would otherwise compete for the same few cache sets.
+Packets are received, decrypted, built, encrypted and sent in place. A slot is an odd number of
+cache lines long: the first line of every slot would otherwise compete for the same few cache sets.
 """
 
 from __future__ import annotations
