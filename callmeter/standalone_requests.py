@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 from callmeter.errors import (
     CallTimedOut,
     ConfigurationError,
+    ConnectionFailed,
     LocalProtocolError,
     RequestRejected,
-    TransportError,
 )
 from callmeter.inbox import Inbox
 from callmeter.sip.session_events import (
@@ -96,7 +96,7 @@ def request_error(cause: str, error: str) -> Exception:
     """Why a request got no response."""
     if cause == "timeout":
         return CallTimedOut("no final response", timer="F")
-    return TransportError(error or cause)
+    return ConnectionFailed(error or cause)
 
 
 def take_success(response: Response) -> Response:

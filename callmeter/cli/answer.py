@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from callmeter.cli.call import act, source_of, talk
-from callmeter.cli.output import follow, print_report, progress, run, write_report, write_trace
+from callmeter.cli.output import (
+    follow,
+    print_report,
+    progress,
+    run,
+    show_report,
+    write_report,
+    write_trace,
+)
 from callmeter.cli.settings import CallOptions, with_options
 from callmeter.endpoint import Endpoint
-from callmeter.errors import CallmeterError
+from callmeter.errors import CallmeterError, ConfigurationError
 from callmeter.stack import Stack
 
 if TYPE_CHECKING:
@@ -46,6 +54,8 @@ def answer(
 
 async def serve(options: CallOptions, calls: int, *, register: bool) -> int:
     """Do it; returns the exit status of the worst call."""
+    if register and options.aor is None:
+        raise ConfigurationError("--register needs --aor sip:user@domain")
     config = options.endpoint_config(media=options.media_config())
     source_of(options.play)
     plan = options.scenario_plan()
@@ -62,19 +72,26 @@ async def serve(options: CallOptions, calls: int, *, register: bool) -> int:
         recent: deque[Call] = deque(maxlen=TRACED_CALLS)
         async for incoming in endpoint.incoming():
             error: CallmeterError | None = None
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(follow(incoming, options, options.duration))
-                acting = act(tasks, incoming, plan)
-                async with incoming:
-                    try:
-                        await incoming.answer()
-                        await talk(incoming, options, options.duration)
-                    except CallmeterError as failure:
-                        error = failure
-            worst = max(worst, print_report(incoming, options, error, acting))
+            acting = None
             recent.append(incoming)
-            write_trace(endpoint, options, recent)
             done += 1
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(follow(incoming, options, options.duration))
+                    acting = act(tasks, incoming, plan)
+                    async with incoming:
+                        try:
+                            await incoming.answer()
+                            await talk(incoming, options, options.duration)
+                        except CallmeterError as failure:
+                            error = failure
+            except asyncio.CancelledError:
+                show_report(incoming, options, acting)
+                write_trace(endpoint, options, recent)
+                write_report(incoming, options, done)
+                raise
+            worst = max(worst, print_report(incoming, options, error, acting))
+            write_trace(endpoint, options, recent)
             write_report(incoming, options, done)
             if done == calls:
                 break

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from callmeter.cli.answer import answer
@@ -24,3 +28,26 @@ app = typer.Typer(
 )
 for command in (demo, call, answer, register, options, resolve, doctor):
     app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001  typer calls it so
+    if wanted:
+        sys.stdout.write(f"callmeter {version('callmeter')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def callmeter(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            "-V",
+            help="Show the version and exit.",
+            callback=_print_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """Place, answer and meter real SIP calls - and learn why a secure one is silent."""

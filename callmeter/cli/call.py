@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from callmeter.cli.output import follow, print_report, run, write_report, write_trace
+from callmeter.cli.output import (
+    follow,
+    print_report,
+    run,
+    show_report,
+    write_report,
+    write_trace,
+)
 from callmeter.cli.settings import CallOptions, target_of, with_options
 from callmeter.endpoint import Endpoint
 from callmeter.errors import CallmeterError, ConfigurationError
@@ -57,15 +64,23 @@ async def place(uri: str, options: CallOptions) -> int:
     async with Stack(options.stack_config()) as stack, Endpoint(config, stack) as endpoint:
         placed = await endpoint.invite(str(target))
         error: CallmeterError | None = None
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(follow(placed, options, seconds))
-            acting = act(tasks, placed, plan)
-            async with placed:
-                try:
-                    await placed.answered()
-                    await talk(placed, options, seconds)
-                except CallmeterError as failure:
-                    error = failure
+        acting = None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(follow(placed, options, seconds))
+                acting = act(tasks, placed, plan)
+                async with placed:
+                    try:
+                        await placed.answered()
+                        await talk(placed, options, seconds)
+                    except CallmeterError as failure:
+                        error = failure
+        except asyncio.CancelledError:
+            # Whoever interrupts a call wants to see what was measured until then.
+            write_trace(endpoint, options, [placed])
+            write_report(placed, options)
+            show_report(placed, options, acting)
+            raise
         write_trace(endpoint, options, [placed])
         write_report(placed, options)
         return print_report(placed, options, error, acting)

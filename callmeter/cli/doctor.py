@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 __all__ = ["doctor"]
 
 SECONDS = 2.0
+NOT_TAKEN = (
+    # `--keys` decides on encryption, the calls are made of a tone, and `--html` is their page.
+    "srtp",
+    "srtp_policy",
+    "play",
+    "record",
+    "dtmf",
+    "scenario",
+    "report",
+    "trace",
+    "trace_secrets",
+)
 COLOURS = {
     FindingStatus.PASS: "green",
     FindingStatus.WARN: "yellow",
@@ -29,7 +41,7 @@ COLOURS = {
 }
 
 
-@with_options(CallOptions)
+@with_options(CallOptions, without=NOT_TAKEN)
 def doctor(
     uri: Annotated[str, typer.Argument(help="Whom to call: sip:600@pbx.example.com.")],
     options: CallOptions,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
@@ -33,6 +36,7 @@ __all__ = [
     "print_report",
     "progress",
     "run",
+    "show_report",
     "write_page",
     "write_report",
     "write_trace",
@@ -49,9 +53,11 @@ def run(work: Coroutine[Any, Any, int], *, as_json: bool = False) -> NoReturn:
         as_json: Whether stdout gets the error as an object, too.
     """
     try:
-        raise typer.Exit(asyncio.run(work))
+        raise typer.Exit(asyncio.run(_until_terminated(work)))
     except KeyboardInterrupt:
         fail("interrupted", 1)
+    except asyncio.CancelledError:
+        fail("terminated", 1)
     except (CallmeterError, OSError, ExceptionGroup) as caught:
         error = _leaf(caught)
         if isinstance(error, ConfigurationError):
@@ -61,6 +67,15 @@ def run(work: Coroutine[Any, Any, int], *, as_json: bool = False) -> NoReturn:
         if as_json:
             print_json({"error": {"type": type(error).__name__, "message": str(error)}})
         fail(_reason(error), 1)
+
+
+async def _until_terminated(work: Coroutine[Any, Any, int]) -> int:
+    """SIGTERM ends it as Ctrl-C does: calls are hung up, bindings removed, reports written."""
+    task = asyncio.current_task()
+    if task is not None and threading.current_thread() is threading.main_thread():
+        with contextlib.suppress(NotImplementedError):  # no Unix, or no such loop
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work
 
 
 def _reason(error: BaseException, report: CallReport | None = None) -> str:
@@ -105,14 +120,18 @@ def print_json(value: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
-def print_report(
-    call: Call,
-    options: CommonOptions,
-    error: CallmeterError | None = None,
-    acting: asyncio.Task[ScenarioResult] | None = None,
-) -> int:
-    """Print the report of a call that has ended; returns the exit status."""
-    report, scenario = call.report(), None if acting is None else acting.result()
+def show_report(
+    call: Call, options: CommonOptions, acting: asyncio.Task[ScenarioResult] | None = None
+) -> tuple[CallReport, ScenarioResult | None]:
+    """Print the report of a call that has ended, and judge nothing.
+
+    Args:
+        call: It.
+        options: What was asked for.
+        acting: The scenario beside the call; one that was interrupted has no result.
+    """
+    report = call.report()
+    scenario = None if acting is None or acting.cancelled() else acting.result()
     if options.json:
         added = {} if scenario is None else {"scenario": scenario.to_dict()}
         print_json(report.to_dict() | added)
@@ -120,6 +139,17 @@ def print_report(
         print_colored(str(report))
         if scenario is not None:
             sys.stdout.write(f"\n{scenario}\n")
+    return report, scenario
+
+
+def print_report(
+    call: Call,
+    options: CommonOptions,
+    error: CallmeterError | None = None,
+    acting: asyncio.Task[ScenarioResult] | None = None,
+) -> int:
+    """Print the report of a call that has ended; returns the exit status."""
+    report, scenario = show_report(call, options, acting)
     if error is not None:
         _complain(_reason(error, report))
     elif report.outcome is None or not report.outcome.good:

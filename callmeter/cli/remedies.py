@@ -29,6 +29,7 @@ _REACH: Final = (
     "check address, port and --transport, and that no firewall is in between; "
     "callmeter options asks whether anybody answers"
 )
+_LISTEN: Final = "give --bind an address of this machine, with a port that nobody else has"
 _BY_STATUS: Final = {
     401: "give --user and --password",
     403: "check that --aor may call there, and --user and --password",
@@ -71,4 +72,6 @@ def remedy_of(error: BaseException | None, report: CallReport | None = None) -> 
         return _BY_STATUS[status]
     if status == 408:  # noqa: PLR2004  nobody answered
         return _REACH
+    if isinstance(error, ConnectionFailed) and str(error).startswith("cannot listen"):
+        return _LISTEN
     return next((remedy for kind, remedy in _BY_ERROR if isinstance(error, kind)), "")

@@ -31,10 +31,11 @@ from callmeter.config import (
 )
 from callmeter.errors import ConfigurationError, SipSyntaxError
 from callmeter.load.plan import ScenarioPlan
+from callmeter.rtp.telephone_event import MINIMUM_DURATION_MS, check_digits
 from callmeter.sip.uri import SipUri, parse_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 OptionsT = TypeVar("OptionsT", bound="CommonOptions")
 
@@ -289,6 +290,7 @@ class CallOptions(CommonOptions):
         """What the options say about media."""
         check_folder("--record", self.record)
         check_folder("--report", self.report)
+        _check_dtmf(self.dtmf)
         method = {
             Srtp.OFF: SrtpMethod.SDES,
             Srtp.SDES: SrtpMethod.SDES,
@@ -355,6 +357,13 @@ def check_folder(option: str, path: Path | None) -> None:
         raise ConfigurationError(f"{option} {str(path)!r}: no file can be written there")
 
 
+def _check_dtmf(digits: str | None) -> None:
+    try:
+        check_digits(digits or "", MINIMUM_DURATION_MS)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--dtmf {digits!r}: {error}") from None
+
+
 def _pem(option: str, path: Path | None) -> str | None:
     if path is None:
         return None
@@ -383,14 +392,17 @@ def _split_bind(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def with_options(kind: type[OptionsT]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_options(
+    kind: type[OptionsT], *, without: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Turn `f(..., options)` into a command that takes every field of `kind` as an option.
 
     Args:
         kind: `CommonOptions` or a subclass; an instance is given to `f` as `options`.
+        without: Fields that mean nothing to the command: it does not take them.
     """
     hints = get_type_hints(kind, include_extras=True)
-    fields = dataclasses.fields(kind)
+    fields = [field for field in dataclasses.fields(kind) if field.name not in without]
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         own = [

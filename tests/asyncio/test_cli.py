@@ -6,9 +6,11 @@ import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 
 import pytest
 from typer.testing import CliRunner
@@ -392,7 +394,10 @@ async def test_a_call_that_ends_badly_without_an_error_exits_1_with_the_outcome(
         (["call", "sip:x@127.0.0.1", "--record", "/"], "--record"),
         (["call", "sip:x@127.0.0.1", "--report", "/nowhere/x.html"], "--report"),
         (["call", "sip:x@127.0.0.1", "--aor", "alice"], "address of record"),
+        (["call", "sip:x@127.0.0.1", "--dtmf", "12x"], "--dtmf '12x': not a DTMF digit: ['X']"),
         (["options", "tel:1"], "not a SIP URI"),
+        (["answer", "--register"], "--register needs --aor"),
+        (["doctor", "sip:x@127.0.0.1", "--trace", "x.txt"], "No such option: --trace"),
         (["register"], "--aor"),
         (["answer", "--play", "nothing.wav"], "no such file"),
         (["nonsense"], "No such command"),
@@ -630,12 +635,87 @@ def test_every_source_has_a_name(tmp_path):
         source_of(str(broken))
 
 
+def test_the_version_is_that_of_the_package():
+    result = command("--version")
+    assert result.exit_code == 0
+    assert result.stdout == f"callmeter {version('callmeter')}\n"
+
+
+async def interrupted(process, signal_number):
+    """The signal, once the call of the command has media; its output and its errors."""
+    async with asyncio.timeout(PATIENCE):
+        while b"media from" not in await process.stderr.readline():
+            pass
+        process.send_signal(signal_number)
+        out, complaint = await process.communicate()
+    assert process.returncode == 1
+    return out.decode(), complaint.decode()
+
+
+@pytest.mark.parametrize(
+    ("signal_number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
+)
+async def test_a_call_that_is_interrupted_is_hung_up_and_reported(
+    bob, serve, tmp_path, signal_number, word
+):
+    trace, page = tmp_path / "call.txt", tmp_path / "call.html"
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM,
+        *("call", str(bob.contact), "--srtp", "sdes", "--duration", "60"),
+        *("--trace", trace, "--report", page),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve(bob))
+        out, complaint = await interrupted(process, signal_number)
+    assert "SUCCESS" in out
+    assert complaint.splitlines()[-1] == f"callmeter: {word}"
+    assert "BYE sip:" in trace.read_text()
+    assert "<html" in page.read_text()
+
+
+async def test_a_scenario_that_is_interrupted_leaves_the_report_of_its_call(bob, serve, tmp_path):
+    plan = tmp_path / "plan.json"
+    plan.write_text('{"steps": [{"on": "hold-received", "do": "hang-up"}]}')
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM,
+        *("call", str(bob.contact), "--srtp", "sdes", "--duration", "60", "--scenario", plan),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve(bob))
+        out, complaint = await interrupted(process, signal.SIGINT)
+    assert "SUCCESS" in out
+    assert complaint.splitlines()[-1] == "callmeter: interrupted"
+
+
+async def test_answer_that_is_interrupted_reports_the_call_it_is_in(make_endpoint, tmp_path):
+    page = tmp_path / "call.html"
+    alice = await make_endpoint("alice", media=SECURE)
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM,
+        *("answer", "--bind", "127.0.0.1:0", "--srtp", "sdes", "--report", page),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    port = await read_port(process)
+    async with alice.call(f"sip:bob@127.0.0.1:{port}") as call:
+        call.media.echo()
+        out, complaint = await interrupted(process, signal.SIGINT)
+        await call.ended()
+    assert "SUCCESS" in out
+    assert complaint.splitlines()[-1] == "callmeter: interrupted"
+    assert "<html" in page.read_text()
+
+
 def test_an_interrupt_exits_1(capsys):
-    async def interrupted() -> int:
+    async def broken_off() -> int:
         raise KeyboardInterrupt
 
     with pytest.raises(BaseException) as caught:
-        run(interrupted())
+        run(broken_off())
     assert caught.value.exit_code == 1
     assert "interrupted" in capsys.readouterr().err
 

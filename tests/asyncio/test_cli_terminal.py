@@ -160,6 +160,7 @@ def test_what_the_diagnosis_says_is_nearest_to_the_cause():
         (AuthenticationFailed("refused", status=403), "--password"),
         (RegistrationFailed("refused", status=403), "--outbound-proxy"),
         (ConnectionFailed("refused"), "--transport"),
+        (ConnectionFailed("cannot listen on UDP 192.0.2.1:5060: in use"), "--bind"),
         (MessageTooLarge("1500 octets"), "tcp or tls"),
         (NoCommonSuite("none"), "--suites"),
         (TlsError("expired", kind="expired"), ""),
