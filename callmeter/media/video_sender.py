@@ -6,6 +6,7 @@ and the packets of one frame are spread over a part of the time until the next.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from callmeter.errors import LocalProtocolError, RtpSyntaxError
@@ -50,7 +51,7 @@ class VideoSender:
         context: The key everything is protected with; None on a plain stream.
         digits: DTMF digits sent: none.
         protect_failures: Packets that could not be protected.
-        source_error: What a source raised; it ended with that.
+        source_error: What a source raised, or why a frame of it cannot be sent; it ended with that.
         sent: What was sent, as far as it is kept to be sent again.
     """
 
@@ -143,8 +144,18 @@ class VideoSender:
 
     def request_key_frame(self) -> None:
         """The next frame of the source is to be a key frame, as soon as it has one."""
-        if self._source is not None:
-            self._source.request_key_frame()
+        source = self._source
+        if source is not None:
+            try:
+                source.request_key_frame()
+            except Exception as error:  # noqa: BLE001  foreign code may not stop the tick
+                self._fail(source, error)
+
+    def _fail(self, source: VideoSource, error: Exception) -> None:
+        """A source ends, for what it raised or what it gave."""
+        self.source_error = error
+        if self._source is source:
+            self._finish()
 
     def _finish(self) -> None:
         self._flush()
@@ -199,7 +210,8 @@ class VideoSender:
         try:
             frame = source.next_frame()
         except Exception as error:  # noqa: BLE001  foreign code may not stop the loop
-            self.source_error, frame = error, None
+            self._fail(source, error)
+            return False
         if self._source is not source:
             # It was replaced, or the stream stopped, while it made the frame.
             return False
@@ -219,29 +231,38 @@ class VideoSender:
             # The peer takes its codec no more; time goes on.
             self._arm(now)
             return
-        size = source.size
-        if chosen.codec == "VP8":
-            self._payloads = vp8.packetize(frame.data, PAYLOAD_OCTETS, self._pictures)
-            self._pictures = (self._pictures + 1) % PICTURES
-            describe = vp8.describe
-        else:
-            mode = chosen.packetization_mode
-            self._payloads = h264.packetize(frame.data, PAYLOAD_OCTETS, mode=mode)
-            describe = h264.describe
-        if frame.key_frame and self._payloads:
-            try:
-                size = describe(self._payloads[0]).size or size
-            except RtpSyntaxError:
-                size = source.size
+        try:
+            size, interval = source.size, 1 / source.frame_rate
+            payloads = self._cut(frame, chosen)
+        except Exception as error:  # noqa: BLE001  foreign code, and what it gave
+            self._fail(source, error)
+            return
+        describe = h264.describe if chosen.codec == "H264" else vp8.describe
+        if frame.key_frame:
+            with contextlib.suppress(RtpSyntaxError):
+                size = describe(payloads[0]).size or size
         table, row = self._engine.send_table, self._row
         if self._epoch is None:
             self._epoch = due, int(table.timestamp[row])
         since, first = self._epoch
         table.timestamp[row] = (first + round((due - since) * CLOCK_RATE)) & 0xFFFF_FFFF
         self.sent.on_frame(now, key_frame=frame.key_frame, size=size)
-        bursts = max(1, int(SPREAD / source.frame_rate / BURST_S))
-        self._next, self._burst = 0, -(-len(self._payloads) // bursts)
+        bursts = max(1, int(SPREAD * interval / BURST_S))
+        self._payloads = payloads
+        self._next, self._burst = 0, -(-len(payloads) // bursts)
         self._send_burst(now)
+
+    def _cut(self, frame: EncodedFrame, chosen: VideoFormat) -> list[bytes]:
+        """The payloads of a frame.
+
+        Raises:
+            LocalProtocolError: It cannot be sent.
+        """
+        if chosen.codec == "H264":
+            return h264.packetize(frame.data, PAYLOAD_OCTETS, mode=chosen.packetization_mode)
+        payloads = vp8.packetize(frame.data, PAYLOAD_OCTETS, self._pictures)
+        self._pictures = (self._pictures + 1) % PICTURES
+        return payloads
 
     def _send_burst(self, now: float) -> None:
         """A part of the frame, and then the rest of it or the next one."""

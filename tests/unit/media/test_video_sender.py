@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callmeter.errors import LocalProtocolError
+from callmeter.media.events import FeedbackReceived
 from callmeter.media.sender import succeed
 from callmeter.media.video import EncodedFrame
 from callmeter.media.video_parameters import VideoFormat
@@ -152,6 +153,40 @@ def test_h264_leaves_in_the_mode_that_was_agreed_on(lab, pictures, mode, packets
     assert len(sent) == packets
     assert {packet[1] & 0x7F for packet in sent} == {98}
     assert stream.statistics().send_measures["resolution_megapixels"] == 0.0768
+
+
+def test_a_frame_that_cannot_be_cut_ends_its_source_and_says_why(lab, pictures):
+    stream = lab.engine.open_video_stream("127.0.0.1", rtcp_mux=True)
+    single_units = (VideoFormat("H264", 98, 0),)
+    stream.start(
+        lab.video_parameters(lab.socket(), codec="H264", payload_type=98, formats=single_units)
+    )
+    source = pictures()
+    source.codec = "H264"
+    unit = bytes.fromhex("00000001 65 88") + bytes([255]) * 2000
+    source.next_frame = lambda: EncodedFrame(unit, 0, key_frame=True)
+    playing = stream.play(source)
+    lab.run(0.5)
+    assert playing.done()
+    assert "does not fit" in str(stream.source_error)
+    assert frames(stream) == 0
+
+
+def test_a_source_that_fails_when_a_key_frame_is_asked_for_ends_and_says_why(
+    lab, pictures, sending
+):
+    stream, _ = sending
+    source = pictures()
+
+    def refuse():
+        raise OSError("the camera is gone")
+
+    source.request_key_frame = refuse
+    playing = stream.play(source)
+    lab.run(0.5)
+    stream.tell(FeedbackReceived(at=0.0, kind="pli", lost=()))
+    assert playing.done()
+    assert str(stream.source_error) == "the camera is gone"
 
 
 def test_what_cannot_be_described_or_protected_is_counted(lab, pictures, monkeypatch):
