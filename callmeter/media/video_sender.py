@@ -76,6 +76,7 @@ class VideoSender:
         self._payloads: Sequence[bytes] = ()
         self._next = self._burst = 0
         self._pictures = 0
+        self._due = 0.0
 
     # --- set-up -------------------------------------------------------------------------------
 
@@ -248,7 +249,7 @@ class VideoSender:
         table.timestamp[row] = (first + round((due - since) * CLOCK_RATE)) & 0xFFFF_FFFF
         self.sent.on_frame(now, key_frame=frame.key_frame, size=size)
         bursts = max(1, int(SPREAD * interval / BURST_S))
-        self._payloads = payloads
+        self._payloads, self._due = payloads, due
         self._next, self._burst = 0, -(-len(payloads) // bursts)
         self._send_burst(now)
 
@@ -272,7 +273,7 @@ class VideoSender:
         chosen = self._format
         if chosen is not None:
             for index in range(self._next, end):
-                self._send(chosen.payload_type, payloads[index], now, marker=index == last)
+                self._send(chosen.payload_type, payloads[index], marker=index == last)
         self._next = end
         if self._source is not None:
             self._arm(now + BURST_S if end < len(payloads) else now)
@@ -283,10 +284,11 @@ class VideoSender:
             self._burst = len(self._payloads)
             self._send_burst(self._engine.now())
 
-    def _send(self, payload_type: int, payload: bytes, now: float, *, marker: bool) -> None:
+    def _send(self, payload_type: int, payload: bytes, *, marker: bool) -> None:
         engine, row, context = self._engine, self._row, self.context
         table, lanes = engine.send_table, engine.lanes
-        sequence, timestamp = table.advance_one(row, 0, len(payload), now)
+        # Reports are to tell the time of the picture, not that of one of its packets.
+        sequence, timestamp = table.advance_one(row, 0, len(payload), self._due)
         header = pack_header(payload_type, sequence, timestamp, int(table.ssrc[row]), marker=marker)
         packet: bytes | None = header + payload
         if context is not None and packet is not None:

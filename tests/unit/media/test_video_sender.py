@@ -189,6 +189,20 @@ def test_a_source_that_fails_when_a_key_frame_is_asked_for_ends_and_says_why(
     assert str(stream.source_error) == "the camera is gone"
 
 
+def test_a_report_among_the_packets_of_a_frame_tells_the_time_of_its_picture(
+    lab, pictures, sending
+):
+    stream, _ = sending
+    stream.play(pictures(octets=10_000))
+    begun = lab.loop.time()
+    first = lab.engine.send_table.media_time(stream._row, begun)
+    for _ in range(20):
+        lab.run(0.013)
+        now = lab.loop.time()
+        told = lab.engine.send_table.media_time(stream._row, now) - first
+        assert told == pytest.approx((now - begun) * 90_000, abs=100)
+
+
 def test_what_cannot_be_described_or_protected_is_counted(lab, pictures, monkeypatch):
     peer = lab.socket()
     stream = lab.engine.open_video_stream("127.0.0.1", rtcp_mux=True)
