@@ -61,9 +61,11 @@ class VideoReceiver(StreamReceiver):
         """Take what was negotiated, for the first time or again."""
         super().start(parameters, source, now)
         self._nack = "nack" in parameters.feedback
-        if not parameters.receive and self.video is not None:
-            # Who is on hold sees no picture that stands still.
-            self.video.pause()
+        if self.video is not None:
+            self.video.nack = self._nack
+            if not parameters.receive:
+                # Who is on hold sees no picture that stands still.
+                self.video.pause()
 
     def _take(self, header: RtpHeader, arrival: float, payload: bytes, codec: str) -> None:
         if (header.ssrc, codec) != self._of:
@@ -99,8 +101,9 @@ class VideoReceiver(StreamReceiver):
         return video.missing(now)
 
     def needs_key_frame(self, now: float) -> bool:
-        """Whether nothing can be decoded until there is one."""
-        return self.video is not None and self.video.needs_key_frame(now)
+        """Whether nothing that may come can be decoded until there is one."""
+        receiving = bool(self._lanes.receiving[self._row])
+        return receiving and self.video is not None and self.video.needs_key_frame(now)
 
     # --- who looks on -------------------------------------------------------------------------
 

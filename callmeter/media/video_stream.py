@@ -66,6 +66,7 @@ class VideoStream(RtpStream):
             self._poll_at = self._engine.now() + POLL_S
 
     def _on_stop(self) -> None:
+        self._poll_at = None
         waiting, self._waiting = self._waiting, []
         for _, future in waiting:
             future.cancel()

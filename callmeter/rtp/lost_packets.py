@@ -37,16 +37,17 @@ class LostPackets:
         rtt_s: Round-trip time to begin with.
 
     Attributes:
+        ask: As given; it may change at any time.
         rtt_s: Round-trip time: an answer takes that long.
         recovered: Packets that came after they had been asked for.
     """
 
-    __slots__ = ("_ask", "_lost", "recovered", "rtt_s")
+    __slots__ = ("_lost", "ask", "recovered", "rtt_s")
 
     def __init__(self, *, ask: bool, rtt_s: float) -> None:
         self.rtt_s = rtt_s
         self.recovered = 0
-        self._ask = ask
+        self.ask = ask
         self._lost: dict[int, _Lost] = {}
 
     def __bool__(self) -> bool:
@@ -72,7 +73,7 @@ class LostPackets:
         """Whether there is no use in waiting for this one any longer."""
         entry = self._lost[number]
         waited = now - entry.noticed
-        if not self._ask:
+        if not self.ask:
             return waited >= PATIENCE_S
         if waited >= LONGEST_PATIENCE_S:
             return True
@@ -80,7 +81,7 @@ class LostPackets:
 
     def due(self, now: float) -> list[int]:
         """The sequence numbers to ask for now, at most 128; they count as asked for."""
-        if not self._ask or not self._lost:
+        if not self.ask or not self._lost:
             return []
         due = []
         for number, entry in self._lost.items():

@@ -202,6 +202,15 @@ class VideoReception:
     def rtt_s(self, seconds: float) -> None:
         self._lost.rtt_s = seconds
 
+    @property
+    def nack(self) -> bool:
+        """Whether the peer can be asked to send packets again."""
+        return self._lost.ask
+
+    @nack.setter
+    def nack(self, agreed: bool) -> None:
+        self._lost.ask = agreed
+
     def receive(
         self,
         now: float,

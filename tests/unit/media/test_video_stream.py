@@ -200,3 +200,55 @@ def test_a_port_that_is_taken_is_refused(lab, monkeypatch):
     with pytest.raises(Exception, match="port"):
         lab.engine.open_video_stream("127.0.0.1", rtcp_mux=True, ports=(port, port))
     assert lab.engine.streams == []
+
+
+def test_a_stream_that_a_sink_stops_is_looked_at_no_more(lab, pictures):
+    a, b = lab.video_pair()
+
+    class Impatient(Discard):
+        def write(self, frame):
+            super().write(frame)
+            b.stop()
+
+    seen = Impatient()
+    b.attach(seen)
+    a.play(pictures())
+    lab.run(2)
+    assert seen.frames == 1
+    assert not b.is_open
+    assert b not in lab.engine._watched
+    assert b.next_deadline() is None
+
+
+def test_no_key_frame_is_asked_for_while_none_may_come(lab, pictures, monkeypatch):
+    a, b = lab.video_pair(feedback=frozenset({"nack pli"}))
+    lose(lab, monkeypatch, a, *range(21, 40))
+    a.play(pictures(2 * RATE))
+    lab.run(1)
+    b.start(lab.video_parameters(a, receive=False))
+    asked = b.statistics().feedback_sent.pli
+    lab.run(5)
+    assert b.statistics().feedback_sent.pli == asked
+    b.start(lab.video_parameters(a))
+    lab.run(1)
+    assert b.statistics().feedback_sent.pli > asked
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "asked"), [((), ("nack",), 1), (("nack",), ("nack pli",), 0)]
+)
+def test_lost_packets_are_asked_for_by_what_was_agreed_on_last(
+    lab, pictures, monkeypatch, before, after, asked
+):
+    a, b = lab.video_pair(feedback=frozenset(before))
+    a.play(pictures())
+    lab.run(0.5)
+    b.start(lab.video_parameters(a, feedback=frozenset(after)))
+    sent = a.statistics().send.packets_sent
+    lose(lab, monkeypatch, a, 5)
+    lab.run(0.6)
+    assert a.statistics().send.packets_sent > sent + 5
+    assert b.statistics().feedback_sent.nack == asked
+    frames = measured(b)["frames_received"]
+    lab.run(0.3)
+    assert measured(b)["frames_received"] > frames
