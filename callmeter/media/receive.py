@@ -62,7 +62,7 @@ class ReceiveLane:
         backend: Where datagrams come from; may be replaced between two runs.
         datagrams: Datagrams received.
         batch_from: Packets a batch needs to be worth numpy.
-        deferring: RTCP waits for `run_deferred`.
+        deferring: RTCP of patient streams waits for `run_deferred`.
     """
 
     def __init__(self, lanes: LaneTable, reception: StreamTable, backend: Backend) -> None:
@@ -139,6 +139,7 @@ class ReceiveLane:
                 continue
             if (
                 self.deferring
+                and stream.patient
                 and len(self._deferred) < MAX_DEFERRED
                 and classify(datagram) is PacketKind.RTCP
             ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from callmeter.errors import ConfigurationError, LocalProtocolError
 from callmeter.media import buffering
@@ -78,7 +78,10 @@ class RtpStream:
         ssrc: Own synchronisation source.
         measures: Where others add figures of the stream.
         cname: Own canonical name (RFC 7022: random, for this stream alone).
+        patient: Its RTCP may be read a moment later: nothing in it asks for something at once.
     """
+
+    patient: ClassVar[bool] = True
 
     def __init__(
         self,

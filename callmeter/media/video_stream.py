@@ -40,6 +40,8 @@ KEY_FRAME_REQUESTS: Final = ("nack pli", "ccm fir")
 class VideoStream(RtpStream):
     """Video both ways. Made by `MediaEngine.open_video_stream`."""
 
+    patient = False
+
     _sender: VideoSender
     _receiver: VideoReceiver
     _parameters: VideoParameters | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from callmeter.errors import LocalProtocolError
+from callmeter.media import engine
 from callmeter.media.events import FeedbackReceived
 from callmeter.media.video import Discard
 
@@ -252,3 +253,16 @@ def test_lost_packets_are_asked_for_by_what_was_agreed_on_last(
     frames = measured(b)["frames_received"]
     lab.run(0.3)
     assert measured(b)["frames_received"] > frames
+
+
+def test_a_nack_is_answered_at_once_however_many_streams_there_are(lab, pictures, monkeypatch):
+    a, b = lab.video_pair()
+    monkeypatch.setattr(engine, "SPREAD", ((0, 2),))
+    lab.engine._choose_phases()
+    a.play(pictures())
+    lab.run(0.5)
+    lose(lab, monkeypatch, a, 2)
+    lab.run(0.7)
+    sent_again = [event for event in lab.events(a, FeedbackReceived) if event.kind == "nack"]
+    assert len(sent_again) == 1
+    assert b.statistics().feedback_sent.nack == 1
