@@ -78,6 +78,7 @@ class VideoReceiver(StreamReceiver):
 
     def _follow(self, ssrc: int, codec: str, arrival: float) -> None:
         """Another source, or another codec of the same one: its frames begin anew."""
+        self.show()
         if self.video is not None:
             for key, value in self.video.metrics(arrival).items():
                 if key in self._earlier:

@@ -40,10 +40,10 @@ def hearing(lab):
     types = {96: "VP8", 98: "H264"}
     stream.start(lab.video_parameters(peer, receive_payload_types=types))
 
-    def send(number, time, payload, *, marker=True, payload_type=96, ssrc=0xCAFE):
+    def send(number, time, payload, *, marker=True, payload_type=96, ssrc=0xCAFE, burst=False):
         header = pack_header(payload_type, number, time, ssrc, marker=marker)
         peer.sendto(header + payload, ("127.0.0.1", stream.port))
-        lab.run(0.02)
+        lab.run(0 if burst else 0.02)
 
     return stream, send
 
@@ -127,3 +127,14 @@ def test_no_batch_takes_a_video_stream(lab, hearing):
         send(number, 3000 * number, KEY)
     assert not lab.engine.lanes.steady[stream._row]
     assert counted(stream)["frames_received"] == 20
+
+
+def test_what_came_whole_of_one_source_is_shown_before_the_next_one_is_followed(hearing):
+    stream, send = hearing
+    seen = Seen()
+    stream.attach(seen)
+    send(1, 0, KEY)
+    send(2, 3000, DELTA, marker=False)
+    send(3, 6000, DELTA, marker=False, burst=True)
+    send(9, 0, KEY, ssrc=0xBEEF)
+    assert len(seen.frames) == 3
