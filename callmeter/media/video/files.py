@@ -278,10 +278,12 @@ class IvfRecorder(_Recorder):
 
     def close(self) -> None:
         """Write the number of frames into the header."""
-        if not self._file.closed:
-            self._file.seek(_IVF_FRAMES_AT)
-            self._file.write(self.frames.to_bytes(4, "little"))
-        super().close()
+        try:
+            if not self._file.closed:
+                self._file.seek(_IVF_FRAMES_AT)
+                self._file.write(self.frames.to_bytes(4, "little"))
+        finally:
+            super().close()
 
 
 def _ivf_header(size: tuple[int, int], frames: int) -> bytes:

@@ -209,6 +209,14 @@ def test_a_recording_of_nothing_is_a_file_without_frames(tmp_path):
     assert path.read_bytes() == ivf(rate=90_000)[:12] + bytes(4) + ivf(rate=90_000)[16:]
 
 
+def test_a_recording_that_cannot_be_completed_is_closed_all_the_same(tmp_path):
+    recorder = IvfRecorder(tmp_path / "video.ivf")
+    recorder.frames = 1 << 32
+    with pytest.raises(OverflowError):
+        recorder.close()
+    assert recorder._file.closed
+
+
 def test_what_is_recorded_as_a_byte_stream_can_be_sent_again(tmp_path):
     path = tmp_path / "seen.h264"
     recorder = AnnexBRecorder(path)
