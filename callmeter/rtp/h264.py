@@ -74,6 +74,8 @@ def nal_units(stream: bytes) -> list[bytes]:
 def packetize(access_unit: bytes, limit: int, *, mode: int = 1) -> list[bytes]:
     """The payloads of one access unit, in order; the marker belongs to the last.
 
+    Units of the types that RTP has for itself (section 5.2) are left out: nobody decodes them.
+
     Args:
         access_unit: One picture with what belongs to it, as an Annex B byte stream.
         limit: Octets a payload may have.
@@ -84,7 +86,7 @@ def packetize(access_unit: bytes, limit: int, *, mode: int = 1) -> list[bytes]:
     Raises:
         LocalProtocolError: There is no NAL unit in it, or one that cannot be sent in this mode.
     """
-    units = nal_units(access_unit)
+    units = [unit for unit in nal_units(access_unit) if 0 < unit_type(unit) <= _LAST_SINGLE]
     if not units:
         raise LocalProtocolError("an access unit is an Annex B stream of one NAL unit or more")
     if mode == 0:

@@ -69,6 +69,14 @@ def test_a_unit_of_just_the_limit_is_not_cut():
     assert len(packetize(annex_b(IDR), len(IDR) - 1)) == 2
 
 
+@pytest.mark.parametrize("reserved", [b"\x60\1", b"\x78aggregate", b"\x7cfragment"])
+@pytest.mark.parametrize("mode", [0, 1])
+def test_units_that_mean_something_else_in_rtp_are_left_out(reserved, mode):
+    assert packetize(annex_b(reserved, IDR, reserved), 1200, mode=mode) == [IDR]
+    with pytest.raises(LocalProtocolError, match="one NAL unit or more"):
+        packetize(annex_b(reserved), 1200, mode=mode)
+
+
 def test_without_fragments_every_unit_is_a_payload():
     assert packetize(annex_b(*KEY_UNITS), len(IDR), mode=0) == KEY_UNITS
 
