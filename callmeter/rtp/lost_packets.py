@@ -53,6 +53,9 @@ class LostPackets:
     def __bool__(self) -> bool:
         return bool(self._lost)
 
+    def __contains__(self, number: int) -> bool:
+        return number in self._lost
+
     def note(self, first: int, end: int, now: float) -> None:
         """The numbers from `first` to before `end` did not come; all are higher than before."""
         for number in range(first, end):

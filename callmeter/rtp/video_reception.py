@@ -26,6 +26,8 @@ WINDOW: Final = 512
 """Packets between the first that is missing and the newest."""
 MOST_HELD_OCTETS: Final = 1 << 22
 """Of payloads: of one frame, and of those that wait behind a gap."""
+MOST_FRAME_PACKETS: Final = 8192
+"""Of one frame, which without marker would have no end."""
 MOST_KEPT_FRAMES: Final = 128
 MOST_KEPT_OCTETS: Final = 1 << 23
 FIRST_KEY_FRAME_S: Final = 0.3
@@ -146,7 +148,7 @@ class _Frame:
             self.size = told.size
         self.octets += len(packet.payload)
         self.payloads.append(packet.payload)
-        if self.octets > MOST_HELD_OCTETS:
+        if self.octets > MOST_HELD_OCTETS or len(self.payloads) > MOST_FRAME_PACKETS:
             self.damaged = True
             self.payloads.clear()
 
@@ -364,7 +366,7 @@ class VideoReception:
         self._hold_until = None
         self._next = first = min(self._waiting)
         for number in range(first, self._highest):
-            if number not in self._waiting:
+            if number not in self._waiting and number not in self._lost:
                 self._lost.note(number, number + 1, now)
         self._drain(now)
         while self._is_full():

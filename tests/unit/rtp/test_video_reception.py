@@ -347,6 +347,17 @@ def test_a_frame_larger_than_any_is_lost(monkeypatch):
     assert reception.whole_frames() == []
 
 
+def test_a_frame_of_more_packets_than_any_is_lost(monkeypatch):
+    monkeypatch.setattr(video_reception, "MOST_FRAME_PACKETS", 10)
+    small = vp8.packetize(KEY, 2)
+    reception = VideoReception(vp8.describe, keep_frames=True)
+    for number, payload in enumerate(small):
+        reception.receive(number / 1000, number, 0, payload is small[-1], payload)
+        assert reception._frame is None or len(reception._frame.payloads) <= 10
+    told = reception.statistics(1.0)
+    assert (told.frames_received, told.frames_lost) == (0, 1)
+
+
 def test_payloads_that_wait_are_bounded_in_octets(monkeypatch):
     monkeypatch.setattr(video_reception, "MOST_HELD_OCTETS", 300)
     packets = frames("K" + "." * 9)
@@ -415,6 +426,17 @@ def test_a_gap_before_what_came_first_is_asked_for():
         reception.receive(0.0, *packets[place][1:])
     assert reception.missing(0.02) == []
     assert reception.missing(0.04) == [4]
+
+
+def test_what_was_asked_for_before_the_stream_began_is_not_asked_for_again_at_once():
+    packets = frames("...", sequence=0)
+    reception = VideoReception(vp8.describe, nack=True)
+    for place in (0, 2):
+        reception.receive(0.0, *packets[place][1:])
+    assert reception.missing(0.012) == [1]
+    assert reception.missing(0.04) == []
+    reception.receive(0.05, *packets[1][1:])
+    assert reception.statistics(0.05).packets_recovered == 1
 
 
 def test_a_stream_that_begins_with_a_jump_is_not_waited_for():
