@@ -40,6 +40,8 @@ __all__ = [
 
 UNFOLLOWED: Final = 25
 """Packets under the old key, half a second of them, that are no longer just on their way."""
+_OF_A_CLIENT: Final = frozenset({"ClientHello", "ClientKeyExchange", "CertificateVerify"})
+"""Messages that no DTLS server sends (RFC 5246 section 7.4)."""
 _PLAIN: Final = "the media is not encrypted"
 _NOTHING: Final = "no packet arrived under SRTP"
 _TAGS: Final = frozenset({4, 10, 16})
@@ -109,12 +111,15 @@ def _handshake(seen: dict[str, Any]) -> str:
 
 
 def both_active(error: BaseException | None) -> bool:
-    """Whether a handshake failed since each end took itself for the client."""
-    return (
-        isinstance(error, DtlsTimeout | DtlsHandshakeFailed)
-        and error.evidence.get("role") == "client"
-        and error.evidence.get("last_flight_received") == "ClientHello"
-    )
+    """Whether a handshake failed since each end took itself for the client.
+
+    A ClientHello that overtook the answer was answered before it was known to be wrong, and what
+    came last is then the flight after it.
+    """
+    if not isinstance(error, DtlsTimeout | DtlsHandshakeFailed):
+        return False
+    last = error.evidence.get("last_flight_received") or ""
+    return error.evidence.get("role") == "client" and not _OF_A_CLIENT.isdisjoint(last.split(", "))
 
 
 @check(
