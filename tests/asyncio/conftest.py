@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+import threading
+import time
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 import trustme
@@ -115,6 +117,55 @@ def until() -> Callable[[Callable[[], object]], Awaitable[None]]:
                 await asyncio.sleep(0.005)
 
     return wait
+
+
+class Standstill:
+    """For how long this process got no processor, as a thread sees that only looks at the clock.
+
+    A loop that is busy does not delay it: what a test bounds may be late by so much, and no more.
+    """
+
+    STEP_S = 0.01
+    NOISE_S = 0.02
+
+    def __init__(self) -> None:
+        self._sum = 0.0
+        self._seen = time.monotonic()
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> Self:
+        self._seen = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    @property
+    def seconds(self) -> float:
+        with self._lock:
+            now = time.monotonic()
+            late = now - self._seen - self.STEP_S
+            if late > self.NOISE_S:
+                self._sum += late
+                self._seen = now
+            return self._sum
+
+    def _look(self) -> None:
+        while not self._over.wait(self.STEP_S):
+            _ = self.seconds
+            with self._lock:
+                self._seen = time.monotonic()
+
+
+@pytest.fixture
+def standstill() -> Iterator[Standstill]:
+    """What a bound on a time is extended by: `waited < 5 + standstill.seconds`."""
+    with Standstill() as watching:
+        yield watching
 
 
 @pytest.fixture

@@ -38,15 +38,20 @@ def bad(call):
     }
 
 
-async def named(call, expected):
+@pytest.fixture
+def named(standstill):
     """Wait until the diagnosis says so: within two seconds of media."""
-    try:
-        async with asyncio.timeout(SOON_S):
-            while bad(call) != expected:  # noqa: ASYNC110  a diagnosis is asked for, not told
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        assert bad(call) == expected, call.diagnosis()
-    return next((finding for finding in call.diagnosis() if finding.check in expected), None)
+
+    async def wait(call, expected):
+        loop = asyncio.get_running_loop()
+        begun, lost = loop.time(), standstill.seconds
+        while bad(call) != expected:
+            if loop.time() - begun > SOON_S + standstill.seconds - lost:
+                assert bad(call) == expected, call.diagnosis()
+            await asyncio.sleep(0.02)
+        return next((finding for finding in call.diagnosis() if finding.check in expected), None)
+
+    return wait
 
 
 @pytest.fixture
@@ -153,7 +158,7 @@ async def test_a_call_that_is_well_has_nothing_to_mend(connected, media):
 
 
 @pytest.mark.parametrize("agreed", ["80", "32"])
-async def test_a_peer_with_the_other_tag_length_is_named(connected, agreed):
+async def test_a_peer_with_the_other_tag_length_is_named(named, connected, agreed):
     suite = SrtpSuite(f"AES_CM_128_HMAC_SHA1_{agreed}")
     media = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED, suites=(suite,)))
     async with connected(media, media) as (alice, bob):
@@ -188,7 +193,7 @@ def spoil(monkeypatch):
     return install
 
 
-async def test_a_key_altered_on_its_way_is_named(connected, spoil):
+async def test_a_key_altered_on_its_way_is_named(named, connected, spoil):
     flip = lambda key: (b"B" if key[:1] == b"A" else b"A") + key[1:]
     spoil(lambda body: altered(body, flip))
     async with connected(SECURE, SECURE) as (alice, _):
@@ -244,7 +249,7 @@ async def test_a_content_length_that_cuts_the_key_is_named(make_endpoint, peer, 
     assert f"Content-Length says {len(body) - 4}, and there were {len(body)}" in failed[0].detail
 
 
-async def test_a_rekey_that_the_peer_ignores_is_named(connected):
+async def test_a_rekey_that_the_peer_ignores_is_named(named, connected):
     async with connected(SECURE, SECURE) as (alice, bob):
         await asyncio.sleep(0.2)
         stream = alice.media.stream
@@ -280,7 +285,7 @@ async def test_a_fingerprint_altered_on_its_way_is_named_in_the_report_of_the_er
     assert "does not match fingerprint" in failed[0].detail
 
 
-async def test_plain_rtp_after_a_secure_answer_is_named(scripted, media_peer):
+async def test_plain_rtp_after_a_secure_answer_is_named(named, scripted, media_peer):
     plain = lambda _, packet: [packet]
     async with scripted(SECURE, media_peer.secure_sdp(), plain) as call:
         finding = await named(call, {"plain_for_secure": "fail"})
@@ -289,14 +294,14 @@ async def test_plain_rtp_after_a_secure_answer_is_named(scripted, media_peer):
     assert call.report().to_dict()["media"][0]["receive"]["packets_received"] == 0
 
 
-async def test_srtp_where_plain_rtp_was_agreed_is_named(scripted, media_peer):
+async def test_srtp_where_plain_rtp_was_agreed_is_named(named, scripted, media_peer):
     secure = lambda _, packet: [media_peer.context.protect(packet)]
     async with scripted(PLAIN, media_peer.sdp("RTP/AVP"), secure) as call:
         await named(call, {"secure_for_plain": "fail"})
     assert bad(call) == {"secure_for_plain": "fail"}
 
 
-async def test_rtcp_in_clear_beside_srtp_is_named(scripted, media_peer):
+async def test_rtcp_in_clear_beside_srtp_is_named(named, scripted, media_peer):
     def clear_rtcp(sequence, packet):
         reports = [REPORT] if sequence % 25 == 0 else []
         return [media_peer.context.protect(packet), *reports]
@@ -306,7 +311,7 @@ async def test_rtcp_in_clear_beside_srtp_is_named(scripted, media_peer):
     assert bad(call) == {"srtcp_consistent": "fail"}
 
 
-async def test_srtcp_with_the_wrong_e_bit_is_named(scripted, media_peer):
+async def test_srtcp_with_the_wrong_e_bit_is_named(named, scripted, media_peer):
     line = media_peer.line
     clear = replace(line, parameters=replace(line.parameters, unencrypted_srtcp=True))
     other = SrtpContext(clear, "send")
@@ -320,7 +325,7 @@ async def test_srtcp_with_the_wrong_e_bit_is_named(scripted, media_peer):
     assert bad(call) == {"srtcp_consistent": "fail"}
 
 
-async def test_a_rollover_counter_that_is_reset_is_named(scripted, media_peer):
+async def test_a_rollover_counter_that_is_reset_is_named(named, scripted, media_peer):
     ahead = SrtpContext(media_peer.line, "send")
     if not ahead.set_roc(SSRC, 1):
         pytest.skip("this build of libsrtp cannot set the counter")
@@ -330,7 +335,7 @@ async def test_a_rollover_counter_that_is_reset_is_named(scripted, media_peer):
         await named(call, {"roc_consistent": "fail"})
 
 
-async def test_media_that_flows_one_way_alone_is_named(scripted, media_peer):
+async def test_media_that_flows_one_way_alone_is_named(named, scripted, media_peer):
     reports = lambda sequence, _: [REPORT] if sequence % 25 == 0 else []
     async with scripted(PLAIN, media_peer.sdp("RTP/AVP"), reports) as call:
         finding = await named(call, {"media_both_ways": "fail"})
@@ -338,14 +343,14 @@ async def test_media_that_flows_one_way_alone_is_named(scripted, media_peer):
     assert bad(call) == {"media_both_ways": "fail"}
 
 
-async def test_a_port_that_nothing_reaches_is_named(scripted, media_peer):
+async def test_a_port_that_nothing_reaches_is_named(named, scripted, media_peer):
     async with scripted(PLAIN, media_peer.sdp("RTP/AVP"), lambda *_: []) as call:
         finding = await named(call, {"port_reachable": "fail"})
         assert "firewall" in finding.remedy
     assert bad(call) == {"port_reachable": "fail"}
 
 
-async def test_encryption_that_was_given_up_is_named_and_nothing_fails(scripted, media_peer):
+async def test_encryption_that_was_given_up_is_named_and_nothing_fails(named, scripted, media_peer):
     async with scripted(OFFERED, media_peer.sdp("RTP/AVP"), lambda _, packet: [packet]) as call:
         await named(call, {"srtp_fallback": "warn"})
     assert bad(call) == {"srtp_fallback": "warn"}

@@ -320,7 +320,7 @@ async def test_a_server_that_refuses_is_left_for_the_next(
     begun = time.monotonic()
     async with asyncio.timeout(PATIENCE), alice.call(f"sip:bob@{DOMAIN}{target}"):
         pass
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 16
     for method in ("INVITE", "ACK", "BYE"):
         assert len(alive.requests(method, expected)) == 1
 
@@ -357,7 +357,7 @@ async def test_the_503_of_the_last_server_is_the_answer(names, make_server, make
     [pytest.param(one, id=f"srv/failover/out_of_dialog/timeout-{one.value}") for one in (UDP, TCP)],
 )
 async def test_a_server_that_is_silent_is_left_after_timer_b(
-    names, make_server, make_alice, transport
+    names, make_server, make_alice, standstill, transport
 ):
     silent, alive = await make_server("silent"), await make_server()
     name = f"_sip._{transport.value}"
@@ -366,7 +366,7 @@ async def test_a_server_that_is_silent_is_left_after_timer_b(
     begun = time.monotonic()
     async with asyncio.timeout(PATIENCE), alice.call(f"sip:bob@{DOMAIN}"):
         waited = time.monotonic() - begun
-    assert TIMER_F <= waited < 2 * TIMER_F
+    assert TIMER_F <= waited < 2 * TIMER_F + standstill.seconds
     assert_sent_anew(alice, "INVITE", silent, alive)
     # For a while, what did not answer comes last.
     assert (await ask(alice)).status == 200
@@ -403,14 +403,14 @@ IN_DIALOG = [
 
 @pytest.mark.parametrize(("transport", "mood", "expected"), IN_DIALOG)
 async def test_a_bye_goes_to_the_next_server(
-    names, make_server, make_alice, transport, mood, expected
+    names, make_server, make_alice, until, transport, mood, expected
 ):
     first, second = await make_server(), await make_server()
     name = f"_sip._{expected.lower()}"
     names.load(zone((name, 1, 0, first), (name, 2, 0, second)))
     alice = await make_alice(transport)
     async with asyncio.timeout(PATIENCE), alice.call(f"sip:bob@{DOMAIN}") as call:
-        await asyncio.sleep(0.05)
+        await until(lambda: first.requests("ACK"))
         assert len(first.requests("ACK")) == 1
         if mood == "gone":
             first.kill()
@@ -511,7 +511,7 @@ async def test_naptr_and_a_transport(names, make_server, make_alice, transport, 
 
 
 async def test_a_udp_registrar_that_dies_over_a_register_is_left_within_timer_f(
-    names, make_server, make_alice
+    names, make_server, make_alice, standstill
 ):
     primary, second = await make_server("silent"), await make_server()
     names.load(zone(("_sip._udp", 1, 0, primary), ("_sip._udp", 2, 0, second)))
@@ -520,7 +520,7 @@ async def test_a_udp_registrar_that_dies_over_a_register_is_left_within_timer_f(
     async with asyncio.timeout(PATIENCE), alice.registered() as binding:
         waited = time.monotonic() - begun
         assert binding.bound
-    assert waited < 2 * TIMER_F
+    assert waited < 2 * TIMER_F + standstill.seconds
     assert len(primary.requests("REGISTER")) == 1
     # The binding and its removal.
     assert len(second.requests("REGISTER", "UDP")) == 2
@@ -540,7 +540,7 @@ async def test_a_tcp_registrar_that_dies_over_a_register_is_left_at_once(
     async with asyncio.timeout(PATIENCE), alice.registered() as binding:
         waited = time.monotonic() - begun
         assert binding.bound
-    assert waited < 5
+    assert waited < 16
     assert len(primary.requests("REGISTER", "TCP")) == 1
     assert len(second.requests("REGISTER", "TCP")) == 2
 

@@ -35,6 +35,8 @@ PATIENT_S = USUAL_HANDSHAKE + 0.5
 """How long the caller waits for a handshake that never ends. The honest end waits no longer than it
 has to; the other one hangs up after the time that a good one takes, or it would merely be rude."""
 PACKETS_PER_S = 50
+HELD_UP_S = 0.1
+CALM_S = 0.5
 BAD = {FindingStatus.WARN, FindingStatus.FAIL}
 WRITES = os.environ.get("CALLMETER_WRITE_TABLES") == "1"
 TABLE = Path(__file__).parents[2] / "docs" / "reference" / "misbehaviour.md"
@@ -202,14 +204,21 @@ def mallory_of(entered, stack):
     return make
 
 
-async def watch(call, case, seen):
-    """Look at the diagnosis until it says what is expected, and note all it says on the way."""
+async def watch(call, case, seen, standstill):
+    """Look at the diagnosis until it says what is expected, and note all it says on the way.
+
+    Just after the machine stood still the packets of that time have not been sent or read yet.
+    """
     expected = {case.finding: case.status} if case.finding else {}
     loop = asyncio.get_running_loop()
     settled = loop.time() + 1.5
+    lost, calm = standstill.seconds, 0.0
     async with asyncio.timeout(PATIENCE):
         while bad(call) != expected or (not expected and loop.time() < settled):
-            seen.transient.update(bad(call))
+            if standstill.seconds > lost + HELD_UP_S:
+                lost, calm = standstill.seconds, loop.time() + CALM_S
+            if loop.time() >= calm:
+                seen.transient.update(bad(call))
             await asyncio.sleep(0.02)
     seen.packets = packets_of(call)
 
@@ -220,7 +229,7 @@ async def heard(call):
             await asyncio.sleep(0.02)
 
 
-async def converse(tasks, call, other, case, seen):
+async def converse(tasks, call, other, case, seen, standstill):
     """Both ends speak; the honest one looks."""
     playing = [tasks.create_task(each.media.play(Tone(440))) for each in (call, other)]
     before = 0
@@ -232,13 +241,13 @@ async def converse(tasks, call, other, case, seen):
         else:
             await call.rekey()
         before = packets_of(call)
-    await watch(call, case, seen)
+    await watch(call, case, seen, standstill)
     seen.packets -= before
     for task in playing:
         task.cancel()
 
 
-async def call_mallory(alice, mallory, case, seen):
+async def call_mallory(alice, mallory, case, seen, standstill):
     answered = asyncio.get_running_loop().create_future()
 
     async def answer():
@@ -254,13 +263,13 @@ async def call_mallory(alice, mallory, case, seen):
         try:
             async with call:
                 await call.answered(HASTY_S if case.unkeyed else PATIENCE)
-                await converse(tasks, call, await answered, case, seen)
+                await converse(tasks, call, await answered, case, seen, standstill)
         except CallmeterError as error:
             seen.error = type(error).__name__
         seen.findings = call.report().diagnosis
 
 
-async def called_by_mallory(alice, mallory, case, seen):
+async def called_by_mallory(alice, mallory, case, seen, standstill):
     async def place():
         try:
             call = await mallory.invite(str(alice.contact))
@@ -280,7 +289,7 @@ async def called_by_mallory(alice, mallory, case, seen):
         try:
             async with call:
                 await call.answer()
-                await converse(tasks, call, await placed, case, seen)
+                await converse(tasks, call, await placed, case, seen, standstill)
         except CallmeterError as error:
             seen.error = type(error).__name__
         seen.findings = call.report().diagnosis
@@ -323,12 +332,13 @@ def write_table(rows):
 
 @pytest.mark.parametrize(("case", "role"), PARAMETERS)
 async def test_each_misbehaviour_has_its_own_finding_and_no_other(
-    case, role, make_endpoint, mallory_of, table
+    case, role, make_endpoint, mallory_of, table, standstill
 ):
     alice = await make_endpoint("alice", media=case.media)
     mallory = await mallory_of(case)
     seen = Seen()
-    await (call_mallory if role == "callee" else called_by_mallory)(alice, mallory, case, seen)
+    meet = call_mallory if role == "callee" else called_by_mallory
+    await meet(alice, mallory, case, seen, standstill)
     assert seen.bad == ({case.finding: case.status} if case.finding else {}), seen.findings
     assert seen.transient <= {case.finding}
     assert bool(seen.error) == case.refused

@@ -72,9 +72,12 @@ for _ in range(count):
     sockets[sock.fileno()], begun[sock.fileno()] = sock, at
     poll.register(sock, select.POLLIN)
 print("open", flush=True)
-ages, end = [], time.monotonic() + seconds
+late, ages, end = 0.0, [], time.monotonic() + seconds
 while sockets and time.monotonic() < end:
-    for number, _ in poll.poll(100):
+    looked = time.monotonic()
+    found = poll.poll(100)
+    late += max(0.0, time.monotonic() - looked - 0.15)
+    for number, _ in found:
         try:
             data = os.read(number, 65536)
         except OSError:
@@ -84,7 +87,8 @@ while sockets and time.monotonic() < end:
             sockets.pop(number).close()
             ages.append(time.monotonic() - begun.pop(number))
 
-print(json.dumps({"ages": sorted(ages), "left": len(sockets), "refused": refused}), flush=True)
+told = {"ages": sorted(ages), "left": len(sockets), "refused": refused, "late": late}
+print(json.dumps(told), flush=True)
 """
 
 SERVER = r"""
@@ -241,7 +245,7 @@ KINDS = [
 
 @pytest.mark.parametrize(("transport", "kind"), KINDS)
 async def test_a_handshake_that_never_ends_is_ended_and_delays_nobody(
-    make_pair, tell, transport, kind
+    make_pair, tell, standstill, transport, kind
 ):
     alice, stack, port = await make_pair(transport, **LIFTED)
     assert (await alice.options(f"sip:bob@{LOOPBACK}:{port}")).status == 200
@@ -256,7 +260,8 @@ async def test_a_handshake_that_never_ends_is_ended_and_delays_nobody(
     ages = outcome["ages"]
     assert len(ages) == CLIENTS
     assert ages[0] >= HANDSHAKE_S - 0.1
-    assert ages[-1] <= LAST_ENDS_S
+    # Where the machine stood still, deadlines are looked at late here and endings are seen late.
+    assert ages[-1] <= LAST_ENDS_S + standstill.seconds + outcome["late"]
     assert len(stack.transport.pool) == 1
     waits, work = zip(*round_trips, strict=True)
     p99 = percentile_99(waits)
@@ -270,7 +275,7 @@ async def test_a_handshake_that_never_ends_is_ended_and_delays_nobody(
 
 
 @pytest.mark.parametrize("transport", [Transport.TLS, Transport.WSS])
-async def test_the_caps_turn_slow_clients_away_at_once(make_pair, transport):
+async def test_the_caps_turn_slow_clients_away_at_once(make_pair, standstill, transport):
     alice, stack, port = await make_pair(transport)
     assert (await alice.options(f"sip:bob@{LOOPBACK}:{port}")).status == 200
     most = ConnectionLimits().inbound_per_host
@@ -279,9 +284,12 @@ async def test_the_caps_turn_slow_clients_away_at_once(make_pair, transport):
         assert len(stack.transport.pool) <= most + 1
         assert (await alice.options(f"sip:bob@{LOOPBACK}:{port}")).status == 200
         outcome = await clients.outcome()
-    soon = [age for age in outcome["ages"] if age < HANDSHAKE_S / 2]
-    assert len(soon) + outcome["refused"] == 2 * most
     assert stack.transport.pool.refused == 2 * most
+    # The others end with their deadline.
+    assert outcome["refused"] + len(outcome["ages"]) == 3 * most
+    soon, late = outcome["ages"][:-most], outcome["ages"][-most:]
+    assert max(soon, default=0) < HANDSHAKE_S / 2 + standstill.seconds + outcome["late"]
+    assert late[0] >= HANDSHAKE_S - 0.1
 
 
 @pytest.mark.parametrize("kind", ["idle", "hello", "half an upgrade"])

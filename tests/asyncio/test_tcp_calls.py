@@ -34,7 +34,7 @@ PATIENCE = 20
 LONG = bool(os.environ.get("CALLMETER_LONG"))
 RESET_CALLS = 100 if LONG else 12
 NO_WAIT = struct.pack("ii", 1, 0)
-HASTY = TimerConfig(t1=1 / 64, t2=0.05, t4=0.05, ring_timeout=5)
+HASTY = TimerConfig(t1=3 / 64, t2=0.05, t4=0.05, ring_timeout=5)
 EVERY = (Transport.UDP, Transport.TCP)
 MANY = ConnectionLimits(inbound=5_000, inbound_per_host=5_000)
 
