@@ -229,8 +229,9 @@ class MediaEngine:
         self._running()
         if shared and self._choosing and not len(self.lanes) and mmsg.available():
             # What pays on a socket that many share, and does not on one for each.
-            self.backend.close()
-            self._use(new_backend("mmsg", segmentation=self._segmentation))
+            before, after = self.backend, new_backend("mmsg", segmentation=self._segmentation)
+            self._use(after)
+            before.close()
         row = self._take_row()
         sockets: tuple[socket.socket, socket.socket | None]
         port: SharedPort | None = None

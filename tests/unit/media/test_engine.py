@@ -250,3 +250,17 @@ def test_many_streams_that_stay_have_their_keys_laid_side_by_side(make_lab, monk
     b.stop()
     lab.run(3.0)
     assert a.statistics().srtp_decrypt_failures == 0
+
+
+def test_an_engine_that_gets_no_other_way_to_move_datagrams_keeps_the_one_it_has(lab, monkeypatch):
+    def exhausted(*_, **__):
+        raise OSError("too many open files")
+
+    lab.engine._choosing = True
+    monkeypatch.setattr(engine_module, "new_backend", exhausted)
+    with pytest.raises(OSError, match="too many open files"):
+        lab.open(shared=True)
+    a, b = lab.pair()
+    lab.run(0.5)
+    assert a.statistics().receive.packets_received
+    assert b.statistics().receive.packets_received
