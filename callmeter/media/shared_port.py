@@ -229,8 +229,10 @@ class SharedPort:
         if self._lanes.expected[row] != source or int(self._reception.ssrc[row]) != ssrc:
             return
         heard = (source, ssrc)
-        self._quick[_quick_key(source, ssrc)] = row
-        self._known = None
+        key = _quick_key(source, ssrc)
+        if self._quick.get(key) != row:
+            self._quick[key] = row
+            self._known = None
         if self._heard.get(heard) == row:
             return
         self._heard[heard] = row

@@ -239,3 +239,19 @@ def test_streams_with_and_without_a_port_of_their_own_live_together(shared_lab):
             peer.send()
     assert min(received(a, b)) >= 8
     assert received(*(stream for stream, _ in opened)) == [5, 5]
+
+
+def test_a_packet_that_changes_nothing_has_no_sources_sorted_anew(make_lab):
+    lab = make_lab()
+    lab.engine._receive.batch_from = 1
+    stream, _ = shared_stream(lab, socket=lab.socket())
+    port = lab.engine.lanes.ports[stream._row]
+    peer = Peer(lab, stream, socket=lab.socket())
+    stream.start(lab.parameters(peer.socket))
+    peer.send(5)
+    known = port._known
+    assert known is not None
+    stream.start(lab.parameters(peer.socket))
+    peer.send(5)
+    assert received(stream) == [10]
+    assert port._known is known
