@@ -7,7 +7,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from callmeter.config import EndpointConfig, MediaConfig, SrtpConfig, SrtpMethod, SrtpPolicy
+from callmeter.config import (
+    EndpointConfig,
+    MediaConfig,
+    SrtpConfig,
+    SrtpMethod,
+    SrtpPolicy,
+    VideoConfig,
+)
 from callmeter.media.sources import Tone
 from callmeter.testing.misbehaviour import MisbehavingEndpoint, Misbehaviour
 
@@ -73,3 +80,10 @@ async def test_rtcp_in_clear_beside_dtls_is_named(conversation, until):
     async with conversation(Misbehaviour.CLEAR_SRTCP, DTLS) as call:
         await until(lambda: failing(call) == ["srtcp_consistent"])
         assert call.media.statistics().receive.packets_received
+
+
+async def test_its_video_is_as_it_should_be(conversation, until):
+    media = MediaConfig(video=VideoConfig())
+    async with conversation(Misbehaviour.SECURE_MEDIA, media) as call:
+        assert call.media.video is not None
+        await until(lambda: failing(call) == ["secure_for_plain"])

@@ -58,12 +58,13 @@ class MisbehavingEndpoint(Endpoint):
 
 
 class _Openings:
-    """An engine whose streams misbehave."""
+    """An engine whose streams of audio misbehave."""
 
     def __init__(self, engine: MediaEngine, make: partial[MisbehavingStream]) -> None:
         self._engine = engine
         self._make = make
         self.sessions = engine.sessions
+        self.open_video_stream = engine.open_video_stream
 
     def open_stream(self, address: str, **settings: Any) -> MediaStream:
         """Bind the ports of a stream, as `MediaEngine.open_stream` does."""
