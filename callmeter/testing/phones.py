@@ -37,8 +37,8 @@ __all__ = ["Phone", "PhoneMedia", "Phones", "loopback_stack", "open_registrar"]
 LOOPBACK: Final = "127.0.0.1"
 EVERY_TRANSPORT: Final = (Transport.UDP, Transport.TCP, Transport.TLS, Transport.WSS)
 KEPT_CALLS: Final = 100
-NOT_OVERLOADED: Final = LimitConfig(loop_delay=60.0, tick_delay=60.0)
 """Calls of one phone that are remembered after their end."""
+NOT_OVERLOADED: Final = LimitConfig(loop_delay=60.0, tick_delay=60.0)
 
 
 class PhoneMedia(MediaSession):
