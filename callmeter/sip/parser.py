@@ -307,9 +307,7 @@ def parse_message(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request
     if type(data) is not bytes:
         data = bytes(data)
     found = usual_match(data, limits)
-    if found is None:
-        return _any_message(data, limits)
-    return (Response if data[:4] == b"SIP/" else Request).from_usual(found, data)
+    return _any_message(data, limits) if found is None else message_of(found, data)
 
 
 def usual_message(data: bytes, limits: ParserLimits) -> Request | Response | None:
