@@ -31,7 +31,6 @@ from callmeter.sdp.description import (
     Origin,
     SessionDescription,
 )
-from callmeter.sdp.feedback import VIDEO_FEEDBACK
 from callmeter.sdp.h264_format import H264Parameters
 from callmeter.sdp.ice import Candidate, IceDescription, host_candidate
 from callmeter.sdp.offer_answer import (
@@ -49,7 +48,6 @@ __all__ = [
     "ENCODINGS",
     "STATIC_PAYLOAD_TYPES",
     "VIDEO_ENCODINGS",
-    "VIDEO_FEEDBACK",
     "Attribute",
     "Candidate",
     "Connection",

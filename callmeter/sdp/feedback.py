@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-from callmeter.sdp.attributes import RtcpFb
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-__all__ = ["VIDEO_FEEDBACK", "agreed_feedback", "feedback_for", "is_offered"]
+    from callmeter.sdp.attributes import RtcpFb
 
-VIDEO_FEEDBACK: Final = (
-    RtcpFb(None, "nack"),
-    RtcpFb(None, "nack", "pli"),
-    RtcpFb(None, "ccm", "fir"),
-)
-"""What a video stream can be asked for: lost packets again, a key frame (RFC 4585, RFC 5104)."""
+__all__ = ["agreed_feedback", "feedback_for", "is_offered"]
 
 
 def is_offered(item: RtcpFb, offered: Iterable[RtcpFb]) -> bool:

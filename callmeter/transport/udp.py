@@ -31,8 +31,6 @@ BY_HAND = 16
 SOURCES = 1_024
 """Addresses whose hops are kept, as most datagrams come from the same few."""
 MAX_DATAGRAM = 65_535
-MAX_PAYLOAD = 65_507
-"""What fits into a datagram by IPv4; the kernel refuses more."""
 ATTEMPTS = 3
 RECEIVE_BUFFER = 4 * 1024 * 1024
 # Linux values that the socket module does not name before Python 3.14.

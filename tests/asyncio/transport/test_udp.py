@@ -11,10 +11,12 @@ import pytest
 from callmeter.errors import ConnectionFailed, MessageTooLarge
 from callmeter.sip.transaction.effects import Hop
 from callmeter.transport import udp
-from callmeter.transport.udp import DRAIN, MAX_PAYLOAD, UdpTransport, local_address_towards
+from callmeter.transport.udp import DRAIN, UdpTransport, local_address_towards
 
 LOOPBACK = "127.0.0.1"
 PATIENCE = 20
+MAX_PAYLOAD = 65_507
+"""What fits into a datagram by IPv4."""
 
 
 class User:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from callmeter.sdp.attributes import RtcpFb
-from callmeter.sdp.feedback import VIDEO_FEEDBACK, agreed_feedback, feedback_for, is_offered
+from callmeter.sdp.feedback import agreed_feedback, feedback_for, is_offered
 
 
 def parse(*texts):
@@ -52,4 +52,5 @@ def test_of_what_a_browser_offers_for_video_the_requests_of_a_meter_are_taken():
     browser = parse(
         "96 goog-remb", "96 transport-cc", "96 ccm fir", "96 nack", "96 nack pli", "97 nack"
     )
-    assert agreed_feedback(browser, VIDEO_FEEDBACK, [96]) == browser[2:5]
+    own = parse("* nack", "* nack pli", "* ccm fir")
+    assert agreed_feedback(browser, own, [96]) == browser[2:5]
