@@ -7,7 +7,6 @@ Durations are seconds, sizes octets, unless the name says otherwise.
 from __future__ import annotations
 
 import ipaddress
-import re
 import warnings
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
@@ -27,6 +26,7 @@ from callmeter.srtp_config import (
     SrtpPolicy,
     SrtpSuite,
 )
+from callmeter.track_settings import check_dscp, check_feedback, read_codecs
 from callmeter.video_config import VideoCodec, VideoConfig
 
 __all__ = [
@@ -60,7 +60,6 @@ __all__ = [
 ]
 
 MAX_PORT = 65_535
-_FEEDBACK = re.compile(r"[a-z0-9-]+( [a-z0-9-]+)*")
 
 
 class Transport(StrEnum):
@@ -260,37 +259,20 @@ class MediaConfig:
     video: VideoConfig | None = None
 
     def __post_init__(self) -> None:
-        self._read_codecs()
+        read_codecs(self, Codec)
+        check_dscp(self.dscp)
+        check_feedback(self.feedback_messages)
         if self.ptime not in range(10, 61, 10):
             raise ConfigurationError("ptime is 10, 20, 30, 40, 50 or 60 ms")
         if self.telephone_event_payload_type not in range(96, 128):
             raise ConfigurationError("telephone_event_payload_type is 96 to 127")
-        for message in self.feedback_messages:
-            if not _FEEDBACK.fullmatch(message):
-                raise ConfigurationError(
-                    f"{message!r} is no feedback message such as 'nack' or 'nack pli'"
-                )
         if self.shared_port and self.rtcp_mux is False:
             raise ConfigurationError("a shared port carries RTP and RTCP: it needs rtcp_mux")
         first, last = self.ports
         if (first, last) != (0, 0) and not 0 < first <= last <= MAX_PORT:
             raise ConfigurationError("ports is (first, last) within 1 to 65535, or (0, 0)")
-        if self.dscp is not None and self.dscp not in range(64):
-            raise ConfigurationError("dscp is 0 to 63")
         if self.address is not None:
             _check_address(self.address)
-
-    def _read_codecs(self) -> None:
-        if not self.codecs:
-            raise ConfigurationError("at least one codec is needed")
-        try:
-            codecs = tuple(map(Codec, self.codecs))
-        except ValueError as error:
-            known = ", ".join(Codec)
-            raise ConfigurationError(f"codecs are some of {known}: {error}") from error
-        if len(set(codecs)) < len(codecs):
-            raise ConfigurationError("a codec is listed twice")
-        object.__setattr__(self, "codecs", codecs)
 
     @classmethod
     def lab(cls) -> Self:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 
 from callmeter.errors import ConfigurationError
+from callmeter.track_settings import check_dscp, check_feedback, read_codecs
 
 __all__ = ["VideoCodec", "VideoConfig"]
-
-_MESSAGE = re.compile(r"[a-z0-9-]+( [a-z0-9-]+)*")
-_DSCP = range(64)
 
 
 class VideoCodec(StrEnum):
@@ -54,22 +51,8 @@ class VideoConfig:
     feedback_messages: tuple[str, ...] = ("nack", "nack pli", "ccm fir")
 
     def __post_init__(self) -> None:
-        if not self.codecs:
-            raise ConfigurationError("at least one video codec is needed")
-        try:
-            codecs = tuple(map(VideoCodec, self.codecs))
-        except ValueError as error:
-            known = ", ".join(VideoCodec)
-            raise ConfigurationError(f"video codecs are some of {known}: {error}") from error
-        if len(set(codecs)) < len(codecs):
-            raise ConfigurationError("a video codec is listed twice")
-        object.__setattr__(self, "codecs", codecs)
+        read_codecs(self, VideoCodec, "video codec")
+        check_dscp(self.dscp)
+        check_feedback(self.feedback_messages)
         if self.bandwidth < 1:
             raise ConfigurationError("bandwidth is at least 1 kbit/s")
-        if self.dscp is not None and self.dscp not in _DSCP:
-            raise ConfigurationError("dscp is 0 to 63")
-        for message in self.feedback_messages:
-            if not _MESSAGE.fullmatch(message):
-                raise ConfigurationError(
-                    f"{message!r} is no feedback message such as 'nack' or 'nack pli'"
-                )
