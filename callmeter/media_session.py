@@ -7,7 +7,7 @@ import copy
 import secrets
 from dataclasses import fields
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from callmeter.config import CaptureConfig
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from callmeter.srtp.sdes import CryptoLine
 
 __all__ = ["MediaSession", "MediaSessions", "check_media"]
-
-LATE_S = 1.0
-"""By how much packets may lag behind the time they were to be played in."""
 
 CHANGEABLE = frozenset(
     {
@@ -148,16 +145,8 @@ class MediaSession(MediaNegotiation):
             await asyncio.to_thread(source.encoded, *coding)
             if self._stream is not stream:
                 return 0.0
-        clock = asyncio.get_running_loop().time
-        begun = clock()
-        finished = stream.play(source, seconds=seconds)
-        try:
-            # Packets end it. While the call is held none are sent, and time passes all the same.
-            await asyncio.wait({finished}, timeout=None if seconds is None else seconds + LATE_S)
-        finally:
-            if not finished.done():
-                stream.play(None)
-        return clock() - begun
+        playing = stream.play(source, seconds=seconds)
+        return await self._until_played(playing, seconds, partial(stream.play, None))
 
     def echo(self) -> None:
         """From now on send back what arrives."""

@@ -6,6 +6,7 @@ own; `MediaNegotiation` puts what they say into one description.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from abc import ABC, abstractmethod
 from dataclasses import replace
@@ -45,6 +46,8 @@ Address: TypeAlias = "tuple[str, int]"
 
 EXTENDED_REPORTS: Final = ("voip-metrics", "rcvr-rtt=all")
 """What this end asks for in a=rtcp-xr (RFC 3611 section 5.1)."""
+LATE_S: Final = 1.0
+"""By how much packets may lag behind the time they were to be played in."""
 ANSWER_SECONDS: Final = 32.0
 """How long an answer to a re-INVITE may take (64*T1, RFC 3261 section 17.1.1.2)."""
 
@@ -414,6 +417,27 @@ class MediaTrack(MediaAgreement, ABC):
             chosen = self._ice.destination(RTCP) if keyed else None
             return chosen or (self._address, 0)
         return track.rtcp_address, track.rtcp_port if keyed else 0
+
+    @staticmethod
+    async def _until_played(
+        playing: asyncio.Future[None], seconds: float | None, stop: Callable[[], object]
+    ) -> float:
+        """Wait for the end of what plays, and see to it; returns the seconds it took.
+
+        Args:
+            playing: What the stream's `play` gave.
+            seconds: How long it was to play, or None.
+            stop: Ends it.
+        """
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        try:
+            # Packets end it. While the call is held none are sent, and time passes all the same.
+            await asyncio.wait({playing}, timeout=None if seconds is None else seconds + LATE_S)
+        finally:
+            if not playing.done():
+                stop()
+        return clock() - begun
 
     def statistics(self) -> StreamStatistics | None:
         """What was sent and received so far; the last figures once the call ended."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from callmeter.errors import CallFailed, LocalProtocolError
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from callmeter.sdp.remote_track import RemoteTrack
 
 __all__ = ["VideoTrack"]
-
-LATE_S = 1.0
-"""By how much frames may lag behind the time they were to be sent in."""
 
 
 class VideoTrack(MediaTrack):
@@ -64,15 +62,8 @@ class VideoTrack(MediaTrack):
         await asyncio.to_thread(source.prepare)
         if self._stream is not stream:
             return 0.0
-        clock = asyncio.get_running_loop().time
-        begun = clock()
-        finished = stream.play(source, seconds=seconds)
-        try:
-            await asyncio.wait({finished}, timeout=None if seconds is None else seconds + LATE_S)
-        finally:
-            if not finished.done() and stream.is_open:
-                stream.play(None)
-        return clock() - begun
+        playing = stream.play(source, seconds=seconds)
+        return await self._until_played(playing, seconds, partial(stream.play, None))
 
     def attach(self, sink: VideoSink) -> None:
         """Give whole frames to `sink`, from the next key frame on, which is asked for."""

@@ -88,7 +88,7 @@ async def test_a_hold_of_the_peer_is_noted_and_its_end_too(alice, phone, begin):
 async def test_what_is_played_for_some_seconds_ends_when_the_peer_holds_the_call(
     alice, phone, begin, monkeypatch
 ):
-    monkeypatch.setattr("callmeter.media_session.LATE_S", 0.05)
+    monkeypatch.setattr("callmeter.media_track.LATE_S", 0.05)
     call = await begin(alice)
     number = phone.request("INVITE", phone.sdp("a=inactive", version=2))
     assert (await phone.response("INVITE")).status == 200
