@@ -112,32 +112,3 @@ def test_a_transport_error_after_the_answer_does_not_matter(transaction, respond
     at(State.COMPLETED, transaction, respond)
     assert transaction.on_transport_error("refused", 1.0) == []
     assert transaction.state is State.COMPLETED
-
-
-IN_ONE_STEP = {
-    (State.TRYING, 200),
-    (State.TRYING, 486),
-    (State.PROCEEDING, 200),
-    (State.PROCEEDING, 486),
-}
-
-
-@pytest.mark.parametrize("status", [180, 200, 486])
-@pytest.mark.parametrize("state", [state for state in State if state is not State.TERMINATED])
-def test_what_is_heard_in_one_step_changes_what_the_response_changes(
-    state, status, options, hop, datagrams, transaction, respond
-):
-    twin = ClientTransaction(KEY, options, hop, datagrams)
-    assert twin.begin(0.0) == transaction.next_deadline() == 0.5
-    for each in (transaction, twin):
-        at(state, each, respond)
-    before = twin.next_deadline()
-    when = twin.hear(status, 2.0)
-    if (state, status) in IN_ONE_STEP:
-        response = respond(status)
-        assert transaction.on_response(response, 2.0) == [Deliver(KEY, response)]
-        assert twin.state is transaction.state
-        assert when == twin.next_deadline() == transaction.next_deadline()
-    else:
-        assert when is None
-        assert (twin.state, twin.next_deadline()) == (state, before)

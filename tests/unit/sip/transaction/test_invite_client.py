@@ -190,27 +190,3 @@ def test_the_ack_repeats_branch_and_route_and_takes_the_tag_of_the_answer(make_r
         "",
         "",
     ]
-
-
-IN_ONE_STEP = {(State.CALLING, 180), (State.CALLING, 200), (State.PROCEEDING, 200)}
-
-
-@pytest.mark.parametrize("status", [180, 200, 486])
-@pytest.mark.parametrize("state", [state for state in State if state is not State.TERMINATED])
-def test_what_is_heard_in_one_step_changes_what_the_response_changes(
-    state, status, invite, hop, datagrams, transaction, respond
-):
-    twin = InviteClientTransaction(KEY, invite, hop, datagrams)
-    assert twin.begin(0.0) == transaction.next_deadline() == 0.5
-    for each in (transaction, twin):
-        at(state, each, respond)
-    before = twin.next_deadline()
-    when = twin.hear(status, 2.0)
-    if (state, status) in IN_ONE_STEP:
-        response = respond(status)
-        assert transaction.on_response(response, 2.0) == [Deliver(KEY, response)]
-        assert twin.state is transaction.state
-        assert when == twin.next_deadline() == transaction.next_deadline()
-    else:
-        assert when is None
-        assert (twin.state, twin.next_deadline()) == (state, before)

@@ -39,7 +39,7 @@ def test_a_machine_without_a_deadline_takes_no_place():
     assert len(wheel) == 0
 
 
-def test_machines_come_out_in_the_order_of_their_wheel():
+def test_machines_come_out_in_the_order_of_their_deadlines():
     wheel = TimerWheel()
     for when, name in ((3, "c"), (1, "a"), (2, "b")):
         wheel.arm(Machine(when, name))
@@ -47,7 +47,7 @@ def test_machines_come_out_in_the_order_of_their_wheel():
     assert wheel.next_deadline() == 3
 
 
-def test_equal_wheel_come_out_in_the_order_they_were_armed():
+def test_equal_deadlines_come_out_in_the_order_they_were_armed():
     wheel = TimerWheel()
     for name in "abc":
         wheel.arm(Machine(1, name))
