@@ -103,6 +103,11 @@ class Call(CallRequests):
         self._report: CallReport | None = None
         self._remains: tuple[float, list[LoggedMessage]] | None = None
 
+    def __repr__(self) -> str:
+        outcome = self.outcome
+        state = self.phase.name if outcome is None else outcome.value
+        return f"<{type(self).__name__} with {self.remote}: {state}>"
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from callmeter.media_session import MediaSession
     from callmeter.sip.invite_session import InviteSession
     from callmeter.sip.message import Response
+    from callmeter.sip.uri import SipUri
 
 __all__ = ["CallRequests"]
 
@@ -148,7 +149,7 @@ class CallRequests(ABC):
             await self.send_info("application/dtmf-relay", body)
             self._record.digit("sent")
 
-    async def transfer(self, target: str, *, headers: dict[str, str] | None = None) -> int:
+    async def transfer(self, target: str | SipUri, *, headers: dict[str, str] | None = None) -> int:
         """Have the peer call somebody else: a blind transfer by REFER (RFC 3515).
 
         `events.TransferProgress` tells how that goes. When it is answered, this call is hung up.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from callmeter.answered_call import AnsweredCall
 from callmeter.call import Call
 from callmeter.call_trace import write_trace
 from callmeter.config import EndpointConfig, StackConfig, TlsConfig, TransferPolicy, Transport
@@ -15,6 +16,7 @@ from callmeter.endpoint_requests import EndpointRequests
 from callmeter.errors import (
     CallmeterError,
     CallTimedOut,
+    ConfigurationError,
     ConnectionFailed,
     LocalProtocolError,
     TlsError,
@@ -64,6 +66,7 @@ __all__ = ["Endpoint"]
 
 SECURE = frozenset({Transport.TLS, Transport.WSS, Transport.AUTO})
 UNSPECIFIED = "0.0.0.0"  # noqa: S104  stands in a report, nothing is bound to it
+NOT_ENTERED = "enter the endpoint first: async with Endpoint(config)"
 INCOMING_QUEUE = 1_000
 """Calls that wait for `incoming()`; one more is refused with 486."""
 
@@ -96,6 +99,12 @@ class Endpoint(EndpointRequests):
     """
 
     def __init__(self, config: EndpointConfig, stack: Stack | None = None) -> None:
+        if not isinstance(config, EndpointConfig):
+            raise ConfigurationError(
+                f"an Endpoint takes settings, EndpointConfig({config!r}) for example"
+                if isinstance(config, str)
+                else f"an Endpoint takes an EndpointConfig, not {config!r}"
+            )
         aor = setting_uri("aor", config.aor)
         check_media(config.media)
         self.config = config
@@ -145,7 +154,10 @@ class Endpoint(EndpointRequests):
             self.standalone = StandaloneRequests(self)
             if self.transport in SECURE or config_has_tls(self.config):
                 self.tls = stack.transport.tls_number(self.config.tls)
-            self.face(stack.transport.reachable_at(self._aor_uri.host), "UDP")
+            self.face(
+                stack.transport.reachable_at(self._aor_uri.host),
+                stack.transport.first_listening(),
+            )
             self._home = self._face
             entered.push_async_callback(self._hang_up_all)
             self._exit = entered.pop_all()
@@ -164,6 +176,10 @@ class Endpoint(EndpointRequests):
             await leaving.__aexit__(kind, error, traceback)
             self._stack = None
 
+    def __repr__(self) -> str:
+        state = f"at {self.contact}, calls: {len(self._calls)}" if self.running else "not running"
+        return f"<{type(self).__name__} {self.aor} {state}>"
+
     def _itself(self) -> Endpoint:
         return self
 
@@ -180,7 +196,7 @@ class Endpoint(EndpointRequests):
             LocalProtocolError: The endpoint has not been entered.
         """
         if self._stack is None:
-            raise LocalProtocolError("enter the endpoint first: async with Endpoint(config)")
+            raise LocalProtocolError(NOT_ENTERED)
         return self._stack
 
     @property
@@ -190,7 +206,13 @@ class Endpoint(EndpointRequests):
 
     @property
     def contact(self) -> SipUri:
-        """Where this endpoint is reached just now."""
+        """Where this endpoint is reached just now.
+
+        Raises:
+            LocalProtocolError: The endpoint has not been entered.
+        """
+        if self._home is None:
+            raise LocalProtocolError(NOT_ENTERED)
         return self.core.identity.contact
 
     @property
@@ -213,18 +235,17 @@ class Endpoint(EndpointRequests):
         """
         return Registration(self, self._registrar(), expires or self.config.expires)
 
-    @asynccontextmanager
-    async def call(
+    def call(
         self,
-        target: str,
+        target: str | SipUri,
         *,
         media: MediaConfig | None = None,
         ring_timeout: float | None = None,
         headers: dict[str, str] | None = None,
         offer: bool = True,
         call_id: str | None = None,
-    ) -> AsyncIterator[Call]:
-        """An answered call: BYE and its final response on exit.
+    ) -> AnsweredCall:
+        """An answered call for the length of an `async with` block, which hangs up on exit.
 
         Cancelling while it rings sends CANCEL and waits for the 487.
 
@@ -243,14 +264,12 @@ class Endpoint(EndpointRequests):
             NegotiationError: The answer has nothing in common with the offer.
             AuthenticationFailed: The credentials were refused.
         """
-        call = await self.invite(target, media=media, headers=headers, offer=offer, call_id=call_id)
-        async with call:
-            await call.answered(ring_timeout)
-            yield call
+        inviting = self.invite(target, media=media, headers=headers, offer=offer, call_id=call_id)
+        return AnsweredCall(inviting, ring_timeout)
 
     async def invite(
         self,
-        target: str,
+        target: str | SipUri,
         *,
         media: MediaConfig | None = None,
         headers: dict[str, str] | None = None,
@@ -313,7 +332,13 @@ class Endpoint(EndpointRequests):
         self._start(call, self._invited[call]._replace(call_id=None))
 
     async def incoming(self) -> AsyncIterator[IncomingCall]:
-        """Calls as they arrive, until the endpoint is left."""
+        """Calls as they arrive, until the endpoint is left.
+
+        Raises:
+            LocalProtocolError: The endpoint has not been entered.
+        """
+        if self._home is None:
+            raise LocalProtocolError(NOT_ENTERED)
         while True:
             incoming = await self._incoming.get()
             if incoming is None:
@@ -330,7 +355,7 @@ class Endpoint(EndpointRequests):
 
         Raises:
             CallTimedOut: No call came in time.
-            LocalProtocolError: The endpoint was left.
+            LocalProtocolError: The endpoint has not been entered, or was left.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -520,9 +545,9 @@ class Endpoint(EndpointRequests):
                 (local, transport, secure), self._face = self._face, None
                 self.face(local, transport, secure=secure)
 
-    def target(self, text: str) -> SipUri:
+    def target(self, given: str | SipUri) -> SipUri:
         """Whom a user means: a SIP URI, or a user name at the own domain."""
-        return target_uri(text, self._aor_uri)
+        return target_uri(given, self._aor_uri)
 
     def _registrar(self) -> SipUri:
         if self.config.registrar is None:

@@ -35,7 +35,7 @@ class EndpointRequests(ABC):
         """The running stack."""
 
     @abstractmethod
-    def target(self, text: str) -> SipUri:
+    def target(self, given: str | SipUri) -> SipUri:
         """Whom a user means: a SIP URI, or a user name at the own domain."""
 
     @abstractmethod
@@ -46,7 +46,9 @@ class EndpointRequests(ABC):
     def _itself(self) -> Endpoint:
         """The endpoint."""
 
-    async def options(self, target: str, *, headers: dict[str, str] | None = None) -> Response:
+    async def options(
+        self, target: str | SipUri, *, headers: dict[str, str] | None = None
+    ) -> Response:
         """Ask what `target` can do (RFC 3261 section 11); returns its final response.
 
         Args:
@@ -64,7 +66,7 @@ class EndpointRequests(ABC):
 
     async def message(
         self,
-        target: str,
+        target: str | SipUri,
         text: str | bytes,
         *,
         content_type: str = "text/plain;charset=UTF-8",
@@ -96,7 +98,7 @@ class EndpointRequests(ABC):
 
     def subscribe(
         self,
-        target: str,
+        target: str | SipUri,
         event: str = "message-summary",
         *,
         expires: int = 3600,

@@ -8,7 +8,7 @@ from callmeter import events
 from callmeter.call import Call
 from callmeter.call_bodies import BAD_DESCRIPTION, as_negotiation_error, warning_for
 from callmeter.call_setup import CalleeSetup
-from callmeter.errors import CallCancelled
+from callmeter.errors import ConfigurationError, LocalProtocolError
 from callmeter.metrics.phases import Outcome, Phase
 from callmeter.sip.session_events import PrackReceived
 from callmeter.uri_settings import setting_uri
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from callmeter.sip.invite_session import InviteSession
     from callmeter.sip.message import Request
     from callmeter.sip.server_session import ServerInviteSession
+    from callmeter.sip.uri import SipUri
 
 __all__ = ["IncomingCall"]
 
@@ -97,16 +98,25 @@ class IncomingCall(Call):
                 if isinstance(event, events.EarlyMedia):
                     break
         if self.over:
-            raise self._attach_report(self._error or CallCancelled("the call is over"))
+            raise self._attach_report(self._error or self._answered_already())
         await self.media.keyed()
 
     def reject(self, status: int = 486, reason: str | None = None) -> None:
-        """Refuse the call with a final status of 300 to 699."""
-        now = self._endpoint.stack.now
-        self._record.final_status = status
-        self._run(self.server_session.reject(status, now, reason=reason))
+        """Refuse the call.
 
-    def redirect(self, *targets: str, status: int = 302) -> None:
+        Args:
+            status: 300 to 699.
+            reason: Reason phrase, or None for the usual one.
+
+        Raises:
+            ConfigurationError: It is no such status.
+            LocalProtocolError: The call is answered or over.
+        """
+        effects = self.server_session.reject(status, self._endpoint.stack.now, reason=reason)
+        self._record.final_status = status
+        self._run(effects)
+
+    def redirect(self, *targets: str | SipUri, status: int = 302) -> None:
         """Send the caller elsewhere (RFC 3261 section 21.3).
 
         Args:
@@ -114,11 +124,16 @@ class IncomingCall(Call):
             status: 300 to 399.
 
         Raises:
-            ConfigurationError: A target is no SIP URI.
+            ConfigurationError: A target is no SIP URI, or there is none; or no such status.
+            LocalProtocolError: The call is answered or over.
         """
-        contacts = [("Contact", f"<{setting_uri('target', target)}>") for target in targets]
+        if not targets or not 300 <= status <= 399:  # noqa: PLR2004  the class of redirections
+            raise ConfigurationError("a redirection has a target, and a status from 300 to 399")
+        contacts = [("Contact", f"<{setting_uri('target', str(target))}>") for target in targets]
+        now = self._endpoint.stack.now
+        effects = self.server_session.reject(status, now, headers=contacts)
         self._record.final_status = status
-        self._run(self.server_session.reject(status, self._endpoint.stack.now, headers=contacts))
+        self._run(effects)
 
     async def answer(self) -> Self:
         """Answer with 200 and wait for the ACK; returns the call itself.
@@ -128,9 +143,10 @@ class IncomingCall(Call):
                 answered with 488.
             CallTimedOut: The ACK never came.
             CallCancelled: The caller gave up first.
+            LocalProtocolError: It is answered, or was rejected.
         """
         if self.over:
-            raise self._attach_report(self._error or CallCancelled("the call is over"))
+            raise self._attach_report(self._error or self._answered_already())
         self._record.life.enter(Phase.NEGOTIATING)
         answer = self._describe()
         now = self._endpoint.stack.now
@@ -144,6 +160,10 @@ class IncomingCall(Call):
         if self._error is not None:
             raise self._attach_report(self._error)
         return self
+
+    def _answered_already(self) -> CallmeterError:
+        status = self._record.final_status
+        return LocalProtocolError(f"the call is over, its final response was {status}")
 
     def _describe(self, *, early: bool = False) -> bytes:
         """The session description of our response; a call without one is refused."""

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import secrets
 import uuid
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
+from callmeter.async_block import AsyncBlock
 from callmeter.datagram_flow import DatagramFlow
 from callmeter.errors import (
     AuthenticationFailed,
@@ -35,7 +36,7 @@ LAST_WORD = 2.0
 """Seconds that a cancelled entry waits for the registrar, so that no binding stays behind."""
 
 
-class Registration:
+class Registration(AsyncBlock):
     """A binding of an endpoint at its registrar: `async with endpoint.registered() as binding`.
 
     The binding is made on entry, refreshed at 80 to 90 % of the granted time while the block
@@ -56,6 +57,8 @@ class Registration:
         RegistrationFailed: On entry, when it refuses or does not answer.
         TransportError: On entry, when it cannot be reached: `TlsError`, `ResolutionFailed` ...
     """
+
+    usage: ClassVar[str] = "write `async with endpoint.registered()`"
 
     def __init__(self, endpoint: Endpoint, registrar: SipUri, expires: int) -> None:
         self._endpoint = endpoint
@@ -99,6 +102,7 @@ class Registration:
         return self.expires > 0
 
     async def __aenter__(self) -> Self:
+        self._entered = True
         if self._usage is not None:
             raise LocalProtocolError("this registration is already entered")
         self._leaving = False

@@ -33,19 +33,24 @@ def proxy_uri(text: str) -> SipUri:
     return uri if uri.lr else uri.with_params(lr=None)
 
 
-def target_uri(target: str, aor: SipUri) -> SipUri:
+def target_uri(given: str | SipUri, aor: SipUri) -> SipUri:
     """Whom a user means: a SIP URI, or a user name at the domain of `aor`.
 
     Raises:
         ConfigurationError: It is neither.
     """
+    if isinstance(given, SipUri):
+        return given
+    if not isinstance(given, str):
+        raise ConfigurationError(f"whom to call is a SIP URI or a user name, not {given!r}")
+    target = given
     if not target.lower().startswith(("sip:", "sips:", "tel:")):
         suffix = "" if "@" in target else f"@{str(aor.aor()).rpartition('@')[2]}"
         target = f"{aor.scheme}:{target}{suffix}"
     try:
         uri = parse_uri(target)
     except SipSyntaxError as error:
-        raise ConfigurationError(f"{target!r} is not a SIP URI: {error}") from None
+        raise ConfigurationError(f"{given!r} is not a SIP URI: {error}") from None
     if not isinstance(uri, SipUri):
-        raise ConfigurationError(f"{target!r} is not a SIP URI")
+        raise ConfigurationError(f"{given!r} is not a SIP URI")
     return uri

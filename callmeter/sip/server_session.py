@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from callmeter.errors import LocalProtocolError
+from callmeter.errors import ConfigurationError, LocalProtocolError
 from callmeter.sip.capabilities import ACCEPT
 from callmeter.sip.dialog import Dialog, DialogState
 from callmeter.sip.dialog_usage import Role, SessionState
@@ -121,11 +121,11 @@ class ServerInviteSession(InviteSession):
         Raises:
             LocalProtocolError: The INVITE has its final response; the caller cannot do
                 what `reliable` asks; or too many responses wait.
-            ValueError: The status is none of 101 to 199.
+            ConfigurationError: The status is none of 101 to 199.
         """
         _, served = self._unanswered()
         if not 101 <= status <= 199:  # noqa: PLR2004  100 is the transaction's own
-            raise ValueError(f"a provisional status is 101 to 199, not {status}")
+            raise ConfigurationError(f"a provisional status is 101 to 199, not {status}")
         if self._acceptance is not None:
             raise LocalProtocolError("the call is accepted already")
         if reliable is None or self._reliability_required:
@@ -192,12 +192,12 @@ class ServerInviteSession(InviteSession):
 
         Raises:
             LocalProtocolError: The INVITE has its final response.
-            ValueError: The status is none of 300 to 699.
+            ConfigurationError: The status is none of 300 to 699.
         """
         del now
         _, served = self._unanswered()
         if not 300 <= status <= 699:  # noqa: PLR2004  the classes of refusal
-            raise ValueError(f"a refusal has a status from 300 to 699, not {status}")
+            raise ConfigurationError(f"a refusal has a status from 300 to 699, not {status}")
         order = self._refuse(served, status, reason, headers)
         self.last_response = order.response
         return [order, *self._finish(Ended(self, "rejected"))]

@@ -277,6 +277,11 @@ class TransportLayer:
                 return transport.local
         return self._config.bind, 0
 
+    def first_listening(self) -> str:
+        """Name of that transport; `"UDP"` when none does."""
+        listening = (name for name, each in self._transports.items() if each.local[1])
+        return next(listening, "UDP")
+
     def reachable_at(self, host: str) -> tuple[str, int]:
         """What to name before anything was sent, for those who ask where to call.
 

@@ -37,6 +37,49 @@ async def test_an_endpoint_needs_a_running_stack():
     leftover.close()
 
 
+async def test_an_endpoint_that_was_not_entered_has_no_calls_and_no_address():
+    alice = Endpoint(EndpointConfig(f"sip:alice@{LOOPBACK}"))
+    assert repr(alice) == f"<Endpoint sip:alice@{LOOPBACK} not running>"
+    with pytest.raises(LocalProtocolError, match="enter the endpoint"):
+        await alice.next_call()
+    with pytest.raises(LocalProtocolError, match="enter the endpoint"):
+        _ = alice.contact
+
+
+@pytest.mark.parametrize("config", ["sip:alice@example.com", None])
+def test_an_endpoint_takes_settings_and_nothing_else(config):
+    with pytest.raises(ConfigurationError, match="EndpointConfig"):
+        Endpoint(config)
+
+
+async def test_endpoints_and_calls_say_what_they_are(make_endpoint):
+    alice, bob = await make_endpoint("alice"), await make_endpoint("bob")
+    call = await alice.invite(bob.contact)
+    assert repr(call) == f"<Call with {bob.contact}: CALLING>"
+    incoming = await bob.next_call(PATIENCE)
+    assert repr(incoming).startswith("<IncomingCall with sip:alice@")
+    assert repr(bob) == f"<Endpoint {bob.aor} at {bob.contact}, calls: 1>"
+    incoming.reject()
+    async with asyncio.timeout(PATIENCE):
+        await call.ended()
+    assert repr(call) == f"<Call with {bob.contact}: CALL_FAILED>"
+
+
+async def test_the_contact_of_who_listens_by_tcp_alone_says_so(make_endpoint):
+    alice = await make_endpoint("alice")
+    config = StackConfig(bind=LOOPBACK, transports=("tcp",))
+    async with (
+        Stack(config) as stack,
+        Endpoint(EndpointConfig(f"sip:bob@{LOOPBACK}"), stack) as bob,
+    ):
+        assert bob.contact.transport == "tcp"
+        call = await alice.invite(bob.contact)
+        (await bob.next_call(PATIENCE)).reject()
+        async with asyncio.timeout(PATIENCE):
+            await call.ended()
+        assert call.report().signaling.transport == "TCP"
+
+
 async def test_an_endpoint_can_be_entered_again(stack, make_endpoint):
     bob = await make_endpoint("bob")
     alice = Endpoint(EndpointConfig(f"sip:alice@{LOOPBACK}"), stack)

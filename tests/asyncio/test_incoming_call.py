@@ -8,7 +8,12 @@ import pytest
 
 from callmeter import events
 from callmeter.config import MediaConfig, SrtpConfig, SrtpPolicy
-from callmeter.errors import CallCancelled, LocalProtocolError, NegotiationError
+from callmeter.errors import (
+    CallCancelled,
+    ConfigurationError,
+    LocalProtocolError,
+    NegotiationError,
+)
 from callmeter.sdp import parse_description
 
 PATIENCE = 20
@@ -217,3 +222,34 @@ async def test_an_answered_call_can_be_neither_refused_nor_rung(calls, silent_po
             act()
     await hang_up(incoming, caller)
     assert incoming.report().to_dict()["outcome"] == "SUCCESS"
+
+
+async def test_a_call_that_was_rejected_can_be_neither_answered_nor_rejected_again(make_endpoint):
+    alice, bob = await make_endpoint("alice"), await make_endpoint("bob")
+    call = await alice.invite(bob.contact)
+    incoming = await bob.next_call(PATIENCE)
+    incoming.reject(480)
+    with pytest.raises(LocalProtocolError, match="its final response was 480"):
+        await incoming.answer()
+    with pytest.raises(LocalProtocolError):
+        incoming.reject(486)
+    async with asyncio.timeout(PATIENCE):
+        await call.ended()
+    assert incoming.report().final_status_code == 480
+
+
+async def test_a_status_that_says_something_else_refuses_nothing(make_endpoint):
+    alice, bob = await make_endpoint("alice"), await make_endpoint("bob")
+    call = await alice.invite(bob.contact)
+    incoming = await bob.next_call(PATIENCE)
+    for wrong in (
+        lambda: incoming.reject(200),
+        lambda: incoming.ring(200),
+        lambda: incoming.redirect(bob.contact, status=486),
+        incoming.redirect,
+    ):
+        with pytest.raises(ConfigurationError):
+            wrong()
+    await incoming.answer()
+    assert incoming.report().final_status_code == 200
+    await call.bye()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from callmeter.errors import ConfigurationError
@@ -42,7 +44,16 @@ def test_whom_to_call_may_be_written_short(text, uri):
     assert str(target_uri(text, AOR)) == uri
 
 
-@pytest.mark.parametrize("text", ["tel:+4930123", "sip:a b@c"])
-def test_who_cannot_be_called_by_sip_is_a_configuration_error(text):
-    with pytest.raises(ConfigurationError, match="not a SIP URI"):
+def test_the_contact_of_an_endpoint_can_be_called_as_it_is():
+    assert target_uri(AOR, SipUri("sip", "example.net", None, "bob")) is AOR
+
+
+@pytest.mark.parametrize("text", ["tel:+4930123", "sip:a b@c", "http://bob", "b b"])
+def test_who_cannot_be_called_by_sip_is_named_as_it_was_written(text):
+    with pytest.raises(ConfigurationError, match=f"^'{re.escape(text)}' is not a SIP URI"):
         target_uri(text, AOR)
+
+
+def test_what_is_no_text_is_nobody_to_call():
+    with pytest.raises(ConfigurationError, match="not None"):
+        target_uri(None, AOR)

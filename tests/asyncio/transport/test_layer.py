@@ -139,11 +139,13 @@ async def test_a_server_without_a_certificate_does_not_start(make_layer, transpo
 async def test_what_is_not_wanted_is_not_open(make_layer):
     layer, _ = make_layer(transports=(Transport.TCP,))
     assert layer.listening_anywhere() == layer.listening("TCP")
+    assert layer.first_listening() == "TCP"
     assert layer.listening("TLS") == (LOOPBACK, 0)
     with pytest.raises(ConnectionFailed, match="no UDP transport is open"):
         layer.send(b"x", Hop("UDP", LOOPBACK, 5060))
     layer.close()
     assert layer.listening_anywhere() == (LOOPBACK, 0)
+    assert layer.first_listening() == "UDP"
 
 
 # sending
