@@ -381,11 +381,15 @@ class StreamReceiver:
         context, parameters = self.context, self._parameters
         if context is None or parameters is None:
             return FailureCause.KEY
+        return explain_failure(datagram, context, plain=self._looks_plain(datagram, parameters))
+
+    def _looks_plain(self, datagram: bytes, parameters: RtpParameters) -> bool:
+        """Whether what SRTP refuses has the form of plain media."""
         bounds = payload_bounds(datagram)
         length = 0 if bounds is None else bounds[1] - bounds[0]
         # G.711 has an octet a sample; the peer may have chosen another packet time.
         step = parameters.clock_rate // SHORTEST_FRAMES
-        return explain_failure(datagram, context, plain=length > 0 and length % step == 0)
+        return length > 0 and length % step == 0
 
     def _end_failures(self) -> None:
         self._lanes.failing[self._row] = 0

@@ -12,6 +12,7 @@ from callmeter.errors import RtpSyntaxError
 from callmeter.media.receiver import StreamReceiver
 from callmeter.media.video import EncodedFrame
 from callmeter.rtp import h264, vp8
+from callmeter.rtp.header import payload_bounds
 from callmeter.rtp.video_reception import VideoReception
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class VideoReceiver(StreamReceiver):
         self._of: tuple[int, str] | None = None
         self._nack = False
         self._earlier: dict[str, int | float] = dict.fromkeys(COUNTERS, 0)
+        self._unlike = 0
 
     def start(self, parameters: RtpParameters, source: Hashable, now: float) -> None:
         """Take what was negotiated, for the first time or again."""
@@ -90,6 +92,34 @@ class VideoReceiver(StreamReceiver):
             keep_frames=bool(self._viewers),
             rtt_s=self.rtt_s,
         )
+
+    # --- why SRTP refuses it ------------------------------------------------------------------
+
+    def on_failure(self, status: int, datagram: bytes, arrival: float) -> None:
+        """Count a packet that SRTP refused, and see whether it has the form of clear video."""
+        self._unlike += not self._is_clear(datagram)
+        super().on_failure(status, datagram, arrival)
+
+    def _end_failures(self) -> None:
+        super()._end_failures()
+        self._unlike = 0
+
+    def _looks_plain(self, datagram: bytes, parameters: RtpParameters) -> bool:
+        """Whether all of them have: of ten that are encrypted one has not, as good as surely."""
+        del datagram, parameters
+        return not self._unlike
+
+    def _is_clear(self, datagram: bytes) -> bool:
+        bounds = payload_bounds(datagram)
+        codec = self._codecs.get(datagram[1] & 0x7F) if bounds else None
+        if bounds is None or codec is None:
+            return False
+        payload = datagram[slice(*bounds)]
+        try:
+            CODECS[codec].describe(payload)
+        except RtpSyntaxError:
+            return False
+        return codec != "VP8" or not payload[0] & vp8.RESERVED
 
     # --- what to ask for ----------------------------------------------------------------------
 

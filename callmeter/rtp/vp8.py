@@ -10,8 +10,10 @@ from callmeter.rtp.video import VideoPayload
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["describe", "frame_of", "frame_size", "is_key_frame", "packetize"]
+__all__ = ["RESERVED", "describe", "frame_of", "frame_size", "is_key_frame", "packetize"]
 
+RESERVED: Final = 0x48
+"""Bits of the first octet that a sender leaves 0, and a receiver ignores (RFC 7741 4.2)."""
 _EXTENDED: Final = 0x80
 _STARTS_PARTITION: Final = 0x10
 _PARTITION: Final = 0x07

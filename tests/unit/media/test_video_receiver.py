@@ -9,6 +9,7 @@ from callmeter.media import video_receiver
 from callmeter.media.events import SsrcChanged
 from callmeter.media.video import Discard
 from callmeter.rtp.header import pack_header
+from callmeter.srtp.trial import FailureCause
 
 KEY = b"\x10\x10\x02\x00\x9d\x01\x2a\x40\x01\xf0\x00" + bytes(50)
 DELTA = b"\x10\x11\x02\x00" + bytes(50)
@@ -138,3 +139,44 @@ def test_what_came_whole_of_one_source_is_shown_before_the_next_one_is_followed(
     send(3, 6000, DELTA, marker=False, burst=True)
     send(9, 0, KEY, ssrc=0xBEEF)
     assert len(seen.frames) == 3
+
+
+@pytest.mark.parametrize(
+    ("payload", "payload_type", "cause"),
+    [
+        (KEY, 96, FailureCause.PLAIN_RTP),
+        (H264_KEY, 98, FailureCause.PLAIN_RTP),
+        # The reserved bits of VP8, the forbidden one of H.264, no payload, a number unknown.
+        (b"\x48" + KEY[1:], 96, FailureCause.KEY),
+        (b"\xe5" + H264_KEY[1:], 98, FailureCause.KEY),
+        (b"", 96, FailureCause.KEY),
+        (KEY, 99, FailureCause.KEY),
+    ],
+)
+def test_packets_that_are_refused_and_have_the_form_of_clear_video_are_plain(
+    lab, payload, payload_type, cause
+):
+    stream, peer = lab.video_pair(secure=True)
+    stream._receiver._codecs = {96: "VP8", 98: "H264"}
+    for number in range(12):
+        header = pack_header(payload_type, number, 3000 * number, 0xCAFE, marker=True)
+        lab.engine.backend.send_one(
+            lab.engine.lanes.outlets[peer._row],
+            header + payload,
+            lab.engine.lanes.destinations[peer._row],
+        )
+        lab.run(0.02)
+    assert stream.statistics().srtp_failure is cause
+
+
+def test_one_packet_that_has_another_form_shows_that_it_is_no_plain_video(lab):
+    stream, peer = lab.video_pair(secure=True)
+    for number in range(12):
+        header = pack_header(96, number, 3000 * number, 0xCAFE, marker=True)
+        lab.engine.backend.send_one(
+            lab.engine.lanes.outlets[peer._row],
+            header + (b"\xff" if number == 5 else KEY),
+            lab.engine.lanes.destinations[peer._row],
+        )
+        lab.run(0.02)
+    assert stream.statistics().srtp_failure is FailureCause.KEY
