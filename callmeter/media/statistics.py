@@ -19,11 +19,29 @@ if TYPE_CHECKING:
     from callmeter.rtp.feedback import FeedbackCounts
     from callmeter.rtp.jitter_buffer import JitterBufferStatistics
     from callmeter.rtp.reception import ReceptionStatistics, SenderStatistics
+    from callmeter.rtp.video_reception import VideoReceptionStatistics
     from callmeter.srtp.trial import FailureCause
 
     Value = int | float | str | None
 
-__all__ = ["StreamStatistics"]
+__all__ = ["StreamStatistics", "VideoStatistics"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoStatistics:
+    """What only a video stream has, beside its figures of the catalogue.
+
+    Attributes:
+        seconds: Since the stream began.
+        feedback: What was agreed on as a=rtcp-fb, such as `"nack pli"`.
+        reception: The frames of the present source; None before its first packet.
+        unanswered_s: How long frames have gone without the key frame the peer asked for.
+    """
+
+    seconds: float
+    feedback: frozenset[str]
+    reception: VideoReceptionStatistics | None
+    unanswered_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +89,7 @@ class StreamStatistics:
         jitter_buffer: What the jitter buffer did, None without one.
         jitter_buffer_settings: How it behaves.
         xr: Extended reports (RFC 3611).
+        video: What only video has, None for audio.
         dropped: Datagrams that were not accepted, by reason.
         socket_overflows: Datagrams the kernel dropped because nobody fetched them in time.
         late_ticks: Own media ticks that began more than 5 ms late while the stream was there.
@@ -124,6 +143,7 @@ class StreamStatistics:
     late_ticks: int = 0
     jitter_buffer_settings: JitterBufferSettings | None = None
     xr: ExtendedReportStatistics = NO_REPORTS
+    video: VideoStatistics | None = None
     send_measures: Mapping[str, Value] = field(default_factory=dict)
     receive_measures: Mapping[str, Value] = field(default_factory=dict)
 

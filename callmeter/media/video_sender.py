@@ -53,6 +53,8 @@ class VideoSender:
         protect_failures: Packets that could not be protected.
         source_error: What a source raised, or why a frame of it cannot be sent; it ended with that.
         sent: What was sent, as far as it is kept to be sent again.
+        unanswered_s: How long frames have gone since the peer asked for a key frame, and none
+            of them was one; 0 when it was given, or nothing was sent since.
     """
 
     def __init__(self, row: int, engine: MediaEngine) -> None:
@@ -77,6 +79,8 @@ class VideoSender:
         self._next = self._burst = 0
         self._pictures = 0
         self._due = 0.0
+        self._asked_at: float | None = None
+        self.unanswered_s = 0.0
 
     # --- set-up -------------------------------------------------------------------------------
 
@@ -142,6 +146,12 @@ class VideoSender:
         self._until = None if seconds is None else self._engine.now() + seconds
         self._arm(self._engine.now())
         return playing
+
+    def answer_request(self, now: float) -> None:
+        """The peer asks for a key frame, by PLI or FIR."""
+        if self._asked_at is None:
+            self._asked_at = now
+        self.request_key_frame()
 
     def request_key_frame(self) -> None:
         """The next frame of the source is to be a key frame, as soon as it has one."""
@@ -248,6 +258,9 @@ class VideoSender:
         since, first = self._epoch
         table.timestamp[row] = (first + round((due - since) * CLOCK_RATE)) & 0xFFFF_FFFF
         self.sent.on_frame(now, key_frame=frame.key_frame, size=size)
+        if frame.key_frame:
+            self._asked_at = None
+        self.unanswered_s = 0.0 if self._asked_at is None else now - self._asked_at
         bursts = max(1, int(SPREAD * interval / BURST_S))
         self._payloads, self._due = payloads, due
         self._next, self._burst = 0, -(-len(payloads) // bursts)

@@ -14,6 +14,7 @@ from callmeter.errors import LocalProtocolError
 from callmeter.media.events import FeedbackReceived
 from callmeter.media.ports import widen
 from callmeter.media.rtp_stream import RtpStream
+from callmeter.media.statistics import VideoStatistics
 from callmeter.media.video_receiver import VideoReceiver
 from callmeter.media.video_sender import VideoSender
 from callmeter.metrics.metric import Direction
@@ -49,6 +50,7 @@ class VideoStream(RtpStream):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._poll_at: float | None = None
+        self._begun_at: float | None = None
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         # A key frame is a burst of packets, and a tick comes every 20 ms.
         widen(self._rtp)
@@ -65,7 +67,8 @@ class VideoStream(RtpStream):
     def _on_start(self, parameters: VideoParameters) -> None:
         del parameters
         if self._poll_at is None:
-            self._poll_at = self._engine.now() + POLL_S
+            self._begun_at = self._engine.now()
+            self._poll_at = self._begun_at + POLL_S
 
     def _on_stop(self) -> None:
         self._poll_at = None
@@ -148,7 +151,7 @@ class VideoStream(RtpStream):
             if event.kind == "nack":
                 self._sender.send_again(event.lost, self._engine.now())
             elif event.kind in {"pli", "fir"}:
-                self._sender.request_key_frame()
+                self._sender.answer_request(self._engine.now())
         super().tell(event)
 
     def next_deadline(self) -> float | None:
@@ -208,7 +211,16 @@ class VideoStream(RtpStream):
         """What the stream did so far; bursts of losses are told of audio alone."""
         if self._final is not None:
             return self._final
-        return replace(super().statistics(earlier), bursts=None)
+        return replace(super().statistics(earlier), bursts=None, video=self._video_statistics())
+
+    def _video_statistics(self) -> VideoStatistics:
+        now, receiver, parameters = self._engine.now(), self._receiver, self._parameters
+        return VideoStatistics(
+            seconds=0.0 if self._begun_at is None else now - self._begun_at,
+            feedback=frozenset() if parameters is None else parameters.feedback,
+            reception=None if receiver.video is None else receiver.video.statistics(now),
+            unanswered_s=self._sender.unanswered_s,
+        )
 
     def _send_metrics(self) -> Mapping[str, Value]:
         reporter = self._reports.reporter

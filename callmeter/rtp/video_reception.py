@@ -71,6 +71,9 @@ class VideoReceptionStatistics:
         freeze_count: Times the picture stood still (see `Freezes`).
         freeze_duration_ms: How long, in sum.
         still_ms: Time since the last picture that was shown: a freeze only counts when it ends.
+        span_ms: From the first packet to the last one.
+        undecodable_ms: How long packets have come, up to the last one, of which nothing can be
+            decoded for want of a key frame; None while something can.
         size: Width and height, None when unknown.
         resolution_megapixels: The same as one number.
         keyframe_interval_ms: Between the last two key frames; None before the second.
@@ -88,6 +91,8 @@ class VideoReceptionStatistics:
     freeze_count: int
     freeze_duration_ms: float
     still_ms: float | None
+    span_ms: float
+    undecodable_ms: float | None
     size: tuple[int, int] | None
     resolution_megapixels: float | None
     keyframe_interval_ms: float | None
@@ -189,6 +194,8 @@ class VideoReception:
         self._times = FrameTimes()
         self._freezes = Freezes()
         self._decodable = False
+        self._first_at = self._last_at = 0.0
+        self._undecodable_since: float | None = None
         self._key_due: float | None = None
         self._key_allowed = float("-inf")
         self._kept: deque[WholeFrame] = deque()
@@ -231,6 +238,7 @@ class VideoReception:
             payload: What follows the header, without padding; it may be empty.
         """
         number = self._number(now, sequence)
+        self._last_at = now
         if number is None or number < self._next or number in self._waiting:
             self._late += 1
             return
@@ -295,6 +303,8 @@ class VideoReception:
             freeze_count=freezes.count,
             freeze_duration_ms=freezes.duration_s * 1000,
             still_ms=None if still is None else still * 1000,
+            span_ms=(self._last_at - self._first_at) * 1000,
+            undecodable_ms=self._undecodable_ms,
             size=times.size,
             resolution_megapixels=times.megapixels,
             keyframe_interval_ms=times.key_frame_interval_ms,
@@ -304,6 +314,12 @@ class VideoReception:
             keyframes_requested=self._requested,
             frames_dropped=self._dropped,
         )
+
+    @property
+    def _undecodable_ms(self) -> float | None:
+        since = self._undecodable_since
+        # A key frame may be put together after the last packet, and a loss be found then.
+        return None if since is None else max(0.0, self._last_at - since) * 1000
 
     def metrics(self, now: float) -> Mapping[str, float | None]:
         """What the catalogue has of it, by key."""
@@ -334,6 +350,7 @@ class VideoReception:
         """
         if not self._started:
             self._started = True
+            self._first_at = self._undecodable_since = now
             self._next, self._highest = _BEFORE_ALL, sequence - 1
             self._hold_until = now + HOLD_S
             self._key_due = now + FIRST_KEY_FRAME_S
@@ -437,7 +454,7 @@ class VideoReception:
         self._times.note(now, key_frame=frame.key_frame, size=frame.size)
         if frame.key_frame:
             self._decodable = True
-            self._key_due = None
+            self._key_due = self._undecodable_since = None
         if self._decodable:
             self._freezes.note(now)
         else:
@@ -447,6 +464,8 @@ class VideoReception:
 
     def _lose(self, now: float) -> None:
         self._frames_lost += 1
+        if self._decodable:
+            self._undecodable_since = now
         self._decodable = False
         self._want_key_frame(now)
 

@@ -245,3 +245,27 @@ def test_a_key_that_continues_keeps_the_rollover_counter(lab):
     succeed(*contexts, 0xCAFE)
     contexts[1].protect(lab.rtp(2))
     assert contexts[1].roc(0xCAFE) == 3
+
+
+def test_a_request_for_a_key_frame_goes_unanswered_until_there_is_one(lab, pictures, sending):
+    stream, _ = sending
+    source = pictures()
+    stream.play(source)
+    lab.run(1)
+    sender = stream._sender
+    waits = lambda: stream.statistics().video.unanswered_s
+    deaf = source.request_key_frame
+    source.request_key_frame = lambda: None
+    for _ in range(2):
+        sender.answer_request(lab.engine.now())
+        lab.run(1)
+    assert waits() == pytest.approx(2, abs=0.1)
+    source.request_key_frame = deaf
+    sender.answer_request(lab.engine.now())
+    lab.run(0.2)
+    assert waits() == 0
+    # Who sends nothing owes nothing.
+    sender.answer_request(lab.engine.now())
+    stream.play(None)
+    lab.run(3)
+    assert waits() == 0

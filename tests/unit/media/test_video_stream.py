@@ -266,3 +266,18 @@ def test_a_nack_is_answered_at_once_however_many_streams_there_are(lab, pictures
     sent_again = [event for event in lab.events(a, FeedbackReceived) if event.kind == "nack"]
     assert len(sent_again) == 1
     assert b.statistics().feedback_sent.nack == 1
+
+
+def test_what_only_video_has_is_told_of_video_alone(lab, pictures):
+    a, b = lab.video_pair()
+    told = lab.engine.open_video_stream("127.0.0.1", rtcp_mux=True).statistics().video
+    assert (told.seconds, told.feedback, told.reception) == (0.0, frozenset(), None)
+    a.play(pictures(RATE))
+    lab.run(2)
+    told = b.statistics().video
+    assert told.seconds == pytest.approx(2, abs=0.05)
+    assert told.feedback == {"nack", "nack pli", "ccm fir"}
+    assert told.reception.frames_received == RATE
+    assert told.reception.undecodable_ms is None
+    assert a.statistics().video.reception is None
+    assert lab.engine.open_stream("127.0.0.1", rtcp_mux=True).statistics().video is None

@@ -466,3 +466,27 @@ def test_frames_are_kept_from_the_moment_somebody_wants_them():
     # The second one was half there, and is whole all the same.
     kept = reception.whole_frames()
     assert [vp8.frame_of(frame.payloads) for frame in kept] == [INTER] * 3
+
+
+@pytest.mark.parametrize("keys", ["..........", "K........."])
+def test_how_long_nothing_can_be_decoded_is_told_until_a_key_frame_comes(keys):
+    packets = frames(keys)
+    without = {4} if keys[0] == "K" else set()
+    told = taken(packets, without=without).statistics(9.0)
+    # Nobody sends after the last packet: that is not held against it.
+    lost_at = 0.0 if keys[0] != "K" else 4 * FRAME_S
+    assert told.undecodable_ms == pytest.approx((9 * FRAME_S - lost_at) * 1000, abs=40)
+    assert told.span_ms == pytest.approx(9 * FRAME_S * 1000)
+
+
+def test_what_is_shown_can_be_decoded():
+    assert taken(frames()).statistics(9.0).undecodable_ms is None
+    again = taken(frames("K.....K..."), without={4}).statistics(9.0)
+    assert again.undecodable_ms is None
+
+
+def test_a_loss_that_is_found_after_the_last_packet_has_lasted_no_time():
+    reception = taken(frames("K.."), without={5})
+    assert reception.statistics(9.0).undecodable_ms is None
+    reception.missing(5.0)
+    assert reception.statistics(9.0).undecodable_ms == 0
