@@ -188,9 +188,8 @@ class Call(CallRequests):
         except TimeoutError:
             error: CallmeterError = CallTimedOut(f"no answer within {limit:g} s", timer="ring")
             if self.media.keys_pending:
-                error = DtlsTimeout(
-                    f"answered, but no DTLS handshake within {limit:g} s",
-                    evidence=self.media.keys.evidence(),
+                error = self.media.unkeyed(
+                    DtlsTimeout, f"answered, but no DTLS handshake within {limit:g} s"
                 )
             self._error = self._error or error
             self._record.life.settle(Outcome.TIMEOUT)
@@ -462,9 +461,9 @@ class Call(CallRequests):
             self._error = CallCancelled("the call was given up before its media had keys")
             self._record.life.settle(Outcome.CALL_FAILED)
         elif cause == "bye-received" and (self.media.keys.broken_off or waited > USUAL_HANDSHAKE):
-            self._error = DtlsHandshakeFailed(
+            self._error = self.media.unkeyed(
+                DtlsHandshakeFailed,
                 f"the peer hung up {waited:.1f} s after the answer, and its media had no keys yet",
-                evidence=self.media.keys.evidence(),
             )
             self._record.life.settle(Outcome.NEGOTIATION_FAILED)
         elif cause == "bye-received":

@@ -71,6 +71,8 @@ class CallmeterError(Exception):
 
     report: Any = None
     """The `CallReport` of the call this error ended, or None."""
+    stream: str = ""
+    """`"video"` when it is about that m= line alone, else empty."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The default would call the class with `args`, and lose what is given by keyword.

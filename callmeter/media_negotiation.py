@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from callmeter.audio_track import AudioTrack
 from callmeter.errors import (
@@ -33,7 +34,11 @@ if TYPE_CHECKING:
     from callmeter.sdp.tracks import TrackAnswer, TrackOffer
     from callmeter.srtp.dtls_certificate import DtlsCertificate
 
-__all__ = ["MediaNegotiation", "check_media"]
+__all__ = ["BY_PEER", "MediaNegotiation", "check_media"]
+
+BY_PEER: Final = "by the peer: "
+"""How `video_refused` begins when it was not this end."""
+Failure = TypeVar("Failure", bound=CallmeterError)
 
 
 def check_media(config: MediaConfig) -> None:
@@ -147,7 +152,20 @@ class MediaNegotiation(AudioTrack):
         """
         await super().keyed()
         if self.video is not None:
-            await self.video.keyed()
+            with _about_video():
+                await self.video.keyed()
+
+    def unkeyed(self, kind: type[MediaSecurityError], message: str) -> MediaSecurityError:
+        """The error of the track that waits for its DTLS handshake.
+
+        Args:
+            kind: Its class.
+            message: What happened.
+        """
+        video = self.video
+        if super().keys_pending or video is None or not video.keys_pending:
+            return kind(message, evidence=self.keys.evidence())
+        return _of_video(kind(message, evidence=video.keys.evidence()))
 
     async def renewed(self) -> None:
         """Wait for the keys of new DTLS associations, of those tracks where one is under way.
@@ -254,14 +272,16 @@ class MediaNegotiation(AudioTrack):
         seen = None if video is None or video.index >= len(tracks) else tracks[video.index]
         if video is not None and seen is not None and not seen.rejected:
             video.refused = ""
-            video.check(seen, seen.formats)
+            with _about_video():
+                video.check(seen, seen.formats)
             self.use_answer(track)
-            video.use_answer(seen)
+            with _about_video():
+                video.use_answer(seen)
             return
         self.use_answer(track)
         if seen is not None:
             given_up = self.config.video is None
-            self._refuse_video("given up" if given_up else f"by the peer: {seen.reason}")
+            self._refuse_video("given up" if given_up else f"{BY_PEER}{seen.reason}")
 
     def accept_offer(self, body: bytes) -> bytes:
         """Take an offer, start the media, return the answer.
@@ -325,6 +345,22 @@ class MediaNegotiation(AudioTrack):
     def _close_offer(self) -> None:
         if self._offer_answer.offer is not None:
             self._offer_answer.rollback()
+
+
+@contextmanager
+def _about_video() -> Iterator[None]:
+    """What fails here says that it is about the video."""
+    try:
+        yield
+    except (MediaSecurityError, NegotiationError) as error:
+        _of_video(error)
+        raise
+
+
+def _of_video(error: Failure) -> Failure:
+    error.stream = "video"
+    error.args = (f"video: {error}",)
+    return error
 
 
 def _same_transport(one: RemoteTrack, other: RemoteTrack) -> bool:

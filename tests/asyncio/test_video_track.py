@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import secrets
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,11 +18,12 @@ from callmeter.config import (
     SrtpPolicy,
     VideoConfig,
 )
-from callmeter.errors import LocalProtocolError, NegotiationError, NoCommonCodec
+from callmeter.errors import DtlsTimeout, LocalProtocolError, NegotiationError, NoCommonCodec
 from callmeter.media.video import AnnexBRecorder, IvfRecorder, TestPattern
 from callmeter.media_session import MediaSession
 from callmeter.sdp.attributes import Direction
 from callmeter.srtp.dtls_certificate import DtlsCertificate
+from callmeter.video_track import VideoTrack
 
 LOOPBACK = "127.0.0.1"
 VIDEO = VideoConfig()
@@ -314,3 +316,29 @@ async def test_video_has_no_use_before_it_runs_and_after(make, tmp_path):
     assert running.stream is None
     with pytest.raises(LocalProtocolError, match="no video"):
         await running.play(TestPattern())
+
+
+async def test_an_error_says_which_track_has_no_keys(make, monkeypatch):
+    calling, called = make(srtp=DTLS, rtcp_mux=True), make(srtp=DTLS, rtcp_mux=True)
+    agree(calling, called)
+    both = calling.unkeyed(DtlsTimeout, "no DTLS handshake")
+    assert (str(both), both.stream) == ("no DTLS handshake", "")
+    await calling.keyed()
+    await called.keyed()
+    monkeypatch.setattr(VideoTrack, "keys_pending", True)
+    late = calling.unkeyed(DtlsTimeout, "no DTLS handshake")
+    assert (str(late), late.stream) == ("video: no DTLS handshake", "video")
+    assert late.evidence
+    again = pickle.loads(pickle.dumps(late))
+    assert (str(again), again.stream) == (str(late), "video")
+
+
+async def test_an_answer_whose_video_is_somewhere_impossible_says_what_it_is_about(make):
+    calling, called = make(), make()
+    answer = called.accept_offer(calling.create_offer()).decode()
+    head, mark, video = answer.partition("m=video")
+    first, end, rest = video.partition("\r\n")
+    elsewhere = f"{head}{mark}{first}{end}c=IN IP6 ::1{end}{rest}"
+    with pytest.raises(NegotiationError, match=r"video: .* is IPv6") as caught:
+        calling.accept_answer(elsewhere.encode())
+    assert caught.value.stream == "video"
