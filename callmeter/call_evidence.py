@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from callmeter.call_bodies import session_description
 from callmeter.diagnosis import Description
+from callmeter.media_negotiation import BY_PEER
 from callmeter.sip.message import Request, Response
 from callmeter.trace.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from callmeter.media.statistics import StreamStatistics
     from callmeter.media_session import MediaSession
+    from callmeter.media_track import MediaTrack
     from callmeter.trace.message_log import LoggedMessage
 
-__all__ = ["media_facts", "signaling_facts"]
+__all__ = ["media_facts", "signaling_facts", "video_facts"]
 
 _CONTENT_LENGTH: Final = re.compile(
     rb"\n(?:content-length|l)[ \t]*+:\s*+([0-9]{1,9})", re.IGNORECASE
@@ -33,7 +36,6 @@ def signaling_facts(messages: Sequence[LoggedMessage]) -> dict[str, Any]:
         messages: In order, secrets removed.
     """
     by_datagram = [entry for entry in messages if entry.transport == "UDP"]
-    offer, answer, offered_here = _exchange(messages)
     return {
         "transport": messages[0].transport if messages else "",
         "largest_datagram": max(
@@ -42,14 +44,17 @@ def signaling_facts(messages: Sequence[LoggedMessage]) -> dict[str, Any]:
         "content_length": next(
             (found for found in map(_differing, by_datagram) if found is not None), None
         ),
-        "offer": offer,
-        "answer": answer,
-        "offered_here": offered_here,
+        **_exchange_facts(messages, "audio"),
     }
 
 
+def _exchange_facts(messages: Sequence[LoggedMessage], kind: str) -> dict[str, Any]:
+    offer, answer, offered_here = _exchange(messages, kind)
+    return {"offer": offer, "answer": answer, "offered_here": offered_here}
+
+
 def _exchange(
-    messages: Sequence[LoggedMessage],
+    messages: Sequence[LoggedMessage], kind: str
 ) -> tuple[Description | None, Description | None, bool]:
     """The last offer and its answer, and whether the offer was ours."""
     offer: Description | None = None
@@ -62,7 +67,7 @@ def _exchange(
         refused = isinstance(message, Response) and message.status not in _SUCCESS
         if message is None or refused or not message.body:
             continue
-        found = Description.read(redact(session_description(message)))
+        found = Description.read(redact(session_description(message)), kind)
         if offer is None or (isinstance(message, Request) and message.method != "ACK"):
             offer, answer, offerer = found, None, entry.direction
         elif answer is None and entry.direction != offerer:
@@ -83,24 +88,70 @@ def _differing(entry: LoggedMessage) -> tuple[int, int] | None:
 
 
 def media_facts(media: MediaSession) -> dict[str, Any]:
-    """The fields of `CallEvidence` that the media of the call tells."""
-    srtp, statistics = media.config.srtp, media.statistics()
-    facts: dict[str, Any] = {
+    """The fields of `CallEvidence` that the audio of the call tells."""
+    own = media.warnings if media.video is None else media.keys.warnings
+    facts = _policy_facts(media) | _track_facts(media) | {"warnings": tuple(own)}
+    statistics = media.statistics()
+    if statistics is None or media.codec is None:
+        return facts
+    return (
+        facts
+        | _stream_facts(media, statistics)
+        | {
+            "payload_octets": statistics.payload_octets,
+            "level_dbov": statistics.audio_level_dbov,
+            "level_packets": statistics.audio_level_packets,
+        }
+    )
+
+
+def video_facts(media: MediaSession, messages: Sequence[LoggedMessage]) -> dict[str, Any] | None:
+    """The fields of `VideoEvidence` that are not those of the call.
+
+    Args:
+        media: Of the call.
+        messages: In order, secrets removed.
+
+    Returns:
+        None for a call without video, where none was wanted here.
+    """
+    refused, track = media.video_refused, media.video
+    if track is None and media.config.video is None and not refused:
+        return None
+    facts = _policy_facts(media) | _exchange_facts(messages, "video")
+    if track is None:
+        reason = refused.removeprefix(BY_PEER)
+        return facts | {"refused": reason, "by_peer": reason != refused}
+    facts |= {"agreed": True, **_track_facts(track)}
+    statistics = track.statistics()
+    if statistics is None or track.codec is None:
+        return facts
+    return facts | _stream_facts(track, statistics) | _picture_facts(statistics)
+
+
+def _policy_facts(media: MediaSession) -> dict[str, Any]:
+    srtp = media.config.srtp
+    return {
         "policy": srtp.policy,
         "method": srtp.method,
         "suites": tuple(suite.value for suite in srtp.suites),
-        "warnings": tuple(media.warnings),
-        "keying": media.keying,
-        "suite": media.suite,
-        "codec": media.codec,
     }
-    if statistics is None or media.codec is None:
-        return facts
-    return facts | {
-        "direction": media.direction,
+
+
+def _track_facts(track: MediaTrack) -> dict[str, Any]:
+    return {
+        "warnings": tuple(track.warnings),
+        "keying": track.keying,
+        "suite": track.suite,
+        "codec": track.codec,
+    }
+
+
+def _stream_facts(track: MediaTrack, statistics: StreamStatistics) -> dict[str, Any]:
+    return {
+        "direction": track.direction,
         "packets_sent": statistics.send.packets_sent,
         "packets_received": statistics.receive.packets_received,
-        "payload_octets": statistics.payload_octets,
         "undecryptable": statistics.srtp_decrypt_failures,
         "failure": statistics.srtp_failure,
         "old_key_packets": statistics.srtp_old_key_packets,
@@ -114,6 +165,36 @@ def media_facts(media: MediaSession) -> dict[str, Any]:
         "rtcp_short_tags": statistics.rtcp_short_tags,
         "reported_loss": statistics.reported_fraction_lost,
         "dropped": statistics.dropped,
-        "level_dbov": statistics.audio_level_dbov,
-        "level_packets": statistics.audio_level_packets,
+    }
+
+
+def _picture_facts(statistics: StreamStatistics) -> dict[str, Any]:
+    sent, asked, said = statistics.send_measures, statistics.feedback_sent, statistics.video
+    if said is None:
+        return {}
+    facts = {
+        "seconds": said.seconds,
+        "feedback": said.feedback,
+        "packets_lost": statistics.receive.packets_lost,
+        "nacks_sent": asked.nack,
+        "key_frames_asked": asked.pli + asked.fir,
+        "frames_sent": sent["frames_sent"],
+        "key_frames_sent": sent["keyframes_sent"],
+        "key_frame_requests": sent["keyframe_requests_received"],
+        "unanswered_s": said.unanswered_s,
+    }
+    seen = said.reception
+    if seen is None:
+        return facts
+    still = seen.undecodable_ms
+    return facts | {
+        "frames_received": seen.frames_received,
+        "frames_lost": seen.frames_lost,
+        "key_frames_received": seen.keyframes_received,
+        "malformed": seen.packets_malformed,
+        "recovered": seen.packets_recovered,
+        "undecodable_s": None if still is None else still / 1000,
+        "span_s": seen.span_ms / 1000,
+        "freezes": seen.freeze_count,
+        "frozen_s": seen.freeze_duration_ms / 1000,
     }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from callmeter.call_evidence import media_facts, signaling_facts
+from callmeter.call_evidence import media_facts, signaling_facts, video_facts
 from callmeter.call_report import CallReport
-from callmeter.diagnosis import CallEvidence, diagnose
+from callmeter.diagnosis import CallEvidence, VideoEvidence, diagnose
 from callmeter.media.stream_metrics import audio_path, receive_metrics, send_metrics
 from callmeter.metrics.call_statistics import CallStatistics, StreamSnapshot
 from callmeter.metrics.phases import LifeCycle, Outcome, Phase
@@ -187,10 +187,15 @@ class CallRecord:
         began_at, keyed_after = answered_at, None
         if answered_at is not None and self.keyed_at is not None:
             began_at, keyed_after = self.keyed_at, self.keyed_at - answered_at
+        error = self._error
+        of_video = error is not None and error.stream == "video"
+        answered: dict[str, Any] = {
+            "answered": answered_at is not None,
+            "final_status": self.final_status,
+        }
         evidence = CallEvidence(
-            answered=answered_at is not None,
-            final_status=self.final_status,
-            error=self._error,
+            **answered,
+            error=None if of_video else error,
             seconds=0.0 if began_at is None else (self.times.bye_at or now) - began_at,
             keyed_after=keyed_after,
             tls=self.tls,
@@ -198,7 +203,12 @@ class CallRecord:
             **signaling_facts(messages),
             **media_facts(media),
         )
-        return diagnose(evidence)
+        video = video_facts(media, messages)
+        if video is None:
+            return diagnose(evidence)
+        if of_video:
+            video |= {"agreed": True, "error": error}
+        return diagnose(evidence, VideoEvidence(**answered, transport=evidence.transport, **video))
 
     def _counters(self, now: float, statistics: StreamStatistics | None) -> dict[str, Value]:
         sent = received = 0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import callmeter
-from callmeter.diagnosis import CHECKS
+from callmeter.diagnosis import CHECKS, VIDEO_CHECKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from callmeter.diagnosis import Check
 
 DIAGNOSIS = "<!-- diagnosis checks -->"
+VIDEO_DIAGNOSIS = "<!-- diagnosis checks of video alone -->"
 CITATIONS = "<!-- rfc citations -->"
 CITATION = re.compile(r"RFC (\d{3,4})(?:,? (?:sections? )?(\d+(?:\.\d+)*))?")
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -25,9 +26,17 @@ def on_page_markdown(markdown: str, **_: object) -> str:
     """Put the tables where a page asks for them."""
     if DIAGNOSIS in markdown:
         markdown = markdown.replace(DIAGNOSIS, "\n".join(_checks(CHECKS)))
+    if VIDEO_DIAGNOSIS in markdown:
+        markdown = markdown.replace(VIDEO_DIAGNOSIS, "\n".join(_checks(_of_video_alone())))
     if CITATIONS in markdown:
         markdown = markdown.replace(CITATIONS, "\n".join(_citations()))
     return markdown
+
+
+def _of_video_alone() -> list[Check[Any]]:
+    """Those that have no question in common with a check of every stream."""
+    asked = {check.question for check in CHECKS}
+    return [check for check in VIDEO_CHECKS if check.question not in asked]
 
 
 def citations() -> dict[int, dict[str, set[str]]]:
@@ -53,7 +62,7 @@ def _citations() -> Iterator[str]:
             yield f"| {link} | {', '.join(named)} | `{module}` |"
 
 
-def _checks(checks: Iterable[Check]) -> Iterator[str]:
+def _checks(checks: Iterable[Check[Any]]) -> Iterator[str]:
     yield "| Check | Question | What to do when it fails |"
     yield "|---|---|---|"
     for check in checks:

@@ -104,13 +104,14 @@ class KeyLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """The audio of an offer or an answer.
+    """The audio, or the video, of an offer or an answer.
 
     Attributes:
         protocol: The protocol of its m= line as written.
         profile: The same understood, None when it is no RTP.
         keys: Its a=crypto lines.
         fingerprints: How many a=fingerprint lines it has.
+        codecs: Encoding names, each once.
         notes: What was odd about it.
     """
 
@@ -118,6 +119,7 @@ class Description:
     profile: RtpProfile | None
     keys: tuple[KeyLine, ...] = ()
     fingerprints: int = 0
+    codecs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -131,14 +133,22 @@ class Description:
         return tuple(key.suite for key in self.keys)
 
     @classmethod
-    def read(cls, body: bytes) -> Self | None:
-        """Read a session description whose secrets are redacted; None when it has no audio."""
+    def read(cls, body: bytes, kind: str = "audio") -> Self | None:
+        """Read a session description whose secrets are redacted.
+
+        Args:
+            body: The description.
+            kind: `"audio"` or `"video"`.
+
+        Returns:
+            None when it has no such line that is not refused.
+        """
         try:
             tracks = read_tracks(parse_description(_REDACTED.sub(rb"redacted-\1", body)))
         except SdpSyntaxError:
             return None
-        audio = [track for track in tracks if track.kind == "audio"]
-        track = next((track for track in audio if not track.rejected), None)
+        live = (track for track in tracks if track.kind == kind and not track.rejected)
+        track = next(live, None)
         if track is None:
             return None
         return cls(
@@ -146,6 +156,7 @@ class Description:
             profile=track.profile,
             keys=tuple(map(KeyLine.of, track.crypto)),
             fingerprints=len(track.fingerprints),
+            codecs=tuple(dict.fromkeys(item.encoding for item in track.formats)),
             notes=track.notes,
         )
 

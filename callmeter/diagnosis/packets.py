@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from callmeter.diagnosis.evidence import CallEvidence
     from callmeter.diagnosis.findings import Verdict
 
-__all__ = ["audio_not_silent", "media_both_ways", "port_reachable"]
+__all__ = ["audio_not_silent", "dropped_words", "media_both_ways", "port_reachable"]
 
 EARLY_S: Final = 1.0
 """Before that nothing is missing yet."""
@@ -87,6 +87,11 @@ def _why(evidence: CallEvidence) -> str:
     reports = evidence.rtcp_received
     if reports and not any(evidence.dropped.values()):
         return f", though {reports} of its RTCP reports arrived"
+    return dropped_words(evidence)
+
+
+def dropped_words(evidence: CallEvidence) -> str:
+    """What was not accepted, by reason; empty when all was."""
     reasons = [f"{count} {reason}" for reason, count in evidence.dropped.items() if count]
     return f" (dropped by reason: {', '.join(reasons)})" if reasons else ""
 

@@ -36,6 +36,8 @@ class Media:
     remote = "192.0.2.2:40000"
 
     kind = "audio"
+    video = None
+    video_refused = ""
 
     def __init__(self, statistics, *others):
         self._statistics = statistics

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from callmeter.config import SrtpPolicy
-from callmeter.diagnosis import CallEvidence, Description, KeyLine
+from callmeter.diagnosis import CallEvidence, Description, KeyLine, VideoEvidence
 from callmeter.sdp.profiles import RtpProfile
 
 SUITE = "AES_CM_128_HMAC_SHA1_80"
@@ -67,6 +67,38 @@ def by_dtls(healthy) -> CallEvidence:
     """A DTLS-SRTP call that went well."""
     dtls = Description(protocol="UDP/TLS/RTP/SAVP", profile=RtpProfile.DTLS_SAVP, fingerprints=1)
     return replace(healthy, keying="dtls", offer=dtls, answer=dtls)
+
+
+@pytest.fixture
+def seen() -> VideoEvidence:
+    """The video of an SDES call that went well."""
+    offered = replace(AUDIO, protocol="RTP/SAVPF", profile=RtpProfile.SAVPF, codecs=("VP8", "H264"))
+    return VideoEvidence(
+        answered=True,
+        agreed=True,
+        final_status=200,
+        seconds=3.0,
+        transport="UDP",
+        policy=SrtpPolicy.REQUIRED,
+        suites=(SUITE,),
+        offer=offered,
+        answer=offered,
+        keying="sdes",
+        suite=SUITE,
+        codec="VP8",
+        direction="sendrecv",
+        packets_sent=150,
+        packets_received=150,
+        rtcp_sent=8,
+        rtcp_received=8,
+        reported_loss=0.0,
+        feedback=frozenset({"nack", "nack pli", "ccm fir"}),
+        frames_received=45,
+        key_frames_received=2,
+        span_s=3.0,
+        frames_sent=45,
+        key_frames_sent=2,
+    )
 
 
 @pytest.fixture

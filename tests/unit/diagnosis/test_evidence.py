@@ -104,3 +104,20 @@ def test_a_misspelt_suite_has_a_right_name(suite, right):
 )
 def test_padding_is_missing_only_where_there_should_be_some(suite, characters, bare):
     assert KeyLine(1, suite, characters).unpadded is bare
+
+
+def test_the_video_of_a_description_is_read_apart_from_its_audio():
+    lines = (
+        b"m=video 40002 RTP/SAVPF 96 97 98",
+        b"a=rtpmap:96 VP8/90000",
+        b"a=rtpmap:97 H264/90000",
+        b"a=rtpmap:98 H264/90000",
+        b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + KEY,
+    )
+    body = described(*lines)
+    assert Description.read(body).keys == ()
+    video = Description.read(body, "video")
+    assert (video.protocol, video.codecs) == ("RTP/SAVPF", ("VP8", "H264"))
+    assert [key.tag for key in video.keys] == [1]
+    refused = described(b"m=video 0 RTP/SAVPF 96", b"a=rtpmap:96 VP8/90000")
+    assert Description.read(refused, "video") is None
