@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
@@ -68,7 +69,31 @@ class PacketSender(Protocol):
         """Send no more."""
 
 
-class RtpStream:
+class StreamOccasions:
+    """What a kind of stream may do at certain times, and need not."""
+
+    def _on_start(self, parameters: Any) -> None:
+        """What its kind has to do when it is started."""
+
+    def _on_stop(self) -> None:
+        """What its kind has to do before it is stopped."""
+
+    def hear(self, sequence: int, timestamp: int, arrival: float, payload: bytes) -> None:
+        """A payload of a steady batch."""
+
+    def on_exhausted(self) -> None:
+        """The source that plays has no more frames."""
+
+    def on_live_frame(self) -> None:
+        """A live source is due."""
+
+    def send_special(self, now: float) -> bool:
+        """Send the packet that is due outside the batches."""
+        del now
+        return False
+
+
+class RtpStream(StreamOccasions, ABC):
     """What audio and video have in common; `MediaEngine` makes them.
 
     Attributes:
@@ -123,9 +148,9 @@ class RtpStream:
         engine = self._engine
         return StreamReceiver(self._row, engine.lanes, engine.reception, engine.backend, self.tell)
 
+    @abstractmethod
     def _new_sender(self) -> PacketSender:
         """What sends."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         state = "stopped" if self._final else "started" if self._parameters else "open"
@@ -165,12 +190,6 @@ class RtpStream:
         engine.samples.begin(row, now, self._speech)
         engine.on_started(self, metered=self._is_metered())
         self._watch()
-
-    def _on_start(self, parameters: Any) -> None:
-        """What its kind has to do when it is started."""
-
-    def _on_stop(self) -> None:
-        """What its kind has to do before it is stopped."""
 
     @property
     def shared(self) -> bool:
@@ -502,20 +521,6 @@ class RtpStream:
     def on_unprotect_failure(self, status: int) -> None:
         """A packet of a batch failed under SRTP."""
         self._receiver.on_batch_failure(status)
-
-    def hear(self, sequence: int, timestamp: int, arrival: float, payload: bytes) -> None:
-        """A payload of a steady batch."""
-
-    def on_exhausted(self) -> None:
-        """The source that plays has no more frames."""
-
-    def on_live_frame(self) -> None:
-        """A live source is due."""
-
-    def send_special(self, now: float) -> bool:
-        """Send the packet that is due outside the batches."""
-        del now
-        return False
 
     def on_report_due(self, now: float) -> None:
         """The report timer may have run out."""
