@@ -20,12 +20,11 @@ from callmeter.media.handshake_queue import HandshakeQueue
 from callmeter.media.lanes import LaneTable
 from callmeter.media.pace import ClockOffset, LatenessHistogram, Overload
 from callmeter.media.parameters import PHASE_MS
-from callmeter.media.ports import PortAllocator, widen
 from callmeter.media.receive import ReceiveLane
 from callmeter.media.samples import SampleTable
 from callmeter.media.session_memory import SessionMemory
-from callmeter.media.shared_port import SharedPort
 from callmeter.media.stream import MediaStream
+from callmeter.media.stream_sockets import StreamSockets
 from callmeter.media.transmit import SendLane
 from callmeter.media.video_stream import VideoStream
 from callmeter.rtp.send_table import SendTable
@@ -87,6 +86,7 @@ class MediaEngine:
         overload: Whether ticks are so late that there should be no more calls.
         handshakes: Steps of DTLS handshakes, so many in a turn of the loop.
         sessions: Opens the SRTP sessions of the streams.
+        sockets: Those of the streams.
     """
 
     def __init__(
@@ -115,10 +115,8 @@ class MediaEngine:
         self.handshakes = HandshakeQueue(self.call_soon)
         self.sessions = SessionMemory()
         self._choosing = backend is None
-        self._ports = PortAllocator(entropy)
-        self._shared: dict[tuple[str, tuple[int, int], int | None], SharedPort] = {}
-        self._listening: set[int] = set()
         self._receive = ReceiveLane(self.lanes, self.reception, self.backend)
+        self.sockets = StreamSockets(self.lanes, self.reception, self._receive, entropy)
         self._transmit = SendLane(self.lanes, self.send_table, self.backend)
         self._watched: set[RtpStream] = set()
         self._metered: set[RtpStream] = set()
@@ -187,10 +185,7 @@ class MediaEngine:
     def dropped(self) -> dict[str, int]:
         """Datagrams not accepted by any stream so far, by reason."""
         total = dict(self._dropped)
-        for port in self._shared.values():
-            for reason, count in (("unknown", port.unknown), ("ambiguous", port.ambiguous)):
-                if count:
-                    _add(total, {reason: count})
+        _add(total, self.sockets.dropped)
         for stream in self.streams:
             _add(total, stream.statistics().dropped)
         return total
@@ -233,17 +228,14 @@ class MediaEngine:
             self._use(after)
             before.close()
         row = self._take_row()
-        sockets: tuple[socket.socket, socket.socket | None]
-        port: SharedPort | None = None
+        bound: socket.socket | None = None
         try:
             if shared:
-                port = self._shared_port(address, ports, dscp, alone_with)
-            if port is not None:
-                sockets = port.bound, None
-                self.lanes.ports[row] = port
-                port.join(row)
+                bound = self.sockets.share(row, address, ports, dscp, alone_with)
+            if bound is None:
+                sockets = self.sockets.open(address, ports, dscp, rtcp_mux=rtcp_mux)
             else:
-                sockets = self._bind(address, rtcp_mux, ports, dscp)
+                sockets = bound, None
         except TransportError:
             self._release_row(row)
             raise
@@ -274,25 +266,13 @@ class MediaEngine:
         self._running()
         row = self._take_row()
         try:
-            sockets = self._bind(address, rtcp_mux, ports, dscp)
+            sockets = self.sockets.open(address, ports, dscp, rtcp_mux=rtcp_mux)
         except TransportError:
             self._release_row(row)
             raise
         stream = VideoStream(self, row, sockets, address, self._new_cname())
         self._add(stream, row)
         return stream
-
-    def _bind(
-        self,
-        address: str,
-        rtcp_mux: bool,  # noqa: FBT001  as it was asked for
-        ports: tuple[int, int],
-        dscp: int | None,
-    ) -> tuple[socket.socket, socket.socket | None]:
-        """Ports for one stream alone."""
-        if rtcp_mux:
-            return self._ports.open_one(address, ports, dscp), None
-        return self._ports.open_pair(address, ports, dscp)
 
     def _new_cname(self) -> str:
         return base64.b64encode(self.entropy(12)).decode()
@@ -301,48 +281,6 @@ class MediaEngine:
         self.lanes.streams[row] = stream
         if self._timer is None:
             self._begin()
-
-    def _shared_port(
-        self,
-        address: str,
-        ports: tuple[int, int],
-        dscp: int | None,
-        alone_with: tuple[str, int] | None,
-    ) -> SharedPort | None:
-        """The port for these settings; None when the peer must not share it."""
-        key = (address, ports, dscp)
-        port = self._shared.get(key)
-        if port is None:
-            bound = self._ports.open_one(address, ports, dscp)
-            widen(bound)
-            port = self._shared[key] = SharedPort(bound, self.lanes, self.reception)
-        elif alone_with is not None:
-            try:
-                peer = self.backend.to_native(port.bound, *alone_with)
-            except OSError:
-                return None
-            if port.has_peer(peer):
-                return None
-        return port
-
-    def close_socket(self, bound: socket.socket, row: int) -> None:
-        """A stream needs its socket no more; a shared one is closed with the last of them."""
-        port = self.lanes.ports.pop(row, None)
-        if port is None:
-            bound.close()
-            return
-        port.leave(row)
-        if len(port):
-            return
-        self._shared = {key: other for key, other in self._shared.items() if other is not port}
-        for reason, count in (("unknown", port.unknown), ("ambiguous", port.ambiguous)):
-            if count:
-                _add(self._dropped, {reason: count})
-        if bound.fileno() in self._listening:
-            self._listening.discard(bound.fileno())
-            self.backend.remove(bound)
-            self._receive.remove(bound.fileno())
-        bound.close()
 
     def _take_row(self) -> int:
         """Take the same row of all three tables: they are taken and given back in step."""
@@ -380,25 +318,6 @@ class MediaEngine:
             self._timer.cancel()
             self._timer = None
             self.overload.end()
-
-    def listen(self, bound: socket.socket, row: int, *, rtcp_only: bool) -> None:
-        """Receive from a socket of a stream."""
-        port = self.lanes.ports.get(row)
-        if port is not None:
-            if bound.fileno() not in self._listening:
-                self._listening.add(bound.fileno())
-                self._receive.share(port)
-                self.backend.add(bound)
-            return
-        self._receive.add(bound.fileno(), row, rtcp_only=rtcp_only)
-        self.backend.add(bound)
-
-    def unlisten(self, bound: socket.socket, row: int) -> None:
-        """The stream is about to close its socket."""
-        if row in self.lanes.ports:
-            return
-        self.backend.remove(bound)
-        self._receive.remove(bound.fileno())
 
     def tap(self, bound: socket.socket, capture: MediaCapture) -> None:
         """Copy what a socket sends and receives, until `untap`."""

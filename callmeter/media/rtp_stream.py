@@ -432,15 +432,15 @@ class RtpStream(StreamOccasions, ABC):
         for bound in self._sockets():
             if bound.fileno() not in self._listening:
                 self._listening.add(bound.fileno())
-                self._engine.listen(bound, self._row, rtcp_only=bound is self._rtcp)
+                self._engine.sockets.listen(bound, self._row, rtcp_only=bound is self._rtcp)
 
     def _release(self, bound: socket.socket) -> None:
         if bound.fileno() in self._listening:
             self._listening.discard(bound.fileno())
-            self._engine.unlisten(bound, self._row)
+            self._engine.sockets.unlisten(bound, self._row)
         if self._capture is not None:
             self._engine.untap(bound)
-        self._engine.close_socket(bound, self._row)
+        self._engine.sockets.close(bound, self._row)
 
     # --- the engine's side --------------------------------------------------------------------
 

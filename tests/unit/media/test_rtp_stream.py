@@ -82,8 +82,8 @@ def test_stopping_says_goodbye_releases_everything_and_keeps_the_figures(lab):
         with pytest.raises(LocalProtocolError):
             misuse()
     # The ports are free again.
-    lab.engine._ports.open_one(LOOPBACK, (a.port, a.port), 0).close()
-    lab.engine._ports.open_one(LOOPBACK, (a.rtcp_port, a.rtcp_port), 0).close()
+    lab.engine.sockets.allocator.open_one(LOOPBACK, (a.port, a.port), 0).close()
+    lab.engine.sockets.allocator.open_one(LOOPBACK, (a.rtcp_port, a.rtcp_port), 0).close()
 
 
 def test_a_stream_that_never_started_stops_without_a_word(lab):
@@ -103,7 +103,7 @@ def test_the_extra_rtcp_port_is_released_when_mux_was_agreed_on(lab):
     assert extra == stream.port + 1
     stream.start(lab.parameters(peer, rtcp_mux=True))
     assert stream.rtcp_port == stream.port
-    lab.engine._ports.open_one(LOOPBACK, (extra, extra), 0).close()
+    lab.engine.sockets.allocator.open_one(LOOPBACK, (extra, extra), 0).close()
     lab.run(4.0)
     kinds = {classify(datagram) for datagram in lab.fetch_all(peer)}
     assert kinds == {PacketKind.RTP, PacketKind.RTCP}
