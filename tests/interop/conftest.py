@@ -8,6 +8,7 @@ skipped, and a section at the end of the run names it; with CI=true it fails.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -31,7 +32,7 @@ from callmeter.config import LimitConfig
 from peers.aiortc import Aiortc
 from peers.baresip import Baresip
 from peers.browser import Browser, not_bundled
-from peers.conversation import Expectation
+from peers.conversation import PATIENCE, Expectation
 from peers.gstreamer import Gstreamer
 from peers.janus import Janus, JanusPhone
 from peers.kamailio import DOMAIN, PASSWORD, Kamailio
@@ -43,7 +44,7 @@ from peers.sipp import Sipp
 from peers.tshark import Capture, cannot_capture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
     from callmeter import Stack
@@ -286,6 +287,18 @@ def phone() -> Callable[..., Endpoint]:
         return Endpoint(config, stack)
 
     return build
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], object]], Awaitable[None]]:
+    """Wait for what no event tells of."""
+
+    async def wait(condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not condition():  # noqa: ASYNC110  there is no event
+                await asyncio.sleep(0.01)
+
+    return wait
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ async def answer(bob, seconds):
     incoming = await bob.next_call(15)
     async with await incoming.answer() as call:
         await call.media.play(Tone(880), seconds=seconds)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(20):
             await call.ended()
     return call
 

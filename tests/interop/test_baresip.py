@@ -109,7 +109,9 @@ async def test_an_opportunistic_call_to_a_clear_peer_falls_back_and_says_so(
 
 
 @pytest.mark.parametrize("holder", ["callmeter", "baresip"])
-async def test_hold_and_resume_keep_the_secure_call_audible(phone, baresip, tmp_path, holder):
+async def test_hold_and_resume_keep_the_secure_call_audible(
+    phone, baresip, tmp_path, until, holder
+):
     bob = baresip(encryption="srtp-mand", tone=ITS_TONE)
     heard = tmp_path / "heard.wav"
     control = await bob.control()
@@ -123,10 +125,11 @@ async def test_hold_and_resume_keep_the_secure_call_audible(phone, baresip, tmp_
                 await call.resume()
             else:
                 await control.command("hold")
+                await until(lambda: call.media.on_hold)
                 await asyncio.sleep(0.4)
                 assert call.media.on_hold
                 await control.command("resume")
-                await asyncio.sleep(0.2)
+                await until(lambda: not call.media.on_hold)
             assert not call.media.on_hold
             await talk(call, heard)
         report = call.report().to_dict()

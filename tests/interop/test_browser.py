@@ -99,7 +99,7 @@ async def called(alice, page, caller, *headers):
         await page.noted("confirmed")
         yield call
         await page.act("hangup")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             await call.ended()
 
 
@@ -117,7 +117,7 @@ async def talk(call, page, heard):
 
 async def acknowledged(call):
     """Wait for the ACK of the last INVITE: until then no other may follow."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not call.messages[-1].text.startswith("ACK "):  # noqa: ASYNC110  another process
             await asyncio.sleep(0.01)
 

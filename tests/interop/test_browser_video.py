@@ -82,7 +82,7 @@ def meet(phone, kamailio, chromium):
                 await page.until("connection.connectionState === 'connected'")
                 yield call, page
                 await page.act("hangup")
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(20):
                     await call.ended()
 
     return met

@@ -50,7 +50,7 @@ def record(phone, tmp_path):
         settings = {"transport": transport, "certificates": authority, **media}
 
         async def answer(bob):
-            incoming = await bob.next_call(5)
+            incoming = await bob.next_call(20)
             incoming.ring()
             async with await incoming.answer() as call, asyncio.timeout(20):
                 await call.ended()

@@ -73,7 +73,7 @@ async def test_a_peer_without_dtls_that_reads_the_m_line_refuses_a_dual_offer(ph
 
 
 @pytest.mark.parametrize("holder", ["callmeter", "baresip"])
-async def test_hold_and_resume_keep_the_association(phone, baresip, tmp_path, holder):
+async def test_hold_and_resume_keep_the_association(phone, baresip, tmp_path, until, holder):
     bob = baresip(encryption="dtls_srtp", tone=ITS_TONE, rtcp_mux=True)
     heard = tmp_path / "heard.wav"
     control = await bob.control()
@@ -87,10 +87,11 @@ async def test_hold_and_resume_keep_the_association(phone, baresip, tmp_path, ho
                 await call.resume()
             else:
                 await control.command("hold")
+                await until(lambda: call.media.on_hold)
                 await asyncio.sleep(0.4)
                 assert call.media.on_hold
                 await control.command("resume")
-                await asyncio.sleep(0.2)
+                await until(lambda: not call.media.on_hold)
             assert not call.media.on_hold
             await talk(call, heard)
         report = call.report().to_dict()

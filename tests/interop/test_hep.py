@@ -44,7 +44,7 @@ async def test_a_collector_gets_every_message_of_a_call(phone, run, tmp_path, tr
     ):
 
         async def answer():
-            await (await bob.next_call(5)).answer()
+            await (await bob.next_call(20)).answer()
 
         port = stack.transport.listening(transport.upper())[1]
         target = f"sip:{bob.contact.user_text}@127.0.0.1:{port};transport={transport}"

@@ -81,10 +81,10 @@ async def test_a_ringing_call_is_cancelled_through_the_proxy(phone, kamailio):
         bob.registered(),
     ):
         call = await alice.invite("sip:bob@example.test")
-        incoming = await bob.next_call(5)
+        incoming = await bob.next_call(20)
         incoming.ring()
         await asyncio.sleep(0.1)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await call.bye()
             await incoming.ended()
     assert call.report().to_dict()["final_status_code"] == 487
@@ -100,12 +100,12 @@ async def test_two_endpoints_talk_through_the_record_routing_proxy(
     heard = {name: tmp_path / f"{name}.wav" for name in ("alice", "bob")}
 
     async def answer(bob):
-        incoming = await bob.next_call(5)
+        incoming = await bob.next_call(20)
         async with await incoming.answer() as call:
             call.media.record(heard["bob"])
             await call.media.play(Tone(880), seconds=1.2)
             if hanging_up == "caller":
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(20):
                     await call.ended()
         return call
 
@@ -120,7 +120,7 @@ async def test_two_endpoints_talk_through_the_record_routing_proxy(
             call.media.record(heard["alice"])
             await call.media.play(Tone(440), seconds=1.2)
             if hanging_up == "callee":
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(20):
                     await call.ended()
     for ended in (call, answering.result()):
         report = ended.report().to_dict()
@@ -173,13 +173,13 @@ async def test_a_call_from_baresip_through_kamailio_is_heard_at_both_ends(
     async with phone(proxy=proxy.address, srtp=SDES) as alice, alice.registered():
         await proxy.bound("bob")
         await control.command("dial", "sip:alice@example.test")
-        incoming = await alice.next_call(10)
+        incoming = await alice.next_call(20)
         incoming.ring()
         async with await incoming.answer() as call:
             call.media.record(heard)
             await call.media.play(Tone(440), seconds=1.5)
             await control.command("hangup")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await call.ended()
         report = call.report().to_dict()
     await control.close()

@@ -27,6 +27,9 @@ from peers.tshark import Decoded
 pytestmark = pytest.mark.interop("tshark")
 
 LOOPBACK = "127.0.0.1"
+TRIES = 5
+BEHIND_S = 0.03
+"""A sender that was later than this has played something else than its script."""
 PACKETS = (60_000 if os.environ.get("CALLMETER_LONG") else 16_000) // 20
 
 
@@ -74,7 +77,15 @@ class Independent:
 
 
 async def measure(capture, script):
-    """What callmeter measured, and what tshark captured."""
+    """What callmeter measured, and what tshark captured, of a sender that kept to the script."""
+    for _ in range(TRIES):
+        behind, *found = await measured(capture, script)
+        if behind < BEHIND_S:
+            return found
+    pytest.fail(f"the machine held the sender up {TRIES} times, the last time for {behind:.3f} s")
+
+
+async def measured(capture, script):
     port = free_ports(4)
     wall = time.time  # noqa: TID251  the clock of the kernel's stamps
     async with MediaEngine(entropy=os.urandom, wall_clock=wall) as engine:
@@ -92,12 +103,12 @@ async def measure(capture, script):
         stream.buffer(JitterBufferSettings(adaptive=False, delay=0.1))
         with ProcessPoolExecutor(1, get_context("spawn")) as process:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(process, send, script, port, stream.port)
+            behind = await loop.run_in_executor(process, send, script, port, stream.port)
         await asyncio.sleep(0.4)  # the last gap is judged
         found = receive_metrics(stream.statistics())
         stream.stop()
     recorded.stop()
-    return found, Decoded(recorded.file, (), rtp_ports=(stream.port,))
+    return behind, found, Decoded(recorded.file, (), rtp_ports=(stream.port,))
 
 
 @pytest.mark.slow

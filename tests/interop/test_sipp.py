@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from callmeter import CallRejected, Tone
+from callmeter import CallRejected, Tone, events
 
 pytestmark = pytest.mark.interop("sipp")
 
@@ -23,9 +23,21 @@ def uri(callee):
 async def serve(incoming):
     incoming.ring()
     call = await incoming.answer()
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(20):
         await call.ended()
     return call.report().to_dict()
+
+
+async def ringing(call):
+    async with asyncio.timeout(20):
+        async for event in call.events():
+            if isinstance(event, events.Ringing):
+                return
+
+
+async def place(endpoint, target):
+    async with endpoint.call(target):
+        pytest.fail("the call was answered")
 
 
 def address(endpoint):
@@ -36,7 +48,7 @@ async def test_calls_of_sipp_are_answered(phone, sipp, transport):
     number = 5
     async with phone("service", transport=transport) as bob, asyncio.TaskGroup() as tasks:
         calling = sipp("uac", transport=transport, target=address(bob), calls=number, hold=800)
-        serving = [tasks.create_task(serve(await bob.next_call(10))) for _ in range(number)]
+        serving = [tasks.create_task(serve(await bob.next_call(20))) for _ in range(number)]
         verdict = await calling.result()
     assert (verdict.status, verdict.successful, verdict.failed) == (0, number, 0)
     assert verdict.retransmissions == 0
@@ -47,7 +59,7 @@ async def test_calls_of_sipp_are_answered(phone, sipp, transport):
 async def test_hold_and_resume_of_sipp_are_answered(phone, sipp, transport):
     async with phone("service", transport=transport) as bob, asyncio.TaskGroup() as tasks:
         calling = sipp("uac_hold", transport=transport, target=address(bob), hold=300)
-        serving = tasks.create_task(serve(await bob.next_call(10)))
+        serving = tasks.create_task(serve(await bob.next_call(20)))
         verdict = await calling.result()
     assert (verdict.status, verdict.successful, verdict.failed) == (0, 1, 0)
     assert serving.result()["counters"]["hold_count"] == 1
@@ -57,7 +69,7 @@ async def test_hold_and_resume_of_sipp_are_answered(phone, sipp, transport):
 async def test_a_rejected_call_of_sipp_gets_its_486(phone, sipp, transport):
     async with phone("service", transport=transport) as bob:
         calling = sipp("uac_486", transport=transport, target=address(bob))
-        incoming = await bob.next_call(10)
+        incoming = await bob.next_call(20)
         incoming.reject(486)
         verdict = await calling.result()
     assert (verdict.status, verdict.successful, verdict.failed) == (0, 1, 0)
@@ -67,9 +79,9 @@ async def test_a_rejected_call_of_sipp_gets_its_486(phone, sipp, transport):
 async def test_a_cancelled_call_of_sipp_gets_its_200_and_its_487(phone, sipp, transport):
     async with phone("service", transport=transport) as bob:
         calling = sipp("uac_cancel", transport=transport, target=address(bob), hold=200)
-        incoming = await bob.next_call(10)
+        incoming = await bob.next_call(20)
         incoming.ring()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await incoming.ended()
         verdict = await calling.result()
     assert (verdict.status, verdict.successful, verdict.failed) == (0, 1, 0)
@@ -101,7 +113,7 @@ async def test_a_call_to_sipp_follows_its_scenario(phone, sipp, transport):
 async def test_a_bye_of_sipp_ends_the_call(phone, sipp, transport):
     callee = sipp("uas_bye", transport=transport, hold=400)
     async with phone(transport=transport) as alice:
-        async with alice.call(uri(callee)) as call, asyncio.timeout(5):
+        async with alice.call(uri(callee)) as call, asyncio.timeout(20):
             await call.ended()
         verdict = await callee.result()
     assert (verdict.status, verdict.successful, verdict.failed) == (0, 1, 0)
@@ -125,7 +137,7 @@ async def test_leaving_while_sipp_rings_cancels_the_call(phone, sipp, transport)
     async with phone(transport=transport) as alice:
         call = await alice.invite(uri(callee))
         async with call:
-            await asyncio.sleep(0.3)
+            await ringing(call)
         verdict = await callee.result()
     assert (verdict.status, verdict.successful, verdict.failed) == (0, 1, 0)
     assert verdict.retransmissions == 0
@@ -135,8 +147,13 @@ async def test_leaving_while_sipp_rings_cancels_the_call(phone, sipp, transport)
 async def test_a_cancelled_task_cancels_the_ringing_call(phone, sipp, transport):
     callee = sipp("uas_cancel", transport=transport)
     async with phone(transport=transport) as alice:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.4), alice.call(uri(callee)):
-                pass
+        calling = asyncio.get_running_loop().create_task(place(alice, uri(callee)))
+        async with asyncio.timeout(20):
+            while not alice.calls:  # noqa: ASYNC110  placed a moment later
+                await asyncio.sleep(0)
+        await ringing(alice.calls[0])
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
         verdict = await callee.result()
     assert (verdict.status, verdict.successful, verdict.failed) == (0, 1, 0)

@@ -95,7 +95,7 @@ async def test_the_offer_in_a_reliable_183_is_answered_by_prack(phone, sipp, tra
 async def test_updates_change_the_media_both_ways(phone, sipp, transport):
     callee = sipp("uas_update", transport=transport, hold=200)
     async with phone() as alice:
-        async with alice.call(uri(callee)) as call, asyncio.timeout(10):
+        async with alice.call(uri(callee)) as call, asyncio.timeout(20):
             async for event in call.events():
                 if isinstance(event, events.Resumed):
                     break
@@ -108,7 +108,7 @@ async def test_updates_change_the_media_both_ways(phone, sipp, transport):
 async def test_sipp_holds_and_resumes(phone, sipp, transport):
     callee = sipp("uas_hold", transport=transport, hold=200)
     async with phone() as alice:
-        async with alice.call(uri(callee)) as call, asyncio.timeout(10):
+        async with alice.call(uri(callee)) as call, asyncio.timeout(20):
             async for event in call.events():
                 if isinstance(event, events.Resumed):
                     break
@@ -174,7 +174,7 @@ async def test_a_200_of_sipp_that_crosses_the_cancel_is_hung_up(phone, sipp, tra
     callee = sipp("uas_late", transport=transport)
     async with phone() as alice:
         call = await alice.invite(uri(callee))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             async for event in call.events():
                 if isinstance(event, events.Ringing):
                     break
@@ -221,7 +221,7 @@ async def test_a_session_whose_caller_stops_refreshing_is_ended(phone, sipp, tra
         calling = sipp(
             "uac_timer_stops", transport=transport, target=address(bob), seconds=expires + 20
         )
-        incoming = await bob.next_call(10)
+        incoming = await bob.next_call(20)
         serving = tasks.create_task(served(incoming, patience=expires + 10))
         if not long:
             await incoming.answered()
@@ -239,7 +239,7 @@ async def test_a_session_whose_caller_stops_refreshing_is_ended(phone, sipp, tra
 async def test_sipp_acknowledges_early_media(phone, sipp, transport):
     async with phone("service") as bob, asyncio.TaskGroup() as tasks:
         calling = sipp("uac_prack", transport=transport, target=address(bob), hold=300)
-        incoming = await bob.next_call(10)
+        incoming = await bob.next_call(20)
         await incoming.progress()
         serving = tasks.create_task(served(incoming))
         verdict = await calling.result()
@@ -252,7 +252,7 @@ async def test_sipp_acknowledges_early_media(phone, sipp, transport):
 async def test_sipp_changes_its_call(phone, sipp, transport, scenario):
     async with phone("service") as bob, asyncio.TaskGroup() as tasks:
         calling = sipp(scenario, transport=transport, target=address(bob), hold=300)
-        incoming = await bob.next_call(10)
+        incoming = await bob.next_call(20)
         serving = tasks.create_task(served(incoming))
         verdict = await calling.result()
     assert clean(verdict)
@@ -266,7 +266,7 @@ async def test_sipp_changes_its_call(phone, sipp, transport, scenario):
 async def test_the_200_comes_again_until_sipp_acknowledges_it(phone, sipp, transport):
     async with phone("service") as bob, asyncio.TaskGroup() as tasks:
         calling = sipp("uac_late", transport=transport, target=address(bob), hold=300)
-        serving = tasks.create_task(served(await bob.next_call(10)))
+        serving = tasks.create_task(served(await bob.next_call(20)))
         verdict = await calling.result()
     assert clean(verdict)
     assert serving.result().outcome is Outcome.SUCCESS
@@ -277,21 +277,21 @@ async def test_the_200_comes_again_until_sipp_acknowledges_it(phone, sipp, trans
 async def test_sipp_is_redirected(phone, sipp, transport):
     async with phone("service") as bob:
         calling = sipp("uac_302", transport=transport, target=address(bob))
-        (await bob.next_call(10)).redirect("sip:carol@example.com")
+        (await bob.next_call(20)).redirect("sip:carol@example.com")
         assert clean(await calling.result())
 
 
 async def test_sipp_is_told_that_nobody_is_in_service(phone, sipp, transport):
     async with phone("service") as bob:
         calling = sipp("uac_503", transport=transport, target=address(bob))
-        (await bob.next_call(10)).reject(503)
+        (await bob.next_call(20)).reject(503)
         assert clean(await calling.result())
 
 
 async def test_media_of_sipp_that_nobody_knows_gets_a_488(phone, sipp, transport):
     async with phone("service") as bob:
         calling = sipp("uac_488", transport=transport, target=address(bob))
-        incoming = await bob.next_call(10)
+        incoming = await bob.next_call(20)
         with pytest.raises(NegotiationError):
             await incoming.answer()
         assert clean(await calling.result())
@@ -307,7 +307,7 @@ async def test_a_session_of_sipp_that_is_too_short_gets_a_422(phone, sipp, trans
 async def test_a_session_of_sipp_is_refreshed_by_update(phone, sipp, transport):
     async with phone("service", session_timer=TIMED) as bob, asyncio.TaskGroup() as tasks:
         calling = sipp("uac_timer", transport=transport, target=address(bob), hold=300)
-        serving = tasks.create_task(served(await bob.next_call(10)))
+        serving = tasks.create_task(served(await bob.next_call(20)))
         assert clean(await calling.result())
     report = serving.result()
     assert report.outcome is Outcome.SUCCESS

@@ -254,14 +254,14 @@ async def test_a_call_from_baresip_by_tls_is_heard_at_both_ends(
     port = stack.transport.listening("TLS")[1]
     async with phone(certificates=certificates, stack=stack, transport="tls", srtp=SDES) as alice:
         await control.command("dial", f"sip:alice@127.0.0.1:{port};transport=tls")
-        incoming = await alice.next_call(10)
+        incoming = await alice.next_call(20)
         async with await incoming.answer() as call:
             call.media.record(heard)
             await control.event("CALL_ESTABLISHED")
             await call.media.play(Tone(440), seconds=SECONDS)
             if hanging_up == "baresip":
                 await control.command("hangup")
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(20):
                     await call.ended()
         assert_secure(call.report().to_dict())
     await control.close()
@@ -304,14 +304,14 @@ async def test_a_call_from_linphone_by_tls_is_secure(
     options = {"certificates": certificates, "stack": stack, "transport": "tls", "srtp": SDES}
     async with phone(**options) as alice:
         carol.command(f"call sip:alice@localhost:{port};transport=tls")
-        incoming = await alice.next_call(10)
+        incoming = await alice.next_call(20)
         async with await incoming.answer() as call:
             call.media.record(heard)
             await asyncio.sleep(0.2)
             carol.play()
             await call.media.play(Tone(440), seconds=SECONDS + 1)
             carol.command("terminate")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await call.ended()
         assert_secure(call.report().to_dict(), "TLSv1.2")  # linphone has no 1.3
     assert_heard(heard, 880)
@@ -337,9 +337,9 @@ async def test_linphone_is_called_by_tls_on_the_connection_it_has_opened(
         port = stack.transport.listening("TLS")[1]
         async with phone(**options) as alice:
             carol.command(f"call sip:alice@localhost:{port};transport=tls")
-            incoming = await alice.next_call(10)
+            incoming = await alice.next_call(20)
             incoming.reject(486)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while not (acks := alice.messages.requests("ACK").received()):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             # By now it has learnt from `rport` where its connection comes from.

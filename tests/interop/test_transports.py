@@ -100,7 +100,7 @@ async def test_a_call_is_held_resumed_and_ended_through_the_proxy(
     held = asyncio.Event()
 
     async def answer(bob):
-        incoming = await bob.next_call(5)
+        incoming = await bob.next_call(20)
         async with await incoming.answer() as call:
             await held.wait()
             if hanging_up == "callee":
@@ -109,7 +109,7 @@ async def test_a_call_is_held_resumed_and_ended_through_the_proxy(
             call.media.record(heard["bob"])
             await call.media.play(Tone(880), seconds=SECONDS + 0.3)
             if hanging_up == "caller":
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(20):
                     await call.ended()
         return call
 
@@ -129,7 +129,7 @@ async def test_a_call_is_held_resumed_and_ended_through_the_proxy(
             call.media.record(heard["alice"])
             await call.media.play(Tone(440), seconds=SECONDS + 0.3)
             if hanging_up == "callee":
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(20):
                     await call.ended()
     assert_told(call.report().to_dict(), callers, {proxy.reached_by(callers)})
     # To a listening TCP port the proxy opens a connection of its own.
@@ -180,12 +180,12 @@ async def test_a_registrar_that_was_killed_and_comes_back_is_registered_at_again
         await proxy.bound("bob", seconds=12)
         # And it is reached there.
         async with asyncio.TaskGroup() as tasks:
-            ringing = tasks.create_task(bob.next_call(5))
+            ringing = tasks.create_task(bob.next_call(20))
             call = await alice.invite("sip:bob@example.test")
             async with call:
                 incoming = await ringing
                 async with await incoming.answer():
-                    await call.answered(5)
+                    await call.answered(20)
     assert call.report().to_dict()["final_status_code"] == 200
 
 
@@ -212,10 +212,10 @@ async def test_two_endpoints_talk_by_ipv6(phone, stack, certificates, tmp_path, 
     options = {"transport": transport, "certificates": certificates, "srtp": SDES}
 
     async def answer(bob):
-        async with await (await bob.next_call(5)).answer() as call:
+        async with await (await bob.next_call(20)).answer() as call:
             call.media.record(heard["bob"])
             await call.media.play(Tone(880), seconds=SECONDS)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 await call.ended()
         return call
 

@@ -30,9 +30,9 @@ async def call_each_other(phone, capture, *, meanwhile=None, **media):
     ports_of = {"alice": (first, first + 3), "bob": (first + 4, first + 7)}
 
     async def answer(bob):
-        incoming = await bob.next_call(5)
+        incoming = await bob.next_call(20)
         incoming.ring()
-        async with await incoming.answer() as call, asyncio.timeout(10):
+        async with await incoming.answer() as call, asyncio.timeout(20):
             await call.media.play(Tone(880), seconds=1.2)
             await call.ended()
 

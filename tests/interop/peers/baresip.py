@@ -87,14 +87,14 @@ class Control:
         body = json.dumps({"command": name, "params": parameters, "token": name}).encode()
         self._writer.write(b"%d:%s," % (len(body), body))
         await self._writer.drain()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not (message := await self._receive()).get("response"):
                 self._events.append(message)
         if not message["ok"]:
             raise PeerError(f"baresip refused {name!r}: {message.get('data')}")
         return str(message.get("data", ""))
 
-    async def event(self, kind: str, seconds: float = 10) -> dict[str, Any]:
+    async def event(self, kind: str, seconds: float = 20) -> dict[str, Any]:
         """The next event of this type; those before it are passed over."""
         try:
             async with asyncio.timeout(seconds):

@@ -82,7 +82,7 @@ def sender_report(seconds):
 
 
 def send(script, port, target):
-    """Plays the script in real time."""
+    """Plays the script in real time; how many seconds behind it a packet left at most."""
     period = PTIME / (1 + FAST_PPM * 1e-6)
     due = []
     for place, delay in enumerate(script.delay):
@@ -101,7 +101,9 @@ def send(script, port, target):
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
         out.bind((LOOPBACK, port))
-        begun = time.monotonic()
+        begun, behind = time.monotonic(), 0.0
         for at, datagram in sorted(due):
             time.sleep(max(0.0, begun + at - time.monotonic()))
             out.sendto(datagram, (LOOPBACK, target))
+            behind = max(behind, time.monotonic() - begun - at)
+    return behind

@@ -412,7 +412,7 @@ class Kamailio(Program):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as control:
             control.bind(str(answer_at))
             answer_at.chmod(0o777)
-            control.settimeout(5)
+            control.settimeout(20)
             control.sendto(json.dumps(question).encode(), str(self.folder / "rpc"))
             answer = json.loads(control.recv(65_536))
         return answer.get("result")
@@ -429,7 +429,7 @@ class Kamailio(Program):
         self.call("ul.add", "location", user, contact, 600, 1.0, "", 0, 0, 0)
         await self.bound(user)
 
-    async def bound(self, *users: str, seconds: float = 10) -> None:
+    async def bound(self, *users: str, seconds: float = 20) -> None:
         """Wait until each of these users has a contact."""
         async with asyncio.timeout(seconds):
             for user in users:

@@ -166,7 +166,7 @@ class Program:
         """Exit status, None while it runs."""
         return None if self._process is None else self._process.poll()
 
-    def wait_until(self, ready: Callable[[], bool], seconds: float = 15) -> None:
+    def wait_until(self, ready: Callable[[], bool], seconds: float = 30) -> None:
         """Block until `ready()`; for starting only, the event loop stands still meanwhile."""
         end = time.monotonic() + seconds
         while not ready():

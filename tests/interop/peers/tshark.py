@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+LOOKS = 4
 HEURISTICS = ("rtp_udp", "rtcp_udp")
 
 
@@ -30,6 +31,8 @@ class Capture(Program):
         self.file = folder / "capture.pcapng"
 
     def start(self) -> None:
+        for former in (self.file, self.log):
+            former.unlink(missing_ok=True)
         self.spawn(
             ["dumpcap", "-q", "-i", "lo", "-f", self.capture_filter, "-w", self.file, "-s", "0"]
         )
@@ -39,7 +42,12 @@ class Capture(Program):
     def stop(self, sign: signal.Signals = signal.SIGINT) -> None:
         """End the capture; SIGINT makes it write what it still holds."""
         if self.status is None:
-            time.sleep(0.5)  # packets of the last buffer interval
+            # It reads four times a second and writes twice: looks, for one may be late.
+            unchanged, size = 0, -1
+            while unchanged < LOOKS:
+                time.sleep(0.2)
+                now = self.file.stat().st_size
+                unchanged, size = (unchanged + 1 if now == size else 0), now
         super().stop(sign)
 
 
