@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import sys
 import threading
@@ -153,6 +154,11 @@ class Standstill:
                 self._sum += late
                 self._seen = now
             return self._sum
+
+    @property
+    def packets(self) -> int:
+        """How many of a stream, one every 20 ms, were left out for it."""
+        return math.ceil(self.seconds / 0.02)
 
     def _look(self) -> None:
         while not self._over.wait(self.STEP_S):

@@ -86,7 +86,7 @@ def requests(endpoint):
 
 
 @pytest.mark.parametrize("offer", [True, False])
-async def test_media_runs_before_the_answer_and_goes_on_after_it(make, offer):
+async def test_media_runs_before_the_answer_and_goes_on_after_it(make, standstill, offer):
     alice, call, incoming = await conversation(make, offer=offer)
     incoming.ring()
     await incoming.progress()
@@ -103,7 +103,7 @@ async def test_media_runs_before_the_answer_and_goes_on_after_it(make, offer):
     report = call.report()
     assert report.outcome is Outcome.SUCCESS
     assert report.timing.time_to_first_media_ms == 0.0
-    assert report.media[0].receive["packets_received"] >= 5
+    assert report.media[0].receive["packets_received"] >= 5 - standstill.packets
 
 
 async def test_early_media_without_prack_is_said_again_in_the_answer(make):

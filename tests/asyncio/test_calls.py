@@ -56,7 +56,9 @@ def stream_of(report):
     return report.to_dict()["media"][0]
 
 
-async def test_a_secure_call_carries_audio_both_ways_and_reports_it(make_endpoint, tmp_path):
+async def test_a_secure_call_carries_audio_both_ways_and_reports_it(
+    make_endpoint, standstill, tmp_path
+):
     alice, bob = (
         await make_endpoint("alice", media=SECURE),
         await make_endpoint("bob", media=SECURE),
@@ -77,7 +79,7 @@ async def test_a_secure_call_carries_audio_both_ways_and_reports_it(make_endpoin
         assert stream["keying"] == "sdes"
         assert stream["suite"] == "AES_CM_128_HMAC_SHA1_80"
         assert stream["profile"] == "RTP/SAVP"
-        assert stream["receive"]["packets_received"] >= 60
+        assert stream["receive"]["packets_received"] >= 60 - standstill.packets
         assert stream["receive"]["packets_lost"] == 0
         assert stream["receive"]["srtp_decrypt_failures"] == 0
 
@@ -332,7 +334,11 @@ async def test_digits_arrive_once_each(make_endpoint, method):
         answering = tasks.create_task(answer_and_echo(bob))
         async with alice.call(str(bob.contact)) as call:
             await call.send_dtmf("19#*", method=method, duration_ms=100)
-            await asyncio.sleep(0.3)
+            async with asyncio.timeout(PATIENCE):
+                async for event in bob.calls[0].events():
+                    if isinstance(event, events.DtmfReceived) and event.digit == "*":
+                        break
+            await asyncio.sleep(0.3)  # for any that would come a second time
         incoming = await answering
     heard = [
         event

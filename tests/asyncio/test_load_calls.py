@@ -44,7 +44,7 @@ def answered(make_endpoint, far_stack):
     return serve
 
 
-async def test_all_calls_are_placed_talked_in_and_summed_up(make_endpoint, answered):
+async def test_all_calls_are_placed_talked_in_and_summed_up(make_endpoint, answered, standstill):
     alice = await make_endpoint("alice", media=SECURE)
     async with answered(SECURE) as uri:
         load = CallLoad(target=uri, calls=12, rate=40, seconds=0.4)
@@ -55,7 +55,7 @@ async def test_all_calls_are_placed_talked_in_and_summed_up(make_endpoint, answe
     for report in result.reports:
         (stream,) = report.media
         assert stream.secure
-        assert stream.receive["packets_received"] >= 10
+        assert stream.receive["packets_received"] >= 10 - standstill.packets
         assert stream.receive["srtp_decrypt_failures"] == 0
 
 
