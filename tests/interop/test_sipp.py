@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from callmeter import CallRejected, Tone, events
+from callmeter import CallRejected, events
+from peers.conversation import hear
 
 pytestmark = pytest.mark.interop("sipp")
 
@@ -99,14 +100,13 @@ async def test_a_call_to_sipp_follows_its_scenario(phone, sipp, transport):
     callee = sipp("uas", transport=transport)
     async with phone(transport=transport) as alice:
         async with alice.call(uri(callee)) as call:
-            await call.media.play(Tone(440), seconds=1)
+            await hear(call, 40)
         report = call.report().to_dict()
         verdict = await callee.result()
     assert (verdict.status, verdict.successful, verdict.failed) == (0, 1, 0)
     assert verdict.retransmissions == 0
     assert report["outcome"] == "SUCCESS"
     # sipp sends back what it hears
-    assert report["media"][0]["receive"]["packets_received"] >= 40
     assert report["media"][0]["receive"]["packets_lost"] == 0
 
 

@@ -19,6 +19,7 @@ from callmeter import (
     Transport,
     events,
 )
+from peers.conversation import hear
 
 pytestmark = pytest.mark.interop("sipp")
 TIMED = SessionTimerConfig(mode=Extension.SUPPORTED, expires=90)
@@ -72,13 +73,12 @@ async def test_the_answer_in_a_reliable_183_starts_the_media(phone, sipp, transp
     callee = sipp("uas_prack", transport=transport, hold=300)
     async with phone() as alice:
         async with alice.call(uri(callee)) as call:
-            await call.media.play(seconds=0.3)
+            await hear(call, 10)  # sipp sends back what it hears
         verdict = await callee.result()
     assert clean(verdict)
     assert verdict.retransmissions == 0
     report = call.report()
     assert report.outcome is Outcome.SUCCESS
-    assert report.media[0].receive["packets_received"] >= 10  # sipp sends back what it hears
     assert events.EarlyMedia in await kinds(call)
 
 
@@ -189,10 +189,10 @@ async def test_offers_that_sipp_makes_are_answered_in_the_ack(phone, sipp, trans
     callee = sipp("uas_delayed", transport=transport)
     async with phone() as alice:
         async with alice.call(uri(callee), offer=False) as call:
-            await call.media.play(seconds=0.2)
+            await hear(call, 5)
             await call.update(offer=False)
         assert clean(await callee.result())
-    assert call.report().media[0].receive["packets_received"] >= 5
+    assert call.report().outcome is Outcome.SUCCESS
 
 
 async def test_a_session_that_sipp_stops_refreshing_is_ended(phone, sipp, transport):

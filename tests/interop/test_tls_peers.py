@@ -25,6 +25,7 @@ from callmeter import (
 from callmeter.config import ClientCertificates
 from callmeter.transport.tls_settings import TlsSettings
 from peers.certificates import Certificates
+from peers.conversation import hear
 from peers.tone import loudest
 
 SDES = SrtpConfig(method=SrtpMethod.SDES, policy=SrtpPolicy.REQUIRED)
@@ -202,14 +203,12 @@ async def test_a_call_by_tls_reaches_a_sipp_behind_kamailio(phone, proxy, certif
     options = {"certificates": certificates, "transport": "tls"}
     async with phone(proxy=proxy.tls_address(), **options) as alice:
         async with alice.call("sip:bob@example.test") as call:
-            await call.media.play(Tone(440), seconds=1)
+            await hear(call, 40)  # sipp sends back what it hears
         verdict = await callee.result()
         report = call.report().to_dict()
     assert (verdict.status, verdict.successful, verdict.failed) == (0, 1, 0)
     assert report["outcome"] == "SUCCESS"
     assert report["signaling"]["transport"] == "TLS"
-    # sipp sends back what it hears
-    assert report["media"][0]["receive"]["packets_received"] >= 40
 
 
 # baresip

@@ -97,6 +97,21 @@ async def talk(call: Call, heard: Path, *, rtcp: bool = False) -> None:
         playing.cancel()
 
 
+async def hear(call: Call, packets: int) -> None:
+    """Play the own tone until so many packets have come in this call."""
+    async with asyncio.TaskGroup() as tasks:
+        playing = tasks.create_task(call.media.play(Tone(OWN_TONE)))
+        async with asyncio.timeout(PATIENCE):
+            while _heard(call) < packets:  # noqa: ASYNC110  there is no event
+                await asyncio.sleep(0.02)
+        playing.cancel()
+
+
+def _heard(call: Call) -> int:
+    statistics = call.media.statistics()
+    return 0 if statistics is None else statistics.receive.packets_received
+
+
 async def exchanged(stream: MediaStream | None, *, rtcp: bool = False) -> None:
     """Wait until enough packets have gone both ways on a stream that plays."""
     assert stream is not None
