@@ -64,8 +64,12 @@ def rejection(
     if status == NOT_ACCEPTABLE_HERE and srtp.enabled:
         said = warning_of(response)
         if said.startswith("305 "):  # incompatible media format
-            return NoCommonCodec(f"488 {reason}: {said}")
-        why = said or "the peer takes none of the suites offered, or no SRTP at all"
+            return NoCommonCodec(f"488 {reason}: warning {said}")
+        why = (
+            f"warning {said}"
+            if said
+            else "the peer takes none of the suites offered, or no SRTP at all"
+        )
         return NoCommonSuite(f"488 {reason}: {why}", offered=srtp.suites)
     header = None if response is None else response.headers.get("Retry-After")
     retry_after = None if header is None else parse_delta_seconds(header)
@@ -74,7 +78,8 @@ def rejection(
 
 def _detail(status: int, response: Response | None) -> str:
     if status == NOT_ACCEPTABLE_HERE:
-        return warning_of(response)
+        said = warning_of(response)
+        return f"warning {said}" if said else ""
     name, text = WANTS.get(status, ("", ""))
     if response is None or not name:
         return ""

@@ -74,6 +74,10 @@ class Registration(AsyncBlock):
         self.refreshes = 0
         self.error: RegistrationFailed | TlsError | None = None
 
+    def __repr__(self) -> str:
+        state = f"bound for {self.expires} s" if self.bound else "not bound"
+        return f"<Registration of {self._endpoint.aor} at {self._registrar}: {state}>"
+
     @property
     def service_route(self) -> tuple[str, ...]:
         """Proxies that requests go by."""
@@ -204,6 +208,11 @@ class Registration(AsyncBlock):
             error = self._endpoint.network_error(reason)
             if isinstance(error, TlsError):
                 return error
+        if cause == "authentication" and self._endpoint.config.credentials is None:
+            return AuthenticationFailed(
+                f"{self._registrar} asks for credentials, and there are none: {status} {reason}",
+                status=status,
+            )
         return _failure(status, reason, cause, str(self._registrar))
 
     # the flow

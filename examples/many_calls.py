@@ -19,13 +19,9 @@ async def main() -> None:
     ):
         answering = tasks.create_task(answer_calls(bob))
         load = CallLoad(target=str(bob.contact), calls=50, rate=10, seconds=2)
-        summary = (await run_calls(alice, load)).summary
+        result = await run_calls(alice, load)
         answering.cancel()
-    print(f"answered {summary.asr:.0%} of {summary.calls}")
-    for outcome, count in summary.outcomes.items():
-        if count:
-            print(f"  {outcome}: {count}")
-    print(f"set-up p95 {summary.timings['call_setup_time_ms'].p95:.1f} ms")
+    print(result)
 
 
 asyncio.run(main())

@@ -72,9 +72,16 @@ class LoadResult:
             because `concurrent` calls were there already.
     """
 
-    reports: list[CallReport] = field(default_factory=list)
+    reports: list[CallReport] = field(default_factory=list, repr=False)
     errors: Counter[str] = field(default_factory=Counter)
     latest: float = 0.0
+
+    def __str__(self) -> str:
+        errors = ", ".join(f"{name} {count:,}" for name, count in self.errors.most_common())
+        late = f"  {'latest call':<24}{self.latest * 1000:.1f} ms after its time"
+        return "\n".join(
+            [str(self.summary), late, *([f"  {'errors':<24}{errors}"] if errors else [])]
+        )
 
     @property
     def summary(self) -> CallSummary:
@@ -89,7 +96,9 @@ class LoadResult:
         }
 
 
-async def run_calls(endpoint: Endpoint, load: CallLoad) -> LoadResult:
+async def run_calls(
+    endpoint: Endpoint, load: CallLoad, result: LoadResult | None = None
+) -> LoadResult:
     """Place the calls of a load and wait until the last has ended.
 
     A call that fails is counted and the others go on. Cancelled, it hangs up those that live.
@@ -97,8 +106,11 @@ async def run_calls(endpoint: Endpoint, load: CallLoad) -> LoadResult:
     Args:
         endpoint: Who calls.
         load: What to do.
+        result: Filled in the meantime, for who wants to look before the end, or has to end early;
+            None makes one.
     """
-    result, loop = LoadResult(), asyncio.get_running_loop()
+    result = LoadResult() if result is None else result
+    loop = asyncio.get_running_loop()
     places = asyncio.Semaphore(load.concurrent or load.calls)
     media = load.media or _shared(endpoint.config.media)
     with frozen_heap():

@@ -141,7 +141,9 @@ class SignalingCaller(SignalingShell):
         found = self.transport.known(self._route(self._target))
         if found is None or not found.hops:
             where = str(self._target)
-            raise ConnectionFailed(f"{where} is no address", destination=where)
+            raise ConnectionFailed(
+                f"{where} is no address, and signalling load asks no DNS", destination=where
+            )
         hop = await self.transport.first_open(found.hops)
         local = self._local_towards(hop)
         self._means = Means(self._layer, self._ways, self._tokens, self._keys)

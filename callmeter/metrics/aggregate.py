@@ -78,6 +78,24 @@ class CallSummary:
     results: Mapping[CallResult, int] = field(default_factory=dict)
     timings: Mapping[str, Percentiles] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """A line for the ratios, one for what the calls came to, one for each timing."""
+        ratios = {
+            "ASR": self.asr,
+            "NER": self.ner,
+            "silent": self.zero_audio_rate,
+            "refused with 488": self.rejected_488_rate,
+        }
+        shown = [f"{word} {value:.1%}" for word, value in ratios.items() if value is not None]
+        ended = [f"{outcome.value} {count:,}" for outcome, count in self.outcomes.items() if count]
+        lines = [", ".join([f"{self.calls:,} calls", *shown])]
+        lines += [f"  {'outcomes':<24}{', '.join(ended)}"] if ended else []
+        lines += [
+            f"  {key:<24}p50 {found.p50:.1f}, p95 {found.p95:.1f}, p99 {found.p99:.1f}"
+            for key, found in self.timings.items()
+        ]
+        return "\n".join(lines)
+
     def metrics(self) -> dict[str, float | None]:
         """The rates by catalogue key."""
         return {key: getattr(self, key) for key in run_keys()}

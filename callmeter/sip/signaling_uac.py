@@ -55,6 +55,10 @@ class UacCounters:
         self.failed = 0
         self.statuses: dict[int, int] = {}
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        return f"{type(self).__name__}({counts})"
+
 
 class State(Enum):
     """How far a call is."""

@@ -70,6 +70,10 @@ class UasCounters:
         self.refused = 0
         self.repeated = 0
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
+        return f"{type(self).__name__}({counts})"
+
 
 class State(Enum):
     """How far a call is."""

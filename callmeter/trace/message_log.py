@@ -6,6 +6,7 @@ import re
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from callmeter.errors import SipSyntaxError
@@ -58,6 +59,13 @@ class LoggedMessage:
     _parsed: list[Request | Response | None] = field(
         default_factory=list, init=False, repr=False, compare=False
     )
+
+    def __str__(self) -> str:
+        way = f"{self.direction} {self.transport} {self.sender} -> {self.receiver}"
+        when = f"{self.time:.6f}"
+        if self.wall is not None:
+            when = datetime.fromtimestamp(self.wall, UTC).isoformat(timespec="microseconds")
+        return f"--- {when} {way}\n" + self.text.replace("\r\n", "\n")
 
     @property
     def message(self) -> Request | Response | None:
@@ -161,11 +169,7 @@ class _Filters(Iterable[LoggedMessage]):
 
     def to_text(self) -> str:
         """All messages as text with a line of origin before each, without secrets."""
-        return "\n".join(
-            f"--- {entry.time:.6f} {entry.direction} {entry.transport} "
-            f"{entry.sender} -> {entry.receiver}\n" + entry.text.replace("\r\n", "\n")
-            for entry in self
-        )
+        return "\n".join(map(str, self))
 
 
 class Selection(tuple[LoggedMessage, ...], _Filters):

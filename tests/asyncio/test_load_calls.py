@@ -12,6 +12,7 @@ from callmeter.load import (
     AtTime,
     CallLoad,
     Hold,
+    LoadResult,
     Resume,
     ScenarioPlan,
     Step,
@@ -52,6 +53,8 @@ async def test_all_calls_are_placed_talked_in_and_summed_up(make_endpoint, answe
     assert (len(result.reports), result.errors) == (12, {})
     assert result.summary.asr == 1
     assert result.to_dict()["outcomes"]["SUCCESS"] == 12
+    assert str(result).startswith("12 calls, ASR 100.0%")
+    assert "reports" not in repr(result)
     for report in result.reports:
         (stream,) = report.media
         assert stream.secure
@@ -97,6 +100,7 @@ async def test_calls_that_fail_are_counted_and_the_others_go_on(make_endpoint, a
     assert result.summary.asr == 0
     result = await run_calls(alice, CallLoad(target="sip:bob@nowhere.invalid", calls=2, rate=50))
     assert result.errors == {"ResolutionFailed": 2}
+    assert str(result).splitlines()[-1].split() == ["errors", "ResolutionFailed", "2"]
     assert result.reports == []
 
 
@@ -115,10 +119,12 @@ async def test_a_load_that_is_cancelled_hangs_up(make_endpoint, answered, until)
     alice = await make_endpoint("alice")
     async with answered() as uri, asyncio.TaskGroup() as tasks:
         load = CallLoad(target=uri, calls=3, rate=100, seconds=60)
-        running = tasks.create_task(run_calls(alice, load))
+        result = LoadResult()
+        running = tasks.create_task(run_calls(alice, load, result))
         await until(lambda: len(alice.calls) == 3)
         running.cancel()
     assert alice.calls == []
+    assert len(result.reports) == 3
 
 
 @pytest.mark.parametrize("figure", [{"calls": 0}, {"concurrent": 0}, {"rate": 0}, {"seconds": -1}])

@@ -38,8 +38,10 @@ async def test_the_binding_lasts_as_long_as_the_block(make_alice, registrar):
         assert binding.expires == 600
         assert binding.refreshes == 0
         assert binding.error is None
+        assert repr(binding).endswith(f"bound for {binding.expires} s>")
     assert registrar.contacts("alice") == []
     assert not binding.bound
+    assert repr(binding).endswith("not bound>")
     assert alice.registrations == {}
     assert len(alice.core) == 0
     last = sent_by(alice)[-1]
@@ -71,7 +73,7 @@ async def test_an_account_that_may_not_register_this_address_is_refused(make_ali
 async def test_no_credentials_are_an_authentication_failure(entered, stack, registrar):
     config = EndpointConfig(registrar.aor("alice"))
     alice = await entered.enter_async_context(Endpoint(config, stack))
-    with pytest.raises(AuthenticationFailed):
+    with pytest.raises(AuthenticationFailed, match="asks for credentials, and there are none"):
         async with alice.registered():
             pytest.fail("it was registered")
     assert len(sent_by(alice)) == 1

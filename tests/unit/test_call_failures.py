@@ -40,7 +40,7 @@ def test_each_way_to_lose_a_call_has_its_words(cause, timer, outcome, words):
         (
             488,
             ("Warning", '302 x "the policy asks for keys"'),
-            "488 Reason: 302 the policy asks for keys",
+            "488 Reason: warning 302 the policy asks for keys",
         ),
     ],
 )

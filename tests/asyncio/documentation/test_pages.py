@@ -270,7 +270,7 @@ async def many_calls(reader, printed):
     secure = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED))
     await reader.world.answers("bob", media=secure)
     await reader.run(1)
-    assert "answered 100%" in printed()
+    assert "ASR 100.0%" in printed()
     await reader.run()
     await reader.names["hold"]("sip:bob@example.com", 3, 0.4)
     late, quantile = printed().split()

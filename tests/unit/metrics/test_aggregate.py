@@ -76,6 +76,17 @@ def test_a_summary_becomes_json():
     assert told["timings"] == {"call_duration_ms": {"count": 1, "p50": 3.0, "p95": 3.0, "p99": 3.0}}
 
 
+def test_a_summary_is_a_few_lines_to_read():
+    timing = {"call_setup_time_ms": 12.34}
+    lines = str(summarize([ended(200, **timing), ended(404, Outcome.CALL_FAILED)])).splitlines()
+    assert lines == [
+        "2 calls, ASR 50.0%, NER 50.0%, silent 0.0%, refused with 488 0.0%",
+        "  outcomes                SUCCESS 1, CALL_FAILED 1",
+        "  call_setup_time_ms      p50 12.3, p95 12.3, p99 12.3",
+    ]
+    assert str(summarize([])) == "0 calls"
+
+
 def test_silent_short_and_488_calls_are_shares_of_what_they_are_about():
     heard = {"packets_received": 50, "audio_level_rms": -20.0}
     silent = {"packets_received": 50, "audio_level_rms": -70.0}

@@ -11,7 +11,7 @@ from callmeter.config import TimerConfig
 from callmeter.sip.parser import DEFAULT_LIMITS, parse_message, usual_match
 from callmeter.sip.prepared_messages import PreparedRequest
 from callmeter.sip.session_events import CancelRequest, Respond, SendAck, SendRequest
-from callmeter.sip.signaling_uac import Means, SignalingUac
+from callmeter.sip.signaling_uac import Means, SignalingUac, UacCounters
 from callmeter.sip.transaction import (
     Deliver,
     Hop,
@@ -72,6 +72,12 @@ def test_a_call_is_placed_acknowledged_and_ended():
     counters = core.counters
     assert (counters.invites, counters.answered, counters.ended) == (1, 1, 1)
     assert (counters.statuses, len(core), core.next_deadline()) == ({200: 1}, 0, None)
+
+
+def test_the_counters_show_their_figures():
+    assert repr(UacCounters()) == (
+        "UacCounters(answered=0, ended=0, failed=0, invites=0, refused=0, statuses={})"
+    )
 
 
 def test_without_an_offer_there_is_no_body():

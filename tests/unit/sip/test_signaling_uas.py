@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from callmeter.config import TimerConfig
 from callmeter.sip.parser import DEFAULT_LIMITS, parse_message, usual_match
 from callmeter.sip.session_events import Respond, SendRequest
-from callmeter.sip.signaling_uas import SignalingUas
+from callmeter.sip.signaling_uas import SignalingUas, UasCounters
 from callmeter.sip.transaction import Deliver, Hop, Send, TimedOut, TransactionLayer
 
 KEY = ("s", 1)
@@ -75,6 +75,10 @@ def test_a_call_rings_is_answered_acknowledged_and_ended():
     counters = core.counters
     assert (counters.invites, counters.answered, counters.confirmed, counters.ended) == (1, 1, 1, 1)
     assert len(core) == 0
+
+
+def test_the_counters_show_their_figures():
+    assert repr(UasCounters()).startswith("UasCounters(answered=0, cancelled=0, confirmed=0, ")
 
 
 def test_without_ring_and_answer_there_is_a_bare_200():

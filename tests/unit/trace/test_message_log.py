@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import pytest
 
@@ -178,6 +179,12 @@ def test_the_text_says_when_and_where_before_each_message(log):
     text = log.of_call("two").to_text()
     assert text.startswith("--- 1.000000 received UDP 192.0.2.2:5060 -> 192.0.2.1:5060\nOPTIONS ")
     assert "\r" not in text
+
+
+def test_a_message_whose_time_of_day_is_known_shows_it_as_text(log):
+    (entry,) = log.of_call("two")
+    shown = str(replace(entry, wall=1_700_000_000.25))
+    assert shown.startswith("--- 2023-11-14T22:13:20.250000+00:00 received UDP 192.0.2.2:5060 -> ")
 
 
 def test_a_call_keeps_those_of_its_messages_that_the_log_keeps():
