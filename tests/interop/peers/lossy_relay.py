@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-_PORT: Final = re.compile(rb"(?<=\r\nm=audio )[0-9]+")
+_PORTS: Final = {
+    kind: re.compile(b"(?<=\r\nm=%s )[0-9]+" % kind.encode()) for kind in ("audio", "video")
+}
+_RTCP: Final = range(192, 224)
+"""Second octets of RTCP and SRTCP (RFC 5761 section 4)."""
 
 
 class LossyRelay:
@@ -27,11 +31,13 @@ class LossyRelay:
     Args:
         loss: Share of the datagrams to the caller that is lost, from 0 to 1.
         jitter: Seconds by which each of them is late, at most.
+        kind: Of the media that goes through it: `"audio"` or `"video"`.
     """
 
-    def __init__(self, *, loss: float, jitter: float) -> None:
+    def __init__(self, *, loss: float = 0, jitter: float = 0, kind: str = "audio") -> None:
         self._loss = loss
         self._jitter = jitter
+        self._port = _PORTS[kind]
         self._random = Random(7)
         self._ports: dict[str, int] = {}
 
@@ -64,11 +70,11 @@ class LossyRelay:
 
     def _replaced(self, message: bytes, party: str, side: asyncio.DatagramTransport) -> bytes:
         head, end, body = message.partition(b"\r\n\r\n")
-        found = _PORT.search(body)
+        found = self._port.search(body)
         if not found:
             return message
         self._ports[party] = int(found[0])
-        body = _PORT.sub(b"%d" % side.get_extra_info("sockname")[1], body)
+        body = self._port.sub(b"%d" % side.get_extra_info("sockname")[1], body)
         return LENGTH.sub(b"%d" % len(body), head) + end + body
 
     def _from_caller(self, data: bytes) -> None:
@@ -85,6 +91,37 @@ class LossyRelay:
                 or self._to_caller.sendto(data, (HOST, self._ports["caller"]))
             ),
         )
+
+
+class LateRelay(LossyRelay):
+    """A mixer that begins to pass on video when its key frame is over, and passes no RTCP back.
+
+    Args:
+        peer: Whose video it is: `"caller"` or `"callee"`.
+        seconds: How much of it is kept back.
+    """
+
+    def __init__(self, peer: str, *, seconds: float) -> None:
+        super().__init__(kind="video")
+        self._peer = peer
+        self._seconds = seconds
+        self._begun: float | None = None
+
+    def _from_caller(self, data: bytes) -> None:
+        if self._passes(data, "caller"):
+            super()._from_caller(data)
+
+    def _from_callee(self, data: bytes) -> None:
+        if self._passes(data, "callee"):
+            super()._from_callee(data)
+
+    def _passes(self, data: bytes, sender: str) -> bool:
+        reports = data[1] in _RTCP
+        if reports or sender != self._peer:
+            return reports == (sender == self._peer)
+        now = asyncio.get_running_loop().time()
+        self._begun = self._begun or now
+        return now - self._begun >= self._seconds
 
 
 class _Side(asyncio.DatagramProtocol):
