@@ -104,6 +104,7 @@ class CallerSetup:
                 self._media.accept_answer(body)
             elif self._agreed_with != tag or (known is None and body != self._early[tag]):
                 self._media.accept_other_answer(body)
+            self._media.close_refused()
         self._agreed_with = tag
 
     def _run(self, effects: Iterable[object]) -> None:

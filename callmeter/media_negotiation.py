@@ -128,6 +128,11 @@ class MediaNegotiation(AudioTrack):
             if video.agreed:
                 video.close()
 
+    def close_refused(self) -> None:
+        """The answer stands: the ports of video that was refused are of no use any more."""
+        if self.video_refused and self._video is not None:
+            self._video.close()
+
     def _live_video(self) -> VideoTrack | None:
         video = self._video
         return None if video is None or video.over else video
@@ -255,6 +260,11 @@ class MediaNegotiation(AudioTrack):
             NegotiationError: Nothing in common.
             MediaSecurityError: The keys in the answer are not usable.
         """
+        self._take_answer(body)
+        self.close_refused()
+
+    def _take_answer(self, body: bytes) -> None:
+        """As `accept_answer`; another one may take its place."""
         try:
             self._accept(self._offer_answer.receive_answer(parse_description(body)))
         except CallmeterError:
@@ -298,6 +308,8 @@ class MediaNegotiation(AudioTrack):
         except CallmeterError:
             self._close_offer()
             raise
+        finally:
+            self.close_refused()
 
     def _answer(self, tracks: list[RemoteTrack]) -> bytes:
         chosen = next(_live(tracks, "audio"), None)

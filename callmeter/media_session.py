@@ -81,7 +81,7 @@ class MediaSession(MediaNegotiation):
         offered = tuple(keys.sdes.offered for keys in self._all_keys())
         self._first_offer = copy.copy(self._offer_answer), offered
         try:
-            self.accept_answer(body)
+            self._take_answer(body)
         except CallmeterError:
             self._reopen()
             raise
@@ -97,7 +97,7 @@ class MediaSession(MediaNegotiation):
         self._reopen()
         for keys in self._all_keys():
             keys.expect_fork()
-        self.accept_answer(body)
+        self._take_answer(body)
 
     def _reopen(self) -> None:
         if self._first_offer is not None:

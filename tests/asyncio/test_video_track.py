@@ -111,6 +111,34 @@ async def test_an_offer_without_video_and_one_that_is_not_wanted_have_none(make)
             assert not end.keys_pending
 
 
+@pytest.mark.parametrize("codec", [None, "H264"])
+async def test_the_ports_of_video_that_was_refused_are_free_again(make, stack, codec):
+    calling = make(video=VideoConfig(codecs=("VP8",)))
+    called = make(video=None if codec is None else VideoConfig(codecs=(codec,)))
+    agree(calling, called)
+    assert [stream.port for stream in stack.media.streams] == [
+        int(end.local.partition(":")[2]) for end in (calling, called)
+    ]
+
+
+async def test_video_that_one_fork_refuses_may_be_taken_by_another(make, stack):
+    calling, first, second = make(), make(video=None), make()
+    offer = calling.create_offer()
+    calling.accept_early_answer(first.accept_offer(offer))
+    assert calling.video is None
+    calling.accept_other_answer(second.accept_offer(offer))
+    assert calling.video.remote == second.video.local
+    calling.close_refused()
+    assert not calling.video.over
+
+
+async def test_video_that_every_fork_refuses_has_no_ports_once_the_call_is_answered(make, stack):
+    calling, called = make(), make(video=None)
+    calling.accept_early_answer(called.accept_offer(calling.create_offer()))
+    calling.close_refused()
+    assert len(stack.media.streams) == 2
+
+
 async def test_no_codec_in_common_refuses_the_video_and_leaves_the_audio(make):
     calling = make(video=VideoConfig(codecs=("VP8",)))
     called = make(video=VideoConfig(codecs=("H264",)))
