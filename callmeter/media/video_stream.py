@@ -201,8 +201,11 @@ class VideoStream(RtpStream):
         if parameters is None or kind not in parameters.feedback or self._final is not None:
             return False
         if parameters.rtcp_destination[1]:
+            now = self._engine.now()
+            # What waits leaves first, so that there is room.
+            self._reports.send(now, early=True)
             self._reports.request(kind, lost)
-            self._reports.send(self._engine.now(), early=True)
+            self._reports.send(now, early=True)
         return True
 
     # --- figures ------------------------------------------------------------------------------

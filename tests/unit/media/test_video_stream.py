@@ -281,3 +281,19 @@ def test_what_only_video_has_is_told_of_video_alone(lab, pictures):
     assert told.reception.undecodable_ms is None
     assert a.statistics().video.reception is None
     assert lab.engine.open_stream("127.0.0.1", rtcp_mux=True).statistics().video is None
+
+
+def test_what_waits_to_be_said_goes_with_what_is_asked_for_at_once(lab, pictures, monkeypatch):
+    a, b = lab.video_pair()
+    a.play(pictures())
+    lab.run(0.5)
+    b.send_feedback("nack pli")
+    lab.run(0.02)
+    for _ in range(16):
+        b.send_feedback("nack pli")
+    with pytest.raises(LocalProtocolError, match="16 feedback messages wait already"):
+        b.send_feedback("nack pli")
+    lose(lab, monkeypatch, a, 2)
+    lab.run(0.4)
+    assert b.statistics().feedback_sent.nack == 1
+    assert b.statistics().feedback_sent.pli == 17
