@@ -72,11 +72,14 @@ class VideoTrack(MediaTrack):
     def record(self, path: str | Path) -> IvfRecorder | AnnexBRecorder:
         """Record what arrives until the call ends, as it is: IVF of VP8, Annex B of H.264.
 
+        Before anything has come, it is made for the codec that is sent.
+
         Args:
             path: The file to write.
         """
         stream = self._running()
-        recorder = IvfRecorder(path) if self.codec == "VP8" else AnnexBRecorder(path)
+        codec = stream.received_codec or self.codec
+        recorder = IvfRecorder(path) if codec == "VP8" else AnnexBRecorder(path)
         stream.attach(recorder)
         return recorder
 

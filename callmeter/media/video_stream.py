@@ -113,6 +113,11 @@ class VideoStream(RtpStream):
         self._receiver.unview(sink)
 
     @property
+    def received_codec(self) -> str:
+        """What arrives is encoded with, which need not be what is sent; empty before."""
+        return self._receiver.codec
+
+    @property
     def sink_error(self) -> Exception | None:
         """What the last sink that failed raised; it was detached for it."""
         return self._receiver.sink_error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import secrets
 from dataclasses import replace
@@ -370,3 +371,14 @@ async def test_an_answer_whose_video_is_somewhere_impossible_says_what_it_is_abo
     with pytest.raises(NegotiationError, match=r"video: .* is IPv6") as caught:
         calling.accept_answer(elsewhere.encode())
     assert caught.value.stream == "video"
+
+
+async def test_a_recording_is_of_the_codec_that_arrives_not_of_the_one_that_is_sent(make, tmp_path):
+    calling, called = make(), make()
+    agree(calling, called)
+    assert calling.video.codec == "VP8"
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        tasks.create_task(called.video.play(TestPattern(64, 48, codec="H264")))
+        await calling.video.wait_for_frames()
+        assert isinstance(calling.video.record(tmp_path / "seen.h264"), AnnexBRecorder)
+        called.close()
