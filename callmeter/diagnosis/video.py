@@ -47,6 +47,10 @@ _TAKE_WHAT_IS_OFFERED: Final = (
     "Compare the codecs (VideoConfig.codecs), the address, the profile and the keys of the m=video "
     "line of the peer with the settings here."
 )
+_BALANCED: Final = (
+    'Let the browser keep its default bundlePolicy, "balanced", or call it without video: video '
+    "has a port of its own here."
+)
 _WITHOUT_AVPF: Final = (
     "Agree on AVPF at both ends (VideoConfig.feedback here), so that a key frame can be asked for "
     "and what is lost be sent again, or let the peer send key frames at short intervals."
@@ -70,7 +74,8 @@ def agreed(evidence: VideoEvidence) -> Verdict:
     if not evidence.refused or evidence.refused in _OWN_DOING:
         return skips(evidence.refused or "no answer has told yet")
     if not evidence.by_peer:
-        return warns(f"the offer of video was refused: {evidence.refused}", _TAKE_WHAT_IS_OFFERED)
+        remedy = _BALANCED if "BUNDLE" in evidence.refused else _TAKE_WHAT_IS_OFFERED
+        return warns(f"the offer of video was refused: {evidence.refused}", remedy)
     offer = evidence.offer
     said = "" if offer is None else f" (offered: {offer.protocol} with {', '.join(offer.codecs)})"
     return warns(f"the peer refuses m=video, {evidence.refused}{said}")

@@ -51,6 +51,8 @@ def test_whether_video_was_agreed_on(status_of, seen, changes, status, words):
 
 def test_what_to_do_about_a_refusal_depends_on_who_refuses(status_of, seen):
     here = status_of(video.agreed, seen, agreed=False, refused="no codec")[1]
+    bundled = status_of(video.agreed, seen, agreed=False, refused="on that of audio (BUNDLE)")[1]
+    assert "bundlePolicy" in bundled.remedy
     there = status_of(video.agreed, seen, agreed=False, refused="port 0", by_peer=True)[1]
     assert "VideoConfig.codecs" in here.remedy
     assert "VideoConfig(feedback=False)" in there.remedy
