@@ -161,6 +161,45 @@ async def test_each_end_can_ask_the_other_for_a_key_frame(meet, library, caller)
     assert stats["keyFramesWanted"] == video.statistics().feedback_sent.pli >= 1
 
 
+class WithoutKeyFrames(TestPattern):
+    """A source that nobody can begin to look at, and that hears no request."""
+
+    def next_frame(self):
+        while (frame := super().next_frame()) is not None and frame.key_frame:
+            pass
+        return frame
+
+    def request_key_frame(self):
+        pass
+
+
+def bad(call):
+    return {
+        one.check: one.status.value for one in call.diagnosis() if one.status in {"warn", "fail"}
+    }
+
+
+@CODEC
+@CALLER
+async def test_a_source_that_gives_the_browser_no_picture_is_named(meet, tell, caller, codec):
+    async with meet("jssip", caller, video=VideoConfig(codecs=(codec,))) as (call, page):
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            playing = [
+                tasks.create_task(call.media.play()),
+                tasks.create_task(call.media.video.play(WithoutKeyFrames(codec=codec))),
+            ]
+            while bad(call) != {"video_key_frames_sent": "warn"}:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            for task in playing:
+                task.cancel()
+        theirs = (await page.stats())["video"]
+        [found] = [one for one in call.diagnosis() if one.check == "video_key_frames_sent"]
+    # It has the packets, and nothing to show.
+    assert theirs["packetsReceived"] > 0
+    assert not theirs["framesDecoded"]
+    tell(f"{codec}, {caller} calls", found.detail)
+
+
 @CALLER
 @LIBRARY
 async def test_a_call_without_video_here_has_audio_alone(meet, library, caller):
@@ -180,4 +219,5 @@ async def test_a_browser_that_insists_on_one_port_for_all_has_audio_alone(meet, 
         assert call.media.video is None
         assert "BUNDLE" in call.media.video_refused
         await page.until("stats().then(s => s.packetsReceived > 20)")
+        assert bad(call) == {"video_agreed": "warn"}
     assert [stream.kind for stream in call.report().media] == ["audio"]
