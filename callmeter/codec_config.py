@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from callmeter.errors import ConfigurationError
+from callmeter.setting_types import check_types
 
 __all__ = ["Codec", "OpusConfig"]
 
@@ -49,6 +50,7 @@ class OpusConfig:
     payload_type: int = 111
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("bitrate", "max_bitrate"):
             value = getattr(self, name)
             if value is not None and not MIN_BITRATE <= value <= MAX_BITRATE:

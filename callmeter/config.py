@@ -17,6 +17,7 @@ from callmeter.codec_config import Codec, OpusConfig
 from callmeter.errors import ConfigurationError
 from callmeter.jitter_buffer_config import JitterBufferSettings
 from callmeter.session_config import MAX_REDIRECTS, Extension, SessionTimerConfig, TransferPolicy
+from callmeter.setting_types import check_types
 from callmeter.setting_words import settle
 from callmeter.srtp_config import (
     DEFAULT_SUITES,
@@ -134,6 +135,7 @@ class TlsConfig:
 
     def __post_init__(self) -> None:
         settle(self, verify=TlsVerify, client_certificates=ClientCertificates)
+        check_types(self)
         if self.verify is TlsVerify.CUSTOM and not self.ca:
             raise ConfigurationError("TlsVerify.CUSTOM needs the ca to trust")
         if self.client_certificates is not ClientCertificates.IGNORED and not self.ca:
@@ -169,6 +171,7 @@ class Credentials:
     realm: str | None = None
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("username", "password", "realm"):
             value = getattr(self, name)
             if value is not None and any(c in value for c in "\r\n\0"):
@@ -193,6 +196,7 @@ class CaptureConfig:
     secrets: bool = False
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.octets < 1:
             raise ConfigurationError("octets of a capture is at least 1")
 
@@ -259,6 +263,7 @@ class MediaConfig:
     video: VideoConfig | None = None
 
     def __post_init__(self) -> None:
+        check_types(self)
         read_codecs(self, Codec)
         check_dscp(self.dscp)
         check_feedback(self.feedback_messages)
@@ -324,6 +329,7 @@ class TimerConfig:
     ring_timeout: float = 180.0
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 < self.t1 <= self.t2:
             raise ConfigurationError("t1 is above 0 and at most t2")
         if self.t4 <= 0 or self.ring_timeout <= 0:
@@ -353,6 +359,7 @@ class LimitConfig:
     tick_delay: float = 0.05
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name, value in vars(self).items():
             if name not in {"loop_delay", "tick_delay"} and value < 1:
                 raise ConfigurationError(f"{name} is at least 1")
@@ -392,6 +399,7 @@ class ConnectionLimits:
     unfinished_handshakes: int = 100
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name, value in vars(self).items():
             if value <= 0:
                 raise ConfigurationError(f"{name} is above 0")
@@ -414,6 +422,7 @@ class HepConfig:
     password: str | None = field(default=None, kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.agent not in range(2**32):
             raise ConfigurationError("agent is a number of 32 bits")
         _, port = self.address
@@ -464,6 +473,7 @@ class StackConfig:
     segmentation: bool = True
 
     def __post_init__(self) -> None:
+        check_types(self)
         _check_address(self.bind)
         for name in ("port", "tls_port", "wss_port"):
             if getattr(self, name) not in range(MAX_PORT + 1):
@@ -516,6 +526,7 @@ class EndpointConfig:
 
     def __post_init__(self) -> None:
         settle(self, transport=Transport, reliable_provisionals=Extension, transfers=TransferPolicy)
+        check_types(self)
         scheme, _, rest = self.aor.partition(":")
         if scheme.lower() not in {"sip", "sips"} or not all(rest.rpartition("@")):
             raise ConfigurationError(

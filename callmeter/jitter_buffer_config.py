@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from callmeter.errors import ConfigurationError
+from callmeter.setting_types import check_types
 
 __all__ = ["JitterBufferSettings"]
 
@@ -27,6 +28,7 @@ class JitterBufferSettings:
     room: float = 0.5
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 <= self.least <= self.delay <= self.most <= self.room:
             raise ConfigurationError(
                 "of a jitter buffer 0 <= least <= delay <= most <= room holds, not "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from callmeter.errors import ConfigurationError
+from callmeter.setting_types import check_types
 from callmeter.setting_words import settle
 
 __all__ = [
@@ -75,6 +76,7 @@ class SessionTimerConfig:
 
     def __post_init__(self) -> None:
         settle(self, mode=Extension)
+        check_types(self)
         if not SHORTEST_SESSION <= self.expires <= LONGEST_SESSION:
             raise ConfigurationError(
                 f"expires of a session is {SHORTEST_SESSION} to {LONGEST_SESSION} s, "

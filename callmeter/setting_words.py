@@ -44,7 +44,7 @@ def settle(config: Any, **kinds: type[Enum]) -> None:
         given = getattr(config, name)
         found: object
         if isinstance(given, tuple | list):
-            found = tuple(member(kind, name, each) for each in given)
+            found = tuple(member(kind, name.removesuffix("s"), each) for each in given)
         else:
             found = member(kind, name, given)
         object.__setattr__(config, name, found)

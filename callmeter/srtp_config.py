@@ -8,6 +8,7 @@ from enum import Enum, IntEnum, StrEnum
 
 from callmeter import certificates
 from callmeter.errors import ConfigurationError
+from callmeter.setting_types import check_types
 from callmeter.setting_words import settle
 
 __all__ = [
@@ -98,6 +99,7 @@ class DtlsConfig:
     renegotiation: bool = False
 
     def __post_init__(self) -> None:
+        check_types(self)
         if (self.certificate is None) != (self.private_key is None):
             raise ConfigurationError("certificate and private_key go together")
         if self.certificate is not None and self.private_key is not None:
@@ -136,6 +138,7 @@ class SrtpConfig:
 
     def __post_init__(self) -> None:
         settle(self, method=SrtpMethod, policy=SrtpPolicy, suites=SrtpSuite)
+        check_types(self)
         if self.policy is not SrtpPolicy.DISABLED and not self.suites:
             raise ConfigurationError("an SRTP policy other than DISABLED needs a suite")
         if len(set(self.suites)) != len(self.suites):

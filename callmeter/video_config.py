@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from callmeter.errors import ConfigurationError
+from callmeter.setting_types import check_types
 from callmeter.track_settings import check_dscp, check_feedback, read_codecs
 
 __all__ = ["VideoCodec", "VideoConfig"]
@@ -51,6 +52,7 @@ class VideoConfig:
     feedback_messages: tuple[str, ...] = ("nack", "nack pli", "ccm fir")
 
     def __post_init__(self) -> None:
+        check_types(self)
         read_codecs(self, VideoCodec, "video codec")
         check_dscp(self.dscp)
         check_feedback(self.feedback_messages)
