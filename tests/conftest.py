@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from callmeter.config import Credentials, HepConfig, TlsConfig
 from callmeter.errors import CallmeterError
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # A loaded machine is slow; that is no fault of the input.
-settings.register_profile("short", deadline=None, print_blob=True)
-settings.register_profile("long", deadline=None, print_blob=True, max_examples=10_000)
+PATIENT: Final = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("short", print_blob=True, **PATIENT)
+settings.register_profile("long", print_blob=True, max_examples=10_000, **PATIENT)
 settings.load_profile("long" if os.environ.get("CALLMETER_LONG") else "short")
 
 SHORTEST: Final = 6

@@ -288,10 +288,15 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_no_shape_of_a_long_header_takes_long(shape):
     data = CALL.replace(b"Supported: replaces, timer, 100rel", SHAPES[shape])
+    # A linear parser needs about 2 ms; the bound is what only a quadratic one misses. The quickest
+    # of three: a machine that stands still slows one down, a square slows all of them.
+    assert min(seconds_to_check(data) for _ in range(3)) < 0.5
+
+
+def seconds_to_check(data):
     started = time.process_time()
     check(data)
-    # A linear parser needs about 2 ms; the bound is what only a quadratic one misses.
-    assert time.process_time() - started < 0.5
+    return time.process_time() - started
 
 
 def test_octets_that_are_no_utf8_survive():

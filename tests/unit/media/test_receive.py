@@ -126,7 +126,10 @@ def outcome(make_lab, script, *, secure, batch_from, backwards=False):
 
 
 @pytest.mark.parametrize("secure", [False, True])
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(script=scripts)
 def test_batches_and_single_packets_agree_on_everything(make_lab, secure, script):
     one_by_one = outcome(make_lab, script, secure=secure, batch_from=1 << 30)

@@ -641,7 +641,7 @@ async def test_events_are_read_from_the_first_to_the_last(lab):
     lab.run(0.1)
     b.stop()
     assert inspect.isasyncgen(b.events())
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         events = [event async for event in b.events()]
     assert isinstance(events[0], FirstPacket)
     assert isinstance(events[-1], PeerLeft)

@@ -103,7 +103,9 @@ def check_against_plain_account(plain_stream, batch_pays, steps, starts, probati
 
 
 @pytest.mark.parametrize("batch_pays", [0, 16, 10_000])
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     steps=packets,
     starts=st.lists(st.integers(0, 65_535), min_size=5, max_size=5),

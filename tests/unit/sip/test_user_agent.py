@@ -157,7 +157,10 @@ REQUESTS = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=200,
+)
 @given(requests=REQUESTS)
 def test_every_request_gets_one_answer_or_waits_for_the_application(rig, requests):
     # The rig is one for all examples: what an earlier one left behind may disturb a later one.
@@ -227,7 +230,10 @@ EXTENDED = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=300,
+)
 @given(requests=EXTENDED, answered=st.booleans())
 def test_every_request_to_who_serves_everything_gets_one_answer_or_waits(rig, requests, answered):
     rig.core.capabilities = Capabilities(

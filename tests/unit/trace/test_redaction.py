@@ -185,9 +185,14 @@ def test_any_octets_are_taken_and_a_second_pass_changes_nothing(message):
 @pytest.mark.parametrize("piece", [*PIECES, b"sip:a", b"inline:A ", b"a =", b"a=crypto:1 ", b"a "])
 def test_the_time_grows_with_the_size_and_not_with_its_square(piece):
     message = b"Authorization: Digest " + piece * (200_000 // len(piece))
+    # A square would take minutes, all three times; a machine that stands still delays one.
+    assert min(seconds_to_redact(message) for _ in range(3)) < 1.0
+
+
+def seconds_to_redact(message):
     start = time.process_time()
     redact(message)
-    assert time.process_time() - start < 1.0  # a square would take minutes
+    return time.process_time() - start
 
 
 def test_stand_ins_have_the_length_of_the_keys_and_nothing_else():
