@@ -62,11 +62,11 @@ _IF_ANY: Final = (
 )
 """The same, left out where neither is above zero."""
 _TIMINGS: Final = (
-    ("trying", "time_to_trying_ms"),
-    ("ringing", "post_dial_delay_ms"),
-    ("answered", "call_setup_time_ms"),
-    ("first media", "time_to_first_media_ms"),
-    ("talk time", "call_duration_ms"),
+    ("trying {}", "time_to_trying_ms"),
+    ("ringing {}", "post_dial_delay_ms"),
+    ("answered {}", "call_setup_time_ms"),
+    ("first media {} later", "time_to_first_media_ms"),
+    ("talk time {}", "call_duration_ms"),
 )
 
 
@@ -87,7 +87,7 @@ def _lines(report: CallReport) -> Iterator[str]:
     yield _line("signalling", _signaling(report.signaling))
     timing = report.timing.metrics()
     known = [
-        f"{label} {amount(key, timing[key])}" for label, key in _TIMINGS if timing[key] is not None
+        words.format(amount(key, timing[key])) for words, key in _TIMINGS if timing[key] is not None
     ]
     if known:
         yield _line("timing", ", ".join(known))

@@ -7,6 +7,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 from callmeter.config import SrtpMethod, SrtpPolicy, SrtpSuite, Transport
+from callmeter.errors import ConfigurationError
 from callmeter.setting_words import member, unknown
 from callmeter.testing.endpoint_settings import CLEAR, PROFILES
 
@@ -141,9 +142,14 @@ def callmeter_matrix(
     """
     import pytest  # noqa: PLC0415  only whoever writes tests has it
 
-    cases = call_cases(
-        transport=transport, keying=keying, suite=suite, profile=profile, policy=policy
-    )
+    __tracebackhide__ = True
+    try:
+        cases = call_cases(
+            transport=transport, keying=keying, suite=suite, profile=profile, policy=policy
+        )
+    except ConfigurationError as error:
+        # The line that is wrong is that of the test.
+        raise error.with_traceback(None) from None
     if not cases:
         raise pytest.UsageError("callmeter_matrix: no combination of these settings is legal")
     return pytest.mark.parametrize("case", cases, ids=[str(each) or "default" for each in cases])

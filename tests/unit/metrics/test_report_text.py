@@ -12,6 +12,7 @@ from callmeter.metrics.report import (
     StreamReport,
 )
 from callmeter.metrics.report_text import report_text
+from callmeter.metrics.signaling import CallTiming
 
 
 def row(text, label):
@@ -133,3 +134,9 @@ def test_a_finding_is_wrapped_and_its_remedy_stands_below_it(secure_call):
     found = " ".join(" ".join(lines[begin : begin + 4]).split())
     assert found == " ".join(f"FAIL a: {detail}-> {remedy}".split())
     assert max(map(len, lines[begin:])) <= 100
+
+
+def test_the_first_media_is_told_from_the_answer_on():
+    timing = CallTiming(call_setup_time_ms=526.1, time_to_first_media_ms=0.0)
+    text = report_text(CallReport(phase=Phase.CLOSED, timing=timing))
+    assert words(text, "timing") == "answered 526.1 ms, first media 0.0 ms later"

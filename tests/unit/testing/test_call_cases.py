@@ -89,3 +89,10 @@ def test_the_mark_has_names_and_refuses_an_empty_matrix():
     assert callmeter_matrix(keying=[None]).mark.kwargs["ids"] == ["default"]
     with pytest.raises(pytest.UsageError):
         callmeter_matrix(keying=["none"], profile=["osrtp"])
+
+
+def test_a_value_that_does_not_exist_is_shown_in_the_line_of_the_test():
+    with pytest.raises(ConfigurationError, match="there is no transport") as caught:
+        callmeter_matrix(transport=["carrier pigeon"])
+    shown = [entry.path.name for entry in caught.traceback.filter(caught)]
+    assert shown == ["test_call_cases.py"]
