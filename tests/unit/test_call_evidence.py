@@ -120,6 +120,7 @@ def test_media_that_has_not_begun_tells_the_settings_alone():
         keying="none",
         suite=None,
         codec=None,
+        video=None,
     )
     found = media_facts(media)
     assert found["warnings"] == ("given up",)
