@@ -224,8 +224,11 @@ class ServerInviteSession(InviteSession):
         if last is None or "RSeq" not in last.headers:
             self._arm("progress", now + REPEAT_PROVISIONAL)
             return list(self._provisional)
+        if self._acceptance is not None or not self._reliable.idle:
+            # The 200 follows as soon as the offer in the PRACK has its answer.
+            return []
         # A reliable one cannot be sent again once it was acknowledged: its number is used up.
-        return self.progress(last.status, now, reason=last.reason) if self._reliable.idle else []
+        return self.progress(last.status, now, reason=last.reason)
 
     def _advance(self, now: float) -> list[Effect]:
         """Send what waited for a PRACK: the next provisional response, or the 200."""

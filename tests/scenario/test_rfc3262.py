@@ -218,6 +218,21 @@ def test_section_5_a_prack_may_hold_an_offer_and_its_2xx_the_answer(reliable):
     reliable.hang_up(caller)
 
 
+def test_a_200_that_waits_for_the_answer_to_a_prack_waits_for_minutes(reliable):
+    rings(reliable)
+    caller = reliable.dial(reliable.alice, reliable.bob.contact, manual_prack=True)
+    reliable.run(1)
+    callee = reliable.incoming()
+    reliable.bob.apply(callee.accept(b"", reliable.clock.now))
+    reliable.alice.apply(caller.prack(b"v=0 second offer", reliable.clock.now))
+    reliable.run(130)
+    assert "bob 200" not in reliable.ladder()
+    reliable.bob.apply(callee.answer_prack(b"v=0 second answer", reliable.clock.now))
+    reliable.run(1)
+    assert reliable.ladder()[-2:] == ["bob 200", "alice ACK"]
+    reliable.hang_up(caller)
+
+
 def test_a_call_that_rings_for_long_is_kept_alive_by_new_reliable_responses(reliable):
     rings(reliable, b"", 180)
     caller = reliable.call()
