@@ -25,9 +25,9 @@ class VideoEvidence(CallEvidence):
         malformed: Payloads that are none of the codec.
         recovered: Packets that came after a NACK.
         nacks_sent: NACK messages.
-        key_frames_asked: PLI and FIR that were sent.
         undecodable_s: How long packets have come without the key frame that would make pictures of
             them; None while there are pictures.
+        key_frames_asked: PLI or FIR that were sent in that time.
         span_s: From the first packet to the last one.
         freezes: Times the picture stood still.
         frozen_s: How long in all.
@@ -47,8 +47,8 @@ class VideoEvidence(CallEvidence):
     malformed: int = 0
     recovered: int = 0
     nacks_sent: int = 0
-    key_frames_asked: int = 0
     undecodable_s: float | None = None
+    key_frames_asked: int = 0
     span_s: float = 0.0
     freezes: int = 0
     frozen_s: float = 0.0

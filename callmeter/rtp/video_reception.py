@@ -74,6 +74,7 @@ class VideoReceptionStatistics:
         span_ms: From the first packet to the last one.
         undecodable_ms: How long packets have come, up to the last one, of which nothing can be
             decoded for want of a key frame; None while something can.
+        requests_unanswered: Times a key frame was asked for in that time.
         size: Width and height, None when unknown.
         resolution_megapixels: The same as one number.
         keyframe_interval_ms: Between the last two key frames; None before the second.
@@ -93,6 +94,7 @@ class VideoReceptionStatistics:
     still_ms: float | None
     span_ms: float
     undecodable_ms: float | None
+    requests_unanswered: int
     size: tuple[int, int] | None
     resolution_megapixels: float | None
     keyframe_interval_ms: float | None
@@ -196,6 +198,7 @@ class VideoReception:
         self._decodable = False
         self._first_at = self._last_at = 0.0
         self._undecodable_since: float | None = None
+        self._unanswered = 0
         self._key_due: float | None = None
         self._key_allowed = float("-inf")
         self._kept: deque[WholeFrame] = deque()
@@ -277,6 +280,7 @@ class VideoReception:
         if self._key_due is None or now < self._key_due:
             return False
         self._requested += 1
+        self._unanswered += 1
         self._key_due = self._key_allowed = now + max(LEAST_BETWEEN_REQUESTS_S, 2 * self.rtt_s)
         return True
 
@@ -305,6 +309,7 @@ class VideoReception:
             still_ms=None if still is None else still * 1000,
             span_ms=(self._last_at - self._first_at) * 1000,
             undecodable_ms=self._undecodable_ms,
+            requests_unanswered=self._unanswered,
             size=times.size,
             resolution_megapixels=times.megapixels,
             keyframe_interval_ms=times.key_frame_interval_ms,
@@ -455,6 +460,7 @@ class VideoReception:
         if frame.key_frame:
             self._decodable = True
             self._key_due = self._undecodable_since = None
+            self._unanswered = 0
         if self._decodable:
             self._freezes.note(now)
         else:

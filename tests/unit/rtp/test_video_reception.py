@@ -490,3 +490,14 @@ def test_a_loss_that_is_found_after_the_last_packet_has_lasted_no_time():
     assert reception.statistics(9.0).undecodable_ms is None
     reception.missing(5.0)
     assert reception.statistics(9.0).undecodable_ms == 0
+
+
+def test_requests_go_unanswered_until_a_key_frame_comes():
+    reception = taken(frames("...."))
+    for now in (1.0, 2.0, 3.0):
+        assert reception.needs_key_frame(now)
+    assert reception.statistics(3.0).requests_unanswered == 3
+    for packet in frames("K", sequence=65_512, timestamp=0xFFFF_F000):
+        reception.receive(3.5, *packet[1:])
+    told = reception.statistics(4.0)
+    assert (told.requests_unanswered, told.keyframes_requested) == (0, 3)
