@@ -45,28 +45,6 @@ _PROFILES: Final = (
 )
 """profile_idc, and the bits of profile-iop that tell: RFC 6184 table 5, with Constrained High."""
 
-_LEVELS: Final = {
-    9: (1485, 99),
-    10: (1485, 99),
-    11: (3000, 396),
-    12: (6000, 396),
-    13: (11_880, 396),
-    20: (11_880, 396),
-    21: (19_800, 792),
-    22: (20_250, 1620),
-    30: (40_500, 1620),
-    31: (108_000, 3600),
-    32: (216_000, 5120),
-    40: (245_760, 8192),
-    41: (245_760, 8192),
-    42: (522_240, 8704),
-    50: (589_824, 22_080),
-    51: (983_040, 36_864),
-    52: (2_073_600, 36_864),
-}
-"""Macroblocks a second and macroblocks of a picture, by level_idc (ITU-T H.264 table A-1)."""
-_MACROBLOCK: Final = 16
-
 _CONTAIN_BASELINE: Final = frozenset({CONSTRAINED_BASELINE, "B", "M", "E", "CH", "H"})
 """What decodes these decodes Constrained Baseline too (ITU-T H.264 annex A.2)."""
 
@@ -125,17 +103,6 @@ class H264Parameters:
             if idc == known and flags & mask == wanted:
                 return name
         return self.profile_level_id[:2].hex()
-
-    def admits(self, size: tuple[int, int], frame_rate: float) -> bool:
-        """Whether such pictures may be sent to who says this; True when it says no level."""
-        limits = None
-        if self.profile_level_id is not None:
-            limits = _LEVELS.get(_level(self.profile_level_id))
-        if limits is None:
-            return True
-        across, down = (-(-side // _MACROBLOCK) for side in size)
-        a_second, a_picture = limits
-        return across * down <= a_picture and across * down * frame_rate <= a_second
 
 
 def fits(one: H264Parameters, other: H264Parameters) -> bool:

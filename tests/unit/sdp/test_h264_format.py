@@ -154,24 +154,3 @@ def test_what_is_written_is_read_again(identifier, mode, asymmetric, sets):
 @given(st.text(max_size=60))
 def test_any_text_is_read(text):
     H264Parameters.parse(text)
-
-
-@pytest.mark.parametrize(
-    ("identifier", "size", "frame_rate", "admitted"),
-    [
-        ("42e028", (1920, 1080), 30, True),
-        ("42e028", (1920, 1080), 31, False),
-        ("42e01f", (1280, 720), 30, True),
-        ("42e01f", (1920, 1080), 1, False),
-        ("42e00d", (352, 288), 30, True),
-        ("42f00b", (176, 144), 15, True),
-        ("42f00b", (352, 288), 1, False),
-        ("42e0ff", (4096, 4096), 100, True),  # a level of the future
-    ],
-)
-def test_a_level_admits_pictures_up_to_a_size_and_a_rate(identifier, size, frame_rate, admitted):
-    assert parameters(identifier).admits(size, frame_rate) is admitted
-
-
-def test_who_says_no_level_is_sent_any_picture():
-    assert H264Parameters().admits((1920, 1080), 60)
