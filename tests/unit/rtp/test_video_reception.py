@@ -428,6 +428,16 @@ def test_a_gap_before_what_came_first_is_asked_for():
     assert reception.missing(0.04) == [4]
 
 
+def test_packets_are_asked_for_from_the_moment_the_peer_agrees_to_it():
+    packets = frames("K..", sequence=0)
+    reception = VideoReception(vp8.describe)
+    for place in (0, 2):
+        reception.receive(0.0, *packets[place][1:])
+    assert (reception.nack, reception.missing(0.02)) == (False, [])
+    reception.nack = True
+    assert (reception.nack, reception.missing(0.03)) == (True, [1])
+
+
 def test_what_was_asked_for_before_the_stream_began_is_not_asked_for_again_at_once():
     packets = frames("...", sequence=0)
     reception = VideoReception(vp8.describe, nack=True)
