@@ -59,6 +59,10 @@ class PacketSender(Protocol):
     def protect_failures(self) -> int:
         """Packets that could not be protected."""
 
+    @property
+    def source_error(self) -> Exception | None:
+        """What a source raised; it ended with that."""
+
     def start(self, parameters: Any, phase: int, now: float) -> None:
         """Take what was negotiated, for the first time or again."""
 
@@ -252,6 +256,16 @@ class RtpStream(StreamOccasions, ABC):
         """
         self._reports.request(kind, lost)
         self._watch()
+
+    @property
+    def sink_error(self) -> Exception | None:
+        """What the last sink that failed raised; it was detached for it."""
+        return self._receiver.sink_error
+
+    @property
+    def source_error(self) -> Exception | None:
+        """What the last source that failed raised; it ended with that."""
+        return self._sender.source_error
 
     def events(self, *, unmoved_by: tuple[type[MediaEvent], ...] = ()) -> AsyncIterator[MediaEvent]:
         """All events so far (the last 256), then each new one, until the stream is stopped.

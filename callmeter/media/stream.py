@@ -116,16 +116,6 @@ class MediaStream(RtpStream):
         buffering.begin(self._engine.lanes, self._row, settings, rate)
         self._buffered = settings
 
-    @property
-    def sink_error(self) -> Exception | None:
-        """What the last sink that failed raised; it was detached for it."""
-        return self._receiver.sink_error
-
-    @property
-    def source_error(self) -> Exception | None:
-        """What the last live source that failed raised; it ended with that."""
-        return self._sender.source_error
-
     # --- the engine's side --------------------------------------------------------------------
 
     def hear(self, sequence: int, timestamp: int, arrival: float, payload: bytes) -> None:

@@ -117,16 +117,6 @@ class VideoStream(RtpStream):
         """What arrives is encoded with, which need not be what is sent; empty before."""
         return self._receiver.codec
 
-    @property
-    def sink_error(self) -> Exception | None:
-        """What the last sink that failed raised; it was detached for it."""
-        return self._receiver.sink_error
-
-    @property
-    def source_error(self) -> Exception | None:
-        """What the last source that failed raised; it ended with that."""
-        return self._sender.source_error
-
     def request_key_frame(self) -> None:
         """Ask the peer for a key frame, by PLI or else by FIR.
 
