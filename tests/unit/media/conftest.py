@@ -172,6 +172,9 @@ class Lab:
     def pair(self, *, secure=False, rtcp_mux=True, **changes):
         """Two streams that talk to each other."""
         ends = self.open(rtcp_mux=rtcp_mux), self.open(rtcp_mux=rtcp_mux)
+        return self._connected(ends, self.parameters, secure, changes)
+
+    def _connected(self, ends, parameters, secure, changes):
         lines = [self.line(), self.line()] if secure else None
         for own, peer in ((0, 1), (1, 0)):
             keys = {}
@@ -180,7 +183,7 @@ class Lab:
                     "srtp_send": SrtpContext(lines[own], "send"),
                     "srtp_receive": SrtpContext(lines[peer], "receive"),
                 }
-            ends[own].start(self.parameters(ends[peer], **keys | changes))
+            ends[own].start(parameters(ends[peer], **keys | changes))
         return ends
 
     def video_parameters(self, peer, **changes):
@@ -200,16 +203,7 @@ class Lab:
     def video_pair(self, *, secure=False, **changes):
         """Two video streams that talk to each other."""
         ends = [self.engine.open_video_stream(LOOPBACK, rtcp_mux=True) for _ in range(2)]
-        lines = [self.line(), self.line()] if secure else None
-        for own, peer in ((0, 1), (1, 0)):
-            keys = {}
-            if lines is not None:
-                keys = {
-                    "srtp_send": SrtpContext(lines[own], "send"),
-                    "srtp_receive": SrtpContext(lines[peer], "receive"),
-                }
-            ends[own].start(self.video_parameters(ends[peer], **keys | changes))
-        return ends
+        return self._connected(ends, self.video_parameters, secure, changes)
 
     def socket(self, address=LOOPBACK):
         """Somebody else on the network."""
