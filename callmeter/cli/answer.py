@@ -20,6 +20,7 @@ from callmeter.cli.output import (
     write_trace,
 )
 from callmeter.cli.settings import CallOptions, with_options
+from callmeter.config import Transport
 from callmeter.endpoint import Endpoint
 from callmeter.errors import CallmeterError, ConfigurationError
 from callmeter.stack import Stack
@@ -56,6 +57,13 @@ async def serve(options: CallOptions, calls: int, *, register: bool) -> int:
     """Do it; returns the exit status of the worst call."""
     if register and options.aor is None:
         raise ConfigurationError("--register needs --aor sip:user@domain")
+    secure = options.transport in {Transport.TLS, Transport.WSS}
+    if secure and options.tls_cert is None and not register:
+        # Calls come in by the connection of a registration, or by one that the caller makes.
+        raise ConfigurationError(
+            f"--transport {options.transport} takes calls with --tls-cert and --tls-key, "
+            "or with --register"
+        )
     config = options.endpoint_config(media=options.media_config())
     source_of(options.play)
     plan = options.scenario_plan()

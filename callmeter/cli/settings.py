@@ -175,12 +175,37 @@ class CommonOptions:
         verify = self.tls_verify
         if verify is None:
             verify = Verify.SYSTEM if self.tls_ca is None else Verify.CUSTOM
-        return TlsConfig(
-            verify=TlsVerify(verify.value),
-            ca=_pem("--tls-ca", self.tls_ca),
-            certificate=_pem("--tls-cert", self.tls_cert),
-            private_key=_pem("--tls-key", self.tls_key),
+        if verify is Verify.CUSTOM and self.tls_ca is None:
+            raise ConfigurationError("--tls-verify custom needs --tls-ca FILE")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigurationError("--tls-cert and --tls-key go together")
+        ca, certificate, private_key = (
+            _pem("--tls-ca", self.tls_ca),
+            _pem("--tls-cert", self.tls_cert),
+            _pem("--tls-key", self.tls_key),
         )
+        try:
+            return TlsConfig(
+                verify=TlsVerify(verify.value),
+                ca=ca,
+                certificate=certificate,
+                private_key=private_key,
+            )
+        except ConfigurationError as error:
+            raise ConfigurationError(self._in_options(str(error))) from None
+
+    def _in_options(self, text: str) -> str:
+        """What is wrong with a PEM, said of the file it came from."""
+        text = text.removesuffix(": give the content of the file, not its path")
+        files = {
+            "ca": ("--tls-ca", self.tls_ca),
+            "certificate": ("--tls-cert", self.tls_cert),
+            "private_key": ("--tls-key", self.tls_key),
+        }
+        for name, (option, path) in files.items():
+            if text.startswith((f"{name} ", f"{name}:")):
+                return f"{option} {path}{text.removeprefix(name)}"
+        return text
 
     def endpoint_config(
         self, *, peer_host: str = "callmeter.invalid", media: MediaConfig | None = None
