@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from callmeter import AuthenticationFailed, CallRejected, SrtpConfig, SrtpMethod, SrtpPolicy, Tone
+from callmeter import AuthenticationFailed, CallRejected, SrtpConfig, SrtpMethod, SrtpPolicy
+from peers.conversation import converse
 from peers.tone import loudest
 
 pytestmark = pytest.mark.interop("kamailio")
@@ -102,8 +103,7 @@ async def test_two_endpoints_talk_through_the_record_routing_proxy(
     async def answer(bob):
         incoming = await bob.next_call(20)
         async with await incoming.answer() as call:
-            call.media.record(heard["bob"])
-            await call.media.play(Tone(880), seconds=1.2)
+            await converse(call, 880, heard["bob"])
             if hanging_up == "caller":
                 async with asyncio.timeout(20):
                     await call.ended()
@@ -117,8 +117,7 @@ async def test_two_endpoints_talk_through_the_record_routing_proxy(
     ):
         answering = tasks.create_task(answer(bob))
         async with alice.call("sip:bob@example.test") as call:
-            call.media.record(heard["alice"])
-            await call.media.play(Tone(440), seconds=1.2)
+            await converse(call, 440, heard["alice"])
             if hanging_up == "callee":
                 async with asyncio.timeout(20):
                     await call.ended()
@@ -153,8 +152,7 @@ async def test_a_call_to_baresip_through_kamailio_is_heard_at_both_ends(
     heard = tmp_path / "heard.wav"
     async with phone(proxy=proxy.address, srtp=SDES, transport=transport) as alice:
         async with alice.call("sip:bob@example.test") as call:
-            call.media.record(heard)
-            await call.media.play(Tone(440), seconds=1.5)
+            await converse(call, 440, heard)
         report = call.report().to_dict()
     assert report["outcome"] == "SUCCESS"
     assert report["media"][0]["receive"]["srtp_decrypt_failures"] == 0
@@ -176,8 +174,7 @@ async def test_a_call_from_baresip_through_kamailio_is_heard_at_both_ends(
         incoming = await alice.next_call(20)
         incoming.ring()
         async with await incoming.answer() as call:
-            call.media.record(heard)
-            await call.media.play(Tone(440), seconds=1.5)
+            await converse(call, 440, heard)
             await control.command("hangup")
             async with asyncio.timeout(20):
                 await call.ended()

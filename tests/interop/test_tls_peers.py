@@ -25,7 +25,7 @@ from callmeter import (
 from callmeter.config import ClientCertificates
 from callmeter.transport.tls_settings import TlsSettings
 from peers.certificates import Certificates
-from peers.conversation import hear
+from peers.conversation import converse, hear
 from peers.tone import loudest
 
 SDES = SrtpConfig(method=SrtpMethod.SDES, policy=SrtpPolicy.REQUIRED)
@@ -235,8 +235,7 @@ async def test_a_call_to_baresip_by_tls_is_heard_at_both_ends(
     options = {"certificates": certificates, "stack": stack, "transport": "tls", "srtp": SDES}
     async with phone(**options) as alice:
         async with alice.call(bob.uri) as call:
-            call.media.record(heard)
-            await call.media.play(Tone(440), seconds=SECONDS)
+            await converse(call, 440, heard)
         assert_secure(call.report().to_dict())
     assert_heard(heard, 880)
     assert_heard(await bob.heard(), 440)

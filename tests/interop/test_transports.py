@@ -15,10 +15,10 @@ from callmeter import (
     Stack,
     StackConfig,
     TlsConfig,
-    Tone,
     Transport,
 )
 from peers.certificates import Certificates
+from peers.conversation import converse
 from peers.tone import loudest
 
 pytestmark = pytest.mark.interop("kamailio")
@@ -31,7 +31,6 @@ SDES = SrtpConfig(
 )
 TRANSPORTS = ["udp", "tcp", "tls", "wss"]
 SECURE = {"tls", "wss"}
-SECONDS = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +105,7 @@ async def test_a_call_is_held_resumed_and_ended_through_the_proxy(
             if hanging_up == "callee":
                 await call.hold()
                 await call.resume()
-            call.media.record(heard["bob"])
-            await call.media.play(Tone(880), seconds=SECONDS + 0.3)
+            await converse(call, 880, heard["bob"])
             if hanging_up == "caller":
                 async with asyncio.timeout(20):
                     await call.ended()
@@ -126,8 +124,7 @@ async def test_a_call_is_held_resumed_and_ended_through_the_proxy(
                 assert call.media.on_hold
                 await call.resume()
             held.set()
-            call.media.record(heard["alice"])
-            await call.media.play(Tone(440), seconds=SECONDS + 0.3)
+            await converse(call, 440, heard["alice"])
             if hanging_up == "callee":
                 async with asyncio.timeout(20):
                     await call.ended()
@@ -213,8 +210,7 @@ async def test_two_endpoints_talk_by_ipv6(phone, stack, certificates, tmp_path, 
 
     async def answer(bob):
         async with await (await bob.next_call(20)).answer() as call:
-            call.media.record(heard["bob"])
-            await call.media.play(Tone(880), seconds=SECONDS)
+            await converse(call, 880, heard["bob"])
             async with asyncio.timeout(20):
                 await call.ended()
         return call
@@ -229,8 +225,7 @@ async def test_two_endpoints_talk_by_ipv6(phone, stack, certificates, tmp_path, 
         port = stack.transport.listening(transport.upper())[1]
         word = "ws" if transport == "wss" else transport
         async with alice.call(f"sip:bob@[::1]:{port};transport={word}") as call:
-            call.media.record(heard["alice"])
-            await call.media.play(Tone(440), seconds=SECONDS)
+            await converse(call, 440, heard["alice"])
     for ended in (call, answering.result()):
         report = ended.report().to_dict()
         assert report["outcome"] == "SUCCESS"

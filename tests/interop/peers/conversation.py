@@ -97,6 +97,22 @@ async def talk(call: Call, heard: Path, *, rtcp: bool = False) -> None:
         playing.cancel()
 
 
+async def converse(call: Call, hertz: float, heard: Path) -> None:
+    """Play a tone and record what comes, until enough went both ways or the call is over."""
+    call.media.record(heard)
+    async with asyncio.TaskGroup() as tasks:
+        playing = tasks.create_task(call.media.play(Tone(hertz)))
+        async with asyncio.timeout(PATIENCE):
+            while not call.over and min(_sent(call), _heard(call)) < PACKETS:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        playing.cancel()
+
+
+def _sent(call: Call) -> int:
+    statistics = call.media.statistics()
+    return 0 if statistics is None else statistics.send.packets_sent
+
+
 async def hear(call: Call, packets: int) -> None:
     """Play the own tone until so many packets have come in this call."""
     async with asyncio.TaskGroup() as tasks:
