@@ -40,7 +40,7 @@ def hold_up(loop, until):
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["own port", "shared port"])
-async def test_jitter_is_that_of_the_network_while_the_loop_is_busy(shared, entered):
+async def test_jitter_is_that_of_the_network_while_the_loop_is_busy(shared, entered, standstill):
     loop = asyncio.get_running_loop()
     peer = entered.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     peer.bind((LOOPBACK, 0))
@@ -61,7 +61,7 @@ async def test_jitter_is_that_of_the_network_while_the_loop_is_busy(shared, ente
                     jitter.append(received.jitter_ms)
                 await asyncio.sleep(0)
             assert await done == 0
-        assert engine.late_ticks > PACKETS / 4
+        assert engine.late_ticks > (PACKETS - standstill.packets) / 4
         assert received.packets_lost == 0
         # The machine may hold up the sender itself between its stamp and its packet; most of the
         # time it does not, whereas the loop here is busy all the time.

@@ -10,6 +10,9 @@ import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 PATIENCE = 60
+TRIES = 3
+HELD_UP_S = 0.3
+"""When the machine stood still for so long, a stack turns calls away: it is run once more."""
 PRINTED = {
     "secure_call.py": ("SUCCESS", "SECURE: SDES"),
     "silent_call.py": ("tag_length", "-> Enable both"),
@@ -38,8 +41,12 @@ async def run(folder, name, *words):
 
 
 @pytest.mark.parametrize("name", PRINTED)
-async def test_the_example_prints_what_it_promises(name, tmp_path):
-    out, err, status = await run(tmp_path, name)
+async def test_the_example_prints_what_it_promises(name, tmp_path, standstill):
+    for _ in range(TRIES):
+        lost = standstill.seconds
+        out, err, status = await run(tmp_path, name)
+        if all(text in out for text in PRINTED[name]) or standstill.seconds < lost + HELD_UP_S:
+            break
     assert (err, status) == ("", 0)
     for text in PRINTED[name]:
         assert text in out

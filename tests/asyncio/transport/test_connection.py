@@ -206,7 +206,7 @@ async def test_dripping_octets_do_not_stretch_the_time_of_a_message(make_side, m
 async def test_a_busy_peer_with_a_message_always_begun_is_not_cut_off(
     make_side, make_bare, options
 ):
-    side = make_side(message=0.3)
+    side = make_side(message=1.0)  # which all of them exceed
     bare = await make_bare(side)
     stream = b"".join(options(number) for number in range(40))
     step = len(options(1)) + 7
