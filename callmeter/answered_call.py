@@ -49,6 +49,5 @@ class AnsweredCall(AsyncBlock, AbstractAsyncContextManager[Call, None]):
         if self._call is not None:
             await self._call.__aexit__(kind, error, traceback)
 
-    def __del__(self) -> None:
+    def _discard(self) -> None:
         self._inviting.close()
-        super().__del__()

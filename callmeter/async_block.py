@@ -30,7 +30,14 @@ class AsyncBlock:
             self._entered = True
             raise LocalProtocolError(f"this is a block, and nothing to await: {self.usage}")
 
+    def _discard(self) -> None:
+        """Let go of what waits for the entry; `__del__` itself is not overridden.
+
+        So the warning is about the line that dropped the block.
+        """
+
     def __del__(self) -> None:
+        self._discard()
         if not self._entered:
-            text = f"a {type(self).__name__} was never entered: {self.usage}"
-            warnings.warn(text, RuntimeWarning, stacklevel=2, source=self)
+            text = f"this {type(self).__name__} was never entered: {self.usage}"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)

@@ -22,8 +22,11 @@ class Door(AsyncBlock):
 
 
 def test_a_block_that_is_never_entered_says_how_it_is_written():
-    with pytest.warns(RuntimeWarning, match="a Door was never entered: write `async with door`"):
+    with pytest.warns(
+        RuntimeWarning, match="this Door was never entered: write `async with door`"
+    ) as warned:
         Door()
+    assert warned[0].filename == __file__
 
 
 def test_a_block_that_is_awaited_says_how_it_is_written():
