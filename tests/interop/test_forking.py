@@ -6,14 +6,13 @@ import asyncio
 
 import pytest
 
-from callmeter import Tone
+from peers.conversation import converse
 from peers.kamailio_edge import KamailioEdge, edge_port
 from peers.tone import loudest
 
 pytestmark = pytest.mark.interop("kamailio")
 
 PATIENCE = 15
-SECONDS = 1.2
 
 
 def assert_heard(recording, hertz):
@@ -23,8 +22,7 @@ def assert_heard(recording, hertz):
 
 
 async def talk(call, hertz, recording):
-    call.media.record(recording)
-    await call.media.play(Tone(hertz), seconds=SECONDS)
+    await converse(call, hertz, recording)
 
 
 async def answer(endpoint, recording):

@@ -16,6 +16,7 @@ from callmeter import (
     TransferPolicy,
     events,
 )
+from peers.conversation import converse
 from peers.tone import loudest
 
 pytestmark = pytest.mark.interop("baresip")
@@ -38,8 +39,7 @@ def uri(endpoint):
 
 
 async def talk(call, recording, hertz=OWN_TONE):
-    call.media.record(recording)
-    await call.media.play(Tone(hertz), seconds=SECONDS)
+    await converse(call, hertz, recording)
 
 
 async def transferred(call):
