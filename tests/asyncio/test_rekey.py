@@ -373,7 +373,7 @@ async def test_a_peer_without_tls_id_is_rekeyed_by_a_new_fingerprint(connect, un
 async def test_a_handshake_that_fails_leaves_the_old_keys_and_can_be_tried_again(
     connect, until, monkeypatch
 ):
-    call, incoming = await connect(by_dtls(handshake_timeout=1.0))
+    call, incoming = await connect(by_dtls(handshake_timeout=4.0))
     send = MediaStream.send_datagram
     monkeypatch.setattr(MediaStream, "send_datagram", lambda *_, **__: True)
     async with asyncio.timeout(PATIENCE):

@@ -198,7 +198,7 @@ async def test_nothing_is_sent_twice_over_tcp():
     with socket.create_server((LOOPBACK, 0)) as listener:
         listener.settimeout(0)
         loop = asyncio.get_running_loop()
-        async with party("alice", timers=TimerConfig(t1=0.02, t2=0.05)) as alice:
+        async with party("alice", timers=TimerConfig(t1=0.05, t2=0.05)) as alice:
             port = listener.getsockname()[1]
             asking = loop.create_task(alice.options(f"sip:bob@{LOOPBACK}:{port};transport=tcp"))
             peer, _ = await loop.sock_accept(listener)
