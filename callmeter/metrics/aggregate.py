@@ -21,6 +21,8 @@ __all__ = ["CallSummary", "Percentiles", "summarize"]
 NOT_ACCEPTABLE_HERE = 488
 SHORT_CALL_MS = 15_000
 SILENT_DBOV = -50
+REFUSED_FROM = 300
+"""The first final status that answers no call."""
 REFUSED_BY_ITS_USER = frozenset({486, 603})
 """A callee that is busy or declines was reached: the network did its part."""
 
@@ -65,6 +67,7 @@ class CallSummary:
         short_call_rate: Share of the answered calls that lasted less than 15 seconds.
         outcomes: How many ended in each way; every outcome is there.
         results: How many INVITEs came to each result; every result is there.
+        statuses: How many INVITEs ended with each final status but 2xx.
         timings: Percentiles in milliseconds by catalogue key, where any call has the timing.
     """
 
@@ -76,6 +79,7 @@ class CallSummary:
     short_call_rate: float | None
     outcomes: Mapping[Outcome, int] = field(default_factory=dict)
     results: Mapping[CallResult, int] = field(default_factory=dict)
+    statuses: Mapping[int, int] = field(default_factory=dict)
     timings: Mapping[str, Percentiles] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -90,6 +94,8 @@ class CallSummary:
         ended = [f"{outcome.value} {count:,}" for outcome, count in self.outcomes.items() if count]
         lines = [", ".join([f"{self.calls:,} calls", *shown])]
         lines += [f"  {'outcomes':<24}{', '.join(ended)}"] if ended else []
+        refused = [f"{status} {count:,}" for status, count in self.statuses.items()]
+        lines += [f"  {'refused with':<24}{', '.join(refused)}"] if refused else []
         lines += [
             f"  {key:<24}p50 {found.p50:.1f}, p95 {found.p95:.1f}, p99 {found.p99:.1f}"
             for key, found in self.timings.items()
@@ -107,6 +113,7 @@ class CallSummary:
             **self.metrics(),
             "outcomes": {outcome.value: count for outcome, count in self.outcomes.items()},
             "call_results": {result.value: count for result, count in self.results.items()},
+            "final_statuses": {str(status): count for status, count in self.statuses.items()},
             "timings": {key: asdict(found) for key, found in self.timings.items()},
         }
 
@@ -125,6 +132,11 @@ def summarize(reports: Iterable[CallReport]) -> CallSummary:
         for key, value in report.timing.metrics().items():
             if value is not None:
                 timings.setdefault(key, []).append(value)
+    statuses = Counter(
+        status
+        for report in ended
+        if (status := report.final_status_code) is not None and status >= REFUSED_FROM
+    )
     found = {key: Percentiles.of(values) for key, values in timings.items()}
     return CallSummary(
         calls=len(ended),
@@ -135,6 +147,7 @@ def summarize(reports: Iterable[CallReport]) -> CallSummary:
         short_call_rate=_share(sum(map(_is_short, talked)), answered),
         outcomes={outcome: outcomes[outcome] for outcome in Outcome},
         results={result: results[result] for result in CallResult},
+        statuses=dict(statuses.most_common()),
         timings={key: value for key, value in found.items() if value is not None},
     )
 

@@ -36,6 +36,15 @@ def test_ratios_count_the_answered_and_those_whose_user_refused():
     }
 
 
+def test_what_calls_were_refused_with_stands_there_the_most_frequent_first():
+    statuses = [486, 503, 200, 503, None, 503]
+    summary = summarize(ended(status, Outcome.CALL_FAILED) for status in statuses)
+    assert list(summary.statuses.items()) == [(503, 3), (486, 1)]
+    assert summary.to_dict()["final_statuses"] == {"503": 3, "486": 1}
+    assert f"  {'refused with':<24}503 3, 486 1" in str(summary).splitlines()
+    assert "refused with  " not in str(summarize([ended(200)]))
+
+
 def test_a_call_without_a_response_is_a_call_that_was_not_answered():
     summary = summarize([ended(None, Outcome.OSERROR), ended(200)])
     assert (summary.asr, summary.ner) == (0.5, 0.5)
@@ -82,6 +91,7 @@ def test_a_summary_is_a_few_lines_to_read():
     assert lines == [
         "2 calls, ASR 50.0%, NER 50.0%, silent 0.0%, refused with 488 0.0%",
         "  outcomes                SUCCESS 1, CALL_FAILED 1",
+        "  refused with            404 1",
         "  call_setup_time_ms      p50 12.3, p95 12.3, p99 12.3",
     ]
     assert str(summarize([])) == "0 calls"
