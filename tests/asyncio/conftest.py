@@ -68,6 +68,14 @@ async def hasty_stack() -> AsyncIterator[Stack]:
 
 
 @pytest.fixture
+async def brisk_stack() -> AsyncIterator[Stack]:
+    """A stack whose 64*T1 is four seconds: many calls at once may take one on a busy machine."""
+    timers = TimerConfig(t1=1 / 16, t2=0.1, t4=0.1, ring_timeout=20)
+    async with Stack(StackConfig(bind=LOOPBACK, timers=timers)) as running:
+        yield running
+
+
+@pytest.fixture
 async def registrar() -> AsyncIterator[Registrar]:
     accounts = {"alice": "wonderland", "bob": "builder", "carol": "christmas"}
     async with Registrar(accounts, realm="test") as running:

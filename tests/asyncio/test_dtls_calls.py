@@ -680,15 +680,15 @@ def descriptors():
 
 @pytest.mark.slow
 async def test_forty_dtls_calls_leave_no_task_socket_timer_or_association_behind(
-    hasty_stack, make_endpoint
+    brisk_stack, make_endpoint
 ):
-    alice = await make_endpoint("alice", media=media(DUAL), on=hasty_stack)
-    bob = await make_endpoint("bob", media=media(DTLS), on=hasty_stack)
+    alice = await make_endpoint("alice", media=media(DUAL), on=brisk_stack)
+    bob = await make_endpoint("bob", media=media(DTLS), on=brisk_stack)
     loop = asyncio.get_running_loop()
 
     async def settle():
         async with asyncio.timeout(PATIENCE):
-            while len(hasty_stack.transactions) or hasty_stack.media.streams:  # noqa: ASYNC110
+            while len(brisk_stack.transactions) or brisk_stack.media.streams:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         gc.collect()  # What earlier tests left is no business of a count.
 
@@ -723,5 +723,5 @@ async def test_forty_dtls_calls_leave_no_task_socket_timer_or_association_behind
         assert (len(asyncio.all_tasks()), descriptors()) == before
         assert dtls_timers == []
         assert [t for t in timers() if "DtlsSession" in repr(t)] == []
-        assert (alice.calls, bob.calls, hasty_stack.media.streams) == ([], [], [])
+        assert (alice.calls, bob.calls, brisk_stack.media.streams) == ([], [], [])
         serving.cancel()

@@ -237,7 +237,8 @@ async def test_a_fingerprint_that_does_not_fit_is_refused_before_any_media(
     assert call.report["media"] == []
     assert call.report["outcome"] == "NEGOTIATION_FAILED"
     ended_by = [] if call.peer.status == 488 else ["BYE"]
-    assert [each for each in call.peer.requests if each != "ACK"] == ended_by
+    # A busy machine may make us send the INVITE again.
+    assert [each for each in call.peer.requests if each not in {"ACK", "INVITE"}] == ended_by
     handshake = call.peer.rtp.dtls
     if kind is FingerprintMismatch:
         assert handshake.keys, "the peer had its keys and sent media under them"
