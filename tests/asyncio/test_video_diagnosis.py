@@ -24,7 +24,7 @@ from callmeter.testing.assertions import assert_secure
 from callmeter.testing.network import LinkConditions
 
 PATIENCE = 20
-SOON_S = 6.0
+SOON_S = 20
 SDES = SrtpConfig(policy=SrtpPolicy.REQUIRED)
 DTLS = SrtpConfig(policy=SrtpPolicy.REQUIRED, method=SrtpMethod.DTLS)
 SECURE = MediaConfig(srtp=SDES, video=VideoConfig())
