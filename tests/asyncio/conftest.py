@@ -191,13 +191,28 @@ def silent_port() -> Iterator[int]:
 
 
 @pytest.fixture
-def closed_port() -> Iterator[int]:
+def same_port() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Sockets of UDP and TCP, bound to a number that nobody else has of either."""
+    while True:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+            socket.socket() as stream,
+        ):
+            stream.bind((LOOPBACK, 0))
+            try:
+                datagrams.bind(stream.getsockname())
+            except OSError:
+                continue
+            yield datagrams, stream
+            return
+
+
+@pytest.fixture
+def closed_port(same_port) -> int:
     """A port that refuses by UDP and TCP, and that nobody is given meanwhile."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams, socket.socket() as stream:
-        stream.bind((LOOPBACK, 0))  # and does not listen
-        datagrams.bind(stream.getsockname())
-        datagrams.connect(stream.getsockname())  # what others send has no socket here
-        yield int(stream.getsockname()[1])
+    datagrams, stream = same_port  # which does not listen
+    datagrams.connect(stream.getsockname())  # what others send has no socket here
+    return int(stream.getsockname()[1])
 
 
 @pytest.fixture

@@ -117,14 +117,14 @@ async def test_another_port_is_picked_while_tcp_does_not_get_that_of_udp(make_la
     assert layer.listening("UDP")[1] == layer.listening("TCP")[1] != port
 
 
-async def test_a_port_that_was_asked_for_is_not_replaced(make_layer):
-    with socket.socket() as taken:
-        taken.bind((LOOPBACK, 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        layer, _ = make_layer(start=False, port=port)
-        with pytest.raises(ConnectionFailed, match=f"TCP {LOOPBACK}:{port}"):
-            layer.start()
+async def test_a_port_that_was_asked_for_is_not_replaced(make_layer, same_port):
+    datagrams, taken = same_port
+    taken.listen()
+    port = taken.getsockname()[1]
+    layer, _ = make_layer(start=False, port=port)
+    datagrams.close()
+    with pytest.raises(ConnectionFailed, match=f"TCP {LOOPBACK}:{port}"):
+        layer.start()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free_again:
         free_again.bind((LOOPBACK, port))
 
