@@ -124,14 +124,21 @@ async def test_feedback_is_decoded_as_what_it_was_sent_as(record_call):
 
 
 async def test_extended_reports_of_a_call_are_decoded_with_its_figures(record_call):
-    decoded = await record_call(rtcp_mux=True)
+    calls = []
+
+    async def keep(call):
+        calls.append(call)
+
+    decoded = await record_call(rtcp_mux=True, meanwhile=keep)
     assert decoded.malformed() == []
     assert decoded.count("rtcp.xr.bt == 4") >= 2
-    names = ("rfactor", "moslq", "gmin", "jba", "burstduration", "rtdelay")
+    names = ("rfactor", "moslq", "gmin", "jba", "burstduration", "esdelay")
     rows = decoded.fields("rtcp.xr.bt == 7", *(f"rtcp.xr.voipmetrics.{name}" for name in names))
     assert len(rows) >= 2
-    for r_factor, mos, gmin, adaptive, burst, _ in rows:
-        # No packet was lost, and the buffer is the adaptive one.
-        assert 80 <= int(r_factor) <= 93
-        assert 4.0 <= float(mos) <= 4.5
-        assert (gmin, adaptive, burst) == ("16", "3", "0")
+    read = {(int(r), round(float(mos) * 10), *map(int, more)) for r, mos, *more in rows}
+    # What either end told last; how good a busy machine lets a call be is another matter.
+    xr = calls[0].media.statistics().xr
+    for block in (xr.told, xr.remote):
+        figures = (block.r_factor, block.mos_lq, 16, 3, block.burst_duration)
+        assert (*figures, block.end_system_delay) in read
+    assert all(0 < r_factor <= 93 for r_factor, *_ in read)
