@@ -100,10 +100,11 @@ class Endpoint(EndpointRequests):
 
     def __init__(self, config: EndpointConfig, stack: Stack | None = None) -> None:
         if not isinstance(config, EndpointConfig):
+            # Not shown: there may be a password in it.
             raise ConfigurationError(
-                f"an Endpoint takes settings, EndpointConfig({config!r}) for example"
-                if isinstance(config, str)
-                else f"an Endpoint takes an EndpointConfig, not {config!r}"
+                "an Endpoint takes an EndpointConfig, "
+                "for example EndpointConfig('sip:alice@example.com'), "
+                f"not {type(config).__name__}"
             )
         aor = setting_uri("aor", config.aor)
         check_media(config.media)

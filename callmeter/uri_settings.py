@@ -42,7 +42,9 @@ def target_uri(given: str | SipUri, aor: SipUri) -> SipUri:
     if isinstance(given, SipUri):
         return given
     if not isinstance(given, str):
-        raise ConfigurationError(f"whom to call is a SIP URI or a user name, not {given!r}")
+        raise ConfigurationError(
+            f"whom to call is a SIP URI or a user name, not {type(given).__name__}"
+        )
     target = given
     if not target.lower().startswith(("sip:", "sips:", "tel:")):
         suffix = "" if "@" in target else f"@{str(aor.aor()).rpartition('@')[2]}"

@@ -46,10 +46,11 @@ async def test_an_endpoint_that_was_not_entered_has_no_calls_and_no_address():
         _ = alice.contact
 
 
-@pytest.mark.parametrize("config", ["sip:alice@example.com", None])
-def test_an_endpoint_takes_settings_and_nothing_else(config):
-    with pytest.raises(ConfigurationError, match="EndpointConfig"):
+@pytest.mark.parametrize("config", ["sip:alice:s3cret@example.com", {"password": "s3cret"}, None])
+def test_an_endpoint_takes_settings_and_nothing_else_and_shows_none_of_them(config):
+    with pytest.raises(ConfigurationError, match="EndpointConfig") as caught:
         Endpoint(config)
+    assert "s3cret" not in str(caught.value)
 
 
 async def test_endpoints_and_calls_say_what_they_are(make_endpoint):
