@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 RATE = 8_000
 AMPLITUDE = 8_000
+SILENCE = 1e-3
+"""Of the power of the loudest piece."""
 
 
 def write_tone(path: Path, hertz: float, *, seconds: int, rate: int = RATE) -> None:
@@ -45,8 +47,9 @@ def loudest(path: Path) -> tuple[float, float]:
     """Frequency in Hz of the strongest tone, and the share of the power it holds.
 
     The first 300 ms are left out: jitter buffers start there. Three quarters of the pieces of
-    200 ms have that share at least: a peer that was kept from its processor for a moment goes on
-    at another phase, and two pieces of one tone are no tone together. Silence gives (0.0, 0.0).
+    200 ms that are not silent have that share at least: a peer that was kept from its processor
+    for a moment goes on at another phase, and two pieces of one tone are no tone together.
+    Silence gives (0.0, 0.0).
     """
     samples, rate = read_samples(path)
     samples = samples[int(rate * 0.3) :].astype(float)
@@ -55,7 +58,13 @@ def loudest(path: Path) -> tuple[float, float]:
     hertz = int(_power(samples).argmax()) * rate / samples.size
     size = rate // 5
     pieces = [samples[start : start + size] for start in range(0, samples.size - size + 1, size)]
-    return float(hertz), float(np.quantile([_share(piece, hertz, rate) for piece in pieces], 0.25))
+    powers = [float(_power(piece).sum()) for piece in pieces]
+    audible = [
+        _share(piece, hertz, rate)
+        for piece, power in zip(pieces, powers, strict=True)
+        if power > SILENCE * max(powers)
+    ]
+    return float(hertz), float(np.quantile(audible, 0.25))
 
 
 def _power(samples: np.ndarray) -> np.ndarray:
