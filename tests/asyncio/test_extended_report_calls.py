@@ -37,7 +37,7 @@ def offer(*attributes, session=()):
     return (
         f"v=0\r\no=- 1 1 IN IP4 {LOOPBACK}\r\ns=-\r\nc=IN IP4 {LOOPBACK}\r\nt=0 0\r\n"
         + "".join(f"{line}\r\n" for line in session)
-        + "m=audio 40000 RTP/AVP 0 8\r\n"
+        + "m=audio 9 RTP/AVP 0 8\r\n"
         + "".join(f"{line}\r\n" for line in attributes)
     ).encode()
 

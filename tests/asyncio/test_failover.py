@@ -90,7 +90,7 @@ class Server:
             )
             body = (
                 f"v=0\r\no=- 1 1 IN IP4 {LOOPBACK}\r\ns=-\r\nc=IN IP4 {LOOPBACK}\r\nt=0 0\r\n"
-                "m=audio 40000 RTP/AVP 0\r\n"
+                "m=audio 9 RTP/AVP 0\r\n"
             ).encode()
         return request.create_response(200, to_tag="s", headers=headers, body=body).to_bytes()
 

@@ -46,7 +46,7 @@ def lines(body):
 def offer(profile, *attributes):
     return (
         f"v=0\r\no=- 1 1 IN IP4 {LOOPBACK}\r\ns=-\r\nc=IN IP4 {LOOPBACK}\r\nt=0 0\r\n"
-        f"m=audio 40000 {profile} 0 8\r\n" + "".join(f"{line}\r\n" for line in attributes)
+        f"m=audio 9 {profile} 0 8\r\n" + "".join(f"{line}\r\n" for line in attributes)
     ).encode()
 
 

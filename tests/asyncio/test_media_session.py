@@ -29,6 +29,8 @@ from callmeter.srtp.context import SrtpContext
 from callmeter.srtp.libsrtp import supported_suites
 
 LOOPBACK = "127.0.0.1"
+DISCARD = 9
+"""What nobody is given: media goes there, in tests that need none to arrive."""
 KEY = "inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz"
 OTHER_KEY = "inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj"
 CRYPTO = f"a=crypto:1 AES_CM_128_HMAC_SHA1_80 {KEY}\r\n"
@@ -43,7 +45,7 @@ def sdp(
     *lines,
     formats="0 101",
     address=f"IN IP4 {LOOPBACK}",
-    port=40_000,
+    port=DISCARD,
     version=1,
 ):
     tail = "".join(line if line.endswith("\r\n") else f"{line}\r\n" for line in lines)
@@ -119,7 +121,7 @@ async def test_each_policy_answers_each_kind_of_offer(make, config, offer, resul
     assert session.keying == result
     assert session.secure is (result == "sdes")
     assert (b"a=crypto" in answer) is (result == "sdes")
-    assert session.profile == offer.split(b"m=audio 40000 ")[1].split()[0].decode()
+    assert session.profile == offer.split(b"m=audio 9 ")[1].split()[0].decode()
     gave_up = config is OFFERED and offer is AVP
     assert [bool(re.search("not encrypted", text)) for text in session.warnings] == [True] * gave_up
     assert (parameters(session).srtp_send is not None) is session.secure
@@ -202,7 +204,7 @@ async def test_srtcp_in_clear_is_repeated_where_the_settings_ask_for_it(make):
     ("offer", "error"),
     [
         (b"v=1\r\n", SdpSyntaxError),
-        (sdp(formats="18", port=40_000), NoCommonCodec),
+        (sdp(formats="18", port=DISCARD), NoCommonCodec),
         (sdp(formats="101"), NoCommonCodec),
         (sdp(port=0), NoCommonCodec),
         (AVP.replace(b"m=audio", b"m=video"), NoCommonCodec),
@@ -408,7 +410,7 @@ async def test_mux_and_avpf_are_what_both_want(make):
     other.create_offer()
     other.accept_answer(AVP)
     assert not other.rtcp_mux
-    assert parameters(other).remote_rtcp == (LOOPBACK, 40_001)
+    assert parameters(other).remote_rtcp == (LOOPBACK, DISCARD + 1)
 
 
 # again
@@ -526,7 +528,7 @@ async def test_the_last_figures_stay(make):
     session.close()
     assert session.statistics().send.packets_sent == 0
     assert session.local == local
-    assert session.remote == f"{LOOPBACK}:40000"
+    assert session.remote == f"{LOOPBACK}:{DISCARD}"
     assert session.format.secure
     with pytest.raises(LocalProtocolError, match="no media"):
         await session.play()
@@ -548,7 +550,7 @@ async def test_media_over_ipv6_is_written_with_brackets(make):
     session = make(address="::1")
     session.accept_offer(sdp(address="IN IP6 ::1"))
     assert session.local.startswith("[::1]:")
-    assert session.remote == "[::1]:40000"
+    assert session.remote == f"[::1]:{DISCARD}"
 
 
 def test_settings_that_no_build_can_carry_out_are_refused():

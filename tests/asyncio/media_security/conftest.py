@@ -195,9 +195,13 @@ class Dtls:
 
 
 class MediaPort:
-    """One UDP socket and every datagram that reached it.
+    """One UDP socket and every datagram of the endpoint that reached it.
+
+    The system gives a number again at once: what another program still sends to the one that had
+    it before is nothing the endpoint said.
 
     Attributes:
+        sources: The ports of the endpoint, by its descriptions.
         before_keys: The kinds of those that came before its handshake was done.
         keeps: Whether it keeps what it receives; else it judges media at once and counts.
         judged: How many were authentic, and how many not.
@@ -211,7 +215,7 @@ class MediaPort:
         self._socket.setblocking(False)  # noqa: FBT003  the socket's own signature
         self.port = self._socket.getsockname()[1]
         self.remote = None
-        self.received = []
+        self.sources = set()
         self.before_keys = []
         self.keeps = True
         self.judged = Counter()
@@ -219,6 +223,7 @@ class MediaPort:
         self.on_keys = lambda: None
         self.before_dtls = lambda: None
         self.keys = None
+        self._datagrams = []
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket, self.drain)
 
@@ -230,9 +235,11 @@ class MediaPort:
             except BlockingIOError:
                 return
             if self.keeps:
-                self.received.append(datagram)
-            elif kind_of(datagram) != "dtls":
+                self._datagrams.append((source[1], datagram))
+            elif source[1] in self.sources and kind_of(datagram) != "dtls":
                 self.judged[self.secrets.authenticates(datagram)] += 1
+            if self.sources and source[1] not in self.sources:
+                continue
             if self.dtls is not None and self.dtls.keys is None:
                 self.before_keys.append(kind_of(datagram))
             if kind_of(datagram) == "dtls" and self.dtls is not None:
@@ -240,6 +247,15 @@ class MediaPort:
                 before()
                 self.remote = self.remote or source
                 self.dtls.take(datagram)
+
+    @property
+    def received(self):
+        """What was kept, now that the ports it may come from are known."""
+        return [datagram for source, datagram in self._datagrams if source in self.sources]
+
+    def forget(self):
+        """Keep only what comes from now on."""
+        self._datagrams.clear()
 
     def of_kind(self, *kinds):
         return [datagram for datagram in self.received if kind_of(datagram) in kinds]
@@ -428,6 +444,8 @@ class SniffingPeer:
         self.theirs = Description(body)
         self.rtp.remote = (LOOPBACK, self.theirs.port)
         self.rtcp.remote = (LOOPBACK, self.theirs.rtcp_port)
+        for port in (self.rtp, self.rtcp):
+            port.sources |= {self.theirs.port, self.theirs.rtcp_port}
 
     def use_sdes(self):
         """The endpoint's key and its own."""

@@ -305,7 +305,8 @@ async def test_a_new_fingerprint_in_the_call_needs_a_handshake_that_fits_it(
             while not (incoming.media.warnings or incoming.media.rehandshakes):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         peer.drain()
-        before, peer.rtp.received = peer.rtp.of_kind("rtp", "rtcp"), []
+        before = peer.rtp.of_kind("rtp", "rtcp")
+        peer.rtp.forget()
         await call.media_flows()
         serving = tasks.create_task(peer.serve())
         await incoming.bye()

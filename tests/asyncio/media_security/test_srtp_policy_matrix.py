@@ -144,7 +144,7 @@ class Row:
         peer.request("INVITE", self.endpoint, peer.describe(*lines))
         await peer.final()
         peer.request("ACK", self.endpoint)
-        peer.rtp.received.clear()
+        peer.rtp.forget()
         await self.heard()
 
     async def _answer(self):
