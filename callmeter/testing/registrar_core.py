@@ -205,17 +205,22 @@ class RegistrarCore:
         target = request.uri
         if not isinstance(target, SipUri):
             return self._answer(request, source, 416)
-        if routes or not self._is_own(target):
-            if request.to.tag is None:
-                # No open relay: out of a dialog only own accounts are reached.
-                return self._answer(request, source, 481 if request.method == "CANCEL" else 404)
+        foreign = bool(routes) or not self._is_own(target)
+        if foreign and request.to.tag is not None:
             uri = routes[0].uri if routes else target
             return self._forward(request, source, self._flow_of(uri, now) or self._hop_of(uri))
+        # An attended transfer leads to a Contact (RFC 5589 section 7), which is an account too.
+        bound = self._binding_at(target, now) if foreign and not routes else None
+        if foreign and bound is None:
+            # No open relay: out of a dialog only own accounts are reached.
+            return self._answer(request, source, 481 if request.method == "CANCEL" else 404)
         if self._must_authenticate(request):
             verdict = self._proxy_digest.check(request, now)
             if verdict.user is None:
                 return self._challenge(request, source, self._proxy_digest, verdict, now)
             _remember(self._admitted, _identity_of(request), value=True)
+        if bound is not None:
+            return self._forward(request, source, bound.hop)
         user = target.user_text
         if not user:
             return self._answer(request, source, 200 if request.method == "OPTIONS" else 404)
@@ -307,9 +312,16 @@ class RegistrarCore:
         """The connection to a contact that is bound by one: nobody connects to a client."""
         if not isinstance(uri, SipUri):
             return None
-        bound = (item for user in list(self.bindings) for item in self.bound(user, now))
-        flows = (item for item in bound if item.hop.reliable)
+        flows = (item for item in self._all_bound(now) if item.hop.reliable)
         return next((item.hop for item in flows if item.contact.equivalent(uri)), None)
+
+    def _binding_at(self, uri: SipUri, now: float) -> Binding | None:
+        """Whoever is bound at this very Contact, the newest where several are."""
+        found = [item for item in self._all_bound(now) if item.contact.equivalent(uri)]
+        return found[-1] if found else None
+
+    def _all_bound(self, now: float) -> list[Binding]:
+        return [item for user in list(self.bindings) for item in self.bound(user, now)]
 
     def _hop_of(self, uri: Uri) -> Hop | None:
         """Where a URI leads without asking anybody, or None."""

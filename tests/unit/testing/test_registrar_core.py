@@ -12,7 +12,8 @@ from callmeter.sip.headers import parse_challenges
 from callmeter.sip.message import Request, Response
 from callmeter.sip.parser import parse_message
 from callmeter.sip.transaction.effects import Hop
-from callmeter.testing.registrar_core import MAX_BINDINGS, REMEMBERED, RegistrarCore
+from callmeter.sip.uri import SipUri
+from callmeter.testing.registrar_core import MAX_BINDINGS, REMEMBERED, Binding, RegistrarCore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -397,6 +398,26 @@ def test_it_is_no_open_relay(with_bob, uri, headers):
     assert with_bob.answer(with_bob.request("INVITE", uri, *headers)).status == 404
     assert with_bob.answer(with_bob.request("CANCEL", uri, *headers)).status == 481
     assert with_bob.send(with_bob.request("ACK", uri, *headers)) == []
+
+
+def test_the_contact_of_an_account_leads_to_it_as_an_attended_transfer_wants(with_bob):
+    contact = str(with_bob.core.bound("bob", with_bob.now)[-1].contact)
+    invite = with_bob.request("INVITE", contact, ("Replaces", "call-2;to-tag=t;from-tag=f"))
+    sent, hop = with_bob.forwarded(invite)
+    assert hop == BOB
+    assert str(sent.uri) == contact
+    sent, hop = with_bob.forwarded(with_bob.request("CANCEL", contact))
+    assert hop == BOB
+    elsewhere = [("Route", "<sip:198.51.100.7;lr>")]
+    assert with_bob.answer(with_bob.request("INVITE", contact, *elsewhere)).status == 404
+
+
+def test_the_contact_of_an_account_is_asked_for_credentials_like_its_name():
+    rig = Rig(authenticate_calls=True)
+    rig.core.bindings["bob"] = [Binding(SipUri("sip", "10.0.0.2", 5062, "bob"), BOB, 200.0, "r", 1)]
+    assert rig.answer(rig.request("INVITE", "sip:bob@10.0.0.2:5062")).status == 407
+    rig.now = 201.0
+    assert rig.answer(rig.request("INVITE", "sip:bob@10.0.0.2:5062")).status == 404
 
 
 @pytest.mark.parametrize(
