@@ -26,6 +26,17 @@ _NO_SRTP: Final = (
     "The peer refuses SRTP, whatever the suites: enable it there. With the policy Offered here "
     "the call would go on in clear."
 )
+_OTHER_KEYS: Final = {
+    "no a=fingerprint,": (
+        "The peer takes keys by DTLS alone: offer these, by the method DTLS or DUAL, or enable "
+        "SDES at the peer."
+    ),
+    "no a=crypto line,": (
+        "The peer takes keys by SDES alone: offer these, by the method SDES or DUAL, or enable "
+        "DTLS-SRTP at the peer."
+    ),
+}
+"""What to do, by what another callmeter says of the offer it refuses."""
 _OFF: Final = "the SRTP policy is Disabled"
 NOT_ACCEPTABLE: Final = 488
 
@@ -59,7 +70,9 @@ def suites_compatible(evidence: CallEvidence) -> Verdict:
     if broken_key(error) is not None:
         return skips("a key could not be used: the suites were not compared")
     if isinstance(error, NoCommonSuite) and _PROTOCOL_REFUSED in str(error):
-        return fails(str(error), _NO_SRTP)
+        text = str(error)
+        advice = (remedy for words, remedy in _OTHER_KEYS.items() if words in text)
+        return fails(text, next(advice, _NO_SRTP))
     if isinstance(error, NoCommonSuite):
         return fails(f"{error}{_suites(error.offered, error.supported)}")
     if evidence.secure:

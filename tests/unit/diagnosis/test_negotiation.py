@@ -50,6 +50,22 @@ def test_a_peer_that_refuses_srtp_is_not_told_to_compare_suites(status_of, healt
 
 
 @pytest.mark.parametrize(
+    ("missing", "remedy"),
+    [
+        ("a=fingerprint", "The peer takes keys by DTLS alone"),
+        ("a=crypto line", "The peer takes keys by SDES alone"),
+        ("a=crypto line nor a=fingerprint", "The peer refuses SRTP"),
+    ],
+)
+def test_a_peer_that_wants_the_other_kind_of_keys_is_named(status_of, healthy, missing, remedy):
+    said = f"488 No: warning 302 the offer has no {missing}, and the SRTP policy is Required"
+    changes = {"final_status": 488, "error": NoCommonSuite(said, offered=["A"]), **NOT_ANSWERED}
+    found, finding = status_of(negotiation.suites_compatible, healthy, **changes)
+    assert found == "fail"
+    assert finding.remedy.startswith(remedy)
+
+
+@pytest.mark.parametrize(
     ("changes", "status", "words"),
     [
         ({}, "pass", "known to both"),
