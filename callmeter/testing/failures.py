@@ -52,8 +52,10 @@ def _paths(excinfo: pytest.ExceptionInfo[BaseException]) -> set[Path]:
     return {Path(frame.f_code.co_filename) for frame, _ in walk_tb(excinfo.tb)}
 
 
-def explain(report: pytest.TestReport, groups: Iterable[Phones], folder: str | None) -> None:
-    """Add to a report what the calls did.
+def explain(
+    report: pytest.TestReport, groups: Iterable[Phones], folder: str | None
+) -> list[tuple[str, object]]:
+    """Add to a report what the calls did; returns the properties that say where their pages are.
 
     Args:
         report: Of the failed test.
@@ -70,9 +72,10 @@ def explain(report: pytest.TestReport, groups: Iterable[Phones], folder: str | N
         report.sections.append((title_of(call), text))
     if not calls:
         report.sections += _messages(groups)
-    if folder is not None:
-        for path in _keep_pages(Path(folder), report.nodeid, calls):
-            report.user_properties.append(("callmeter_page", str(path)))
+    if folder is None:
+        return []
+    pages = _keep_pages(Path(folder), report.nodeid, calls)
+    return [("callmeter_page", str(path)) for path in pages]
 
 
 def _calls(groups: Iterable[Phones]) -> list[Call]:

@@ -280,8 +280,10 @@ def pytest_runtest_makereport(
         shorten(call.excinfo)
     report = yield
     if report.failed:
-        folder = item.config.getoption("--callmeter-report")
-        explain(report, phones, folder)
+        pages = explain(report, phones, item.config.getoption("--callmeter-report"))
+        report.user_properties += pages
+        # The file of --junitxml takes those of the last report of a test, that of its teardown.
+        item.user_properties += pages
     return report
 
 
@@ -296,7 +298,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ]
     if pages:
         terminalreporter.section("callmeter: pages of the calls that failed")
-        for page in pages:
+        for page in dict.fromkeys(pages):
             terminalreporter.line(str(page))
     skipped = [
         report

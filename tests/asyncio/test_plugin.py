@@ -78,6 +78,15 @@ def test_it_passes_under_xdist_too_and_keeps_pages_of_what_fails(project):
     assert "INVITE" in page
 
 
+def test_a_file_for_junit_says_where_the_pages_are(project):
+    project.makepyfile(SMALLEST.replace('"dtls", "dual"', "") + "        assert not call\n")
+    arguments = ("--callmeter-report", "pages", "--junitxml", "results.xml")
+    project.runpytest_subprocess(*LOADED, *arguments).assert_outcomes(failed=1)
+    results = (project.path / "results.xml").read_text(encoding="utf-8")
+    (page,) = (project.path / "pages").iterdir()
+    assert results.count(f'<property name="callmeter_page" value="pages/{page.name}" />') == 1
+
+
 def test_the_plugin_costs_no_import_of_callmeter():
     code = "import callmeter.testing.plugin, sys; print(*sys.modules)"
     told = subprocess.run(
