@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
@@ -223,10 +224,7 @@ class MediaEngine:
         """
         self._running()
         if shared and self._choosing and not len(self.lanes) and mmsg.available():
-            # What pays on a socket that many share, and does not on one for each.
-            before, after = self.backend, new_backend("mmsg", segmentation=self._segmentation)
-            self._use(after)
-            before.close()
+            self._use_mmsg()
         row = self._take_row()
         bound: socket.socket | None = None
         try:
@@ -337,6 +335,17 @@ class MediaEngine:
 
     def _use(self, backend: Backend) -> None:
         self.backend = self._receive.backend = self._transmit.backend = backend
+
+    def _use_mmsg(self) -> None:
+        """What pays on a socket that many share, and does not on one for each."""
+        before = self.backend
+        # A process without a descriptor for it goes on as before, or has none for a socket either.
+        if before.name != "mmsg":
+            with contextlib.suppress(OSError):
+                after = new_backend("mmsg", segmentation=self._segmentation)
+                after.overflows, after.send_errors = before.overflows, before.send_errors
+                self._use(after)
+                before.close()
 
     def watch(self, stream: RtpStream) -> None:
         """Look at the stream's deadline in every tick until it has none."""

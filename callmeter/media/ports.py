@@ -109,19 +109,17 @@ class PortAllocator:
                 rtp = self._try(address, port, dscp)
                 if rtp is None:
                     continue
-                rtcp = self._try(address, port + 1, dscp)
+                rtcp = self._beside(rtp, address, port + 1, dscp)
                 if rtcp is not None:
                     return rtp, rtcp
-                rtp.close()
             raise _exhausted(address, ports, "pair of ports")
         for _ in range(EPHEMERAL_ATTEMPTS):
             first = self._checked(address, ports, lambda: bind_socket(address, 0, dscp))
             port = first.getsockname()[1]
             # An odd port is as good: its even neighbour becomes the RTP port.
-            second = self._try(address, port ^ 1, dscp)
+            second = self._beside(first, address, port ^ 1, dscp)
             if second is not None:
                 return (second, first) if port % 2 else (first, second)
-            first.close()
         raise _exhausted(address, ports, "pair of ports")
 
     def _walk(self, address: str, low: int, high: int, step: int) -> list[int]:
@@ -136,6 +134,18 @@ class PortAllocator:
         start %= count
         self._next[key] = start + 1
         return [low + step * ((start + index) % count) for index in range(count)]
+
+    def _beside(
+        self, first: socket.socket, address: str, port: int, dscp: int | None
+    ) -> socket.socket | None:
+        """The other port of a pair; without it the first one is given back."""
+        second = None
+        try:
+            second = self._try(address, port, dscp)
+        finally:
+            if second is None:
+                first.close()
+        return second
 
     def _try(self, address: str, port: int, dscp: int | None) -> socket.socket | None:
         try:

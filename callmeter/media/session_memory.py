@@ -36,12 +36,13 @@ class SessionMemory:
         self.whole = door.whole
         self._door = door
         self._few = FEW
+        self._closed = False
         self._thread: ThreadPoolExecutor | None = None
 
     def open(self, policy: StreamPolicy) -> Session | None:
         """Make a session, or None when the door refuses the policy."""
-        if self._few:
-            self._few -= 1
+        if self._few or self._closed:
+            self._few = max(0, self._few - 1)
             return self._door.open(policy)
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "callmeter-sessions")
@@ -49,7 +50,8 @@ class SessionMemory:
         return self._thread.submit(self._door.open, policy).result()
 
     def close(self) -> None:
-        """End the thread; the sessions live on."""
+        """End the thread for good; the sessions live on, and a late one is made without it."""
+        self._closed = True
         if self._thread is not None:
             self._thread.shutdown()
             self._thread = None

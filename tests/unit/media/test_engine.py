@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import os
 
@@ -258,9 +259,31 @@ def test_an_engine_that_gets_no_other_way_to_move_datagrams_keeps_the_one_it_has
 
     lab.engine._choosing = True
     monkeypatch.setattr(engine_module, "new_backend", exhausted)
-    with pytest.raises(OSError, match="too many open files"):
-        lab.open(shared=True)
+    before = lab.engine.backend
+    alone = lab.open(shared=True)
+    assert lab.engine.backend is before
+    alone.stop()
     a, b = lab.pair()
     lab.run(0.5)
     assert a.statistics().receive.packets_received
     assert b.statistics().receive.packets_received
+
+
+def test_figures_outlast_the_change_to_another_way_to_move_datagrams(lab):
+    lab.engine._choosing = True
+    backend = lab.engine.backend
+    backend.overflows.note(-1, 7)
+    backend.send_errors.note(errno.ENETUNREACH)
+    for _ in range(2):
+        lab.open(shared=True).stop()
+        assert lab.engine.backend.name == "mmsg"
+        assert lab.engine.socket_overflows == 7
+        assert lab.engine.backend.send_errors.total == 1
+
+
+def test_the_way_that_suits_shared_ports_is_chosen_once(lab):
+    lab.engine._choosing = True
+    lab.open(shared=True).stop()
+    chosen = lab.engine.backend
+    lab.open(shared=True).stop()
+    assert lab.engine.backend is chosen

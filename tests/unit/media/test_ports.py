@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 
@@ -110,6 +111,24 @@ def test_an_address_that_is_not_ours_says_so(allocator):
             open_ports("192.0.2.1", (0, 0), 0)
         with pytest.raises(TransportError, match=r"no media socket on 192\.0\.2\.1"):
             open_ports("192.0.2.1", (40_000, 40_010), 0)
+
+
+@pytest.mark.parametrize("ranged", [True, False])
+def test_a_pair_that_stays_half_gives_its_first_port_back(
+    allocator, monkeypatch, free_range, ranged
+):
+    real, bound = bind_socket, []
+
+    def run_out_of_descriptors(address, port, dscp):
+        if bound:
+            raise OSError(errno.EMFILE, "Too many open files")
+        bound.append(real(address, port, dscp))
+        return bound[0]
+
+    monkeypatch.setattr(ports_module, "bind_socket", run_out_of_descriptors)
+    with pytest.raises(TransportError, match="Too many open files"):
+        allocator.open_pair(LOOPBACK, free_range if ranged else (0, 0), 0)
+    assert bound[0].fileno() == -1
 
 
 def test_a_taken_fixed_port_is_refused(allocator, close):

@@ -70,6 +70,15 @@ def test_the_thread_ends_and_the_sessions_live_on(memory, door, rtp_packet):
         each.close()
 
 
+def test_a_session_that_is_asked_for_after_the_end_starts_no_thread(memory, door):
+    contexts = [context(memory) for _ in range(session_memory.FEW + 1)]
+    memory.close()
+    contexts.append(context(memory))
+    assert door.threads[-1] is threading.main_thread()
+    for each in contexts:
+        each.close()
+
+
 @pytest.fixture
 def rtp_packet():
     return bytes([0x80, 0]) + (7).to_bytes(2, "big") + bytes(8) + bytes(160)
