@@ -216,7 +216,8 @@ class StreamReceiver:
             self.keys.early_packets += self.dropped.get(AUTHENTICATION, 0) == failed
 
     def stop(self) -> None:
-        """Let the sinks finish and close the keys."""
+        """Let the sinks finish and close the keys; the row may be another stream's from now on."""
+        self.latch = None
         self._lanes.unsettle(self._row)
         self._lanes.receive_handles[self._row] = None
         self.keys.close()
@@ -229,7 +230,7 @@ class StreamReceiver:
 
     def detach(self, sink: AudioSink) -> bool:
         """The sink hears no more; False when it did not."""
-        if not any(attached is sink for attached in self.sinks):
+        if not self._is_attached(sink):
             return False
         self.sinks = tuple(attached for attached in self.sinks if attached is not sink)
         self._lanes.listening[self._row] = bool(self.sinks)
@@ -301,6 +302,8 @@ class StreamReceiver:
         """Account for what was kept: packets of the source that proved right, and the others."""
         held, self._held = self._held, []
         for place, datagram, header, arrival in held:
+            if self.latch is None:
+                return  # A sink has stopped the stream.
             if place == source:
                 self._account(datagram, header, arrival)
             else:
@@ -454,6 +457,8 @@ class StreamReceiver:
 
     def _settle(self, payload_type: int, codec: str) -> None:
         """From here on batches may take the stream, if nothing unusual is pending."""
+        if self.latch is None or not self.latch.locked:
+            return
         lanes, row, context = self._lanes, self._row, self.context
         if context is not None:
             if context.handle is None or not self.keys.settled:
@@ -462,27 +467,39 @@ class StreamReceiver:
             lanes.receive_handles[row] = context.handle
         if payload_type in LIKE_RTCP:
             return
-        if self.latch is not None and self.latch.locked:
-            lanes.level_law[row] = levels.law_of(codec)
-            self._steady_codec = codec
-            lanes.settle(row, int(self._reception.ssrc[row]), payload_type)
+        lanes.level_law[row] = levels.law_of(codec)
+        self._steady_codec = codec
+        lanes.settle(row, int(self._reception.ssrc[row]), payload_type)
 
     def hear(
         self, sequence: int, timestamp: int, arrival: float, payload: bytes, codec: str = ""
     ) -> None:
         """Give a payload to the sinks; one that fails is detached."""
-        for sink in self.sinks:
+        attached = self.sinks
+        for sink in attached:
+            if self.sinks is not attached and not self._is_attached(sink):
+                continue
             try:
                 sink.write(codec or self._steady_codec, sequence, timestamp, arrival, payload)
             except Exception as error:  # noqa: BLE001  foreign code may not stop the tick
-                self.sink_error = error
-                self.detach(sink)
+                self._fail(sink, error)
 
     def _hear_noise(self, sequence: int, timestamp: int, arrival: float, payload: bytes) -> None:
         """Tell those sinks that want to know what a pause sounds like."""
         for sink in self.sinks:
-            if isinstance(sink, NoiseSink):
-                sink.on_comfort_noise(sequence, timestamp, arrival, payload)
+            if isinstance(sink, NoiseSink) and self._is_attached(sink):
+                try:
+                    sink.on_comfort_noise(sequence, timestamp, arrival, payload)
+                except Exception as error:  # noqa: BLE001  foreign code may not stop the tick
+                    self._fail(sink, error)
+
+    def _is_attached(self, sink: AudioSink) -> bool:
+        """Whether no sink has detached it meanwhile, or stopped the stream."""
+        return any(attached is sink for attached in self.sinks)
+
+    def _fail(self, sink: AudioSink, error: Exception) -> None:
+        self.sink_error = error
+        self.detach(sink)
 
     def _heard_digits(self, digits: list[telephone_event.DigitReceived], at: float) -> None:
         for heard in digits:

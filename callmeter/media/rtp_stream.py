@@ -139,6 +139,7 @@ class RtpStream(StreamOccasions, ABC):
         self._rtcp_control: Control | None = None
         self._listened_from = float("-inf")
         self._listening: set[int] = set()
+        self._stopping = False
         self._final: StreamStatistics | None = None
         self._course: StreamSeries | None = None
         self._late_before = engine.late_ticks
@@ -410,13 +411,14 @@ class RtpStream(StreamOccasions, ABC):
 
     def stop(self) -> None:
         """Say goodbye by RTCP, close sinks, keys and sockets. Twice is harmless."""
-        if self._final is not None:
-            return
+        if self._stopping:
+            return  # A sink that is closed for it may call it again.
+        self._stopping = True
         engine = self._engine
+        self._on_stop()
         if self._parameters is not None:
             self._reports.send(engine.now(), goodbye=True)
         self._receiver.end_holding()
-        self._on_stop()
         # What sinks decode at last is to be counted.
         self._receiver.close_sinks()
         self._losses.settle()
@@ -485,7 +487,7 @@ class RtpStream(StreamOccasions, ABC):
             receiver.drop("unrecognised" if kind is PacketKind.DROP else kind.name.lower())
 
     def _watch(self) -> None:
-        if self.next_deadline() is not None:
+        if self._final is None and self.next_deadline() is not None:
             self._engine.watch(self)
 
     def next_deadline(self) -> float | None:
@@ -500,8 +502,9 @@ class RtpStream(StreamOccasions, ABC):
     def on_deadline(self, now: float) -> None:
         """End what waited too long."""
         self._receiver.on_deadline(now)
-        self._reports.on_deadline(now)
-        self._losses.on_deadline(now)
+        if self._final is None:
+            self._reports.on_deadline(now)
+            self._losses.on_deadline(now)
 
     def on_gap(self, first: int, count: int, now: float) -> None:
         """Packets are missing, and the peer may want to know."""

@@ -156,16 +156,19 @@ class VideoReceiver(StreamReceiver):
                 self.malformed_frames += 1
                 continue
             frame = EncodedFrame(data, whole.timestamp, whole.key_frame)
-            for sink in self._viewers:
+            looking_on = self._viewers
+            for viewer in looking_on:
+                if self._viewers is not looking_on and not self._is_viewer(viewer):
+                    continue
                 try:
-                    sink.write(frame)
+                    viewer.write(frame)
                 except Exception as error:  # noqa: BLE001  foreign code may not stop the tick
                     self.sink_error = error
-                    self.unview(sink)
+                    self.unview(viewer)
 
     def unview(self, sink: VideoSink) -> None:
         """The sink sees no more; one that did not is left alone."""
-        if not any(viewer is sink for viewer in self._viewers):
+        if not self._is_viewer(sink):
             return
         self._viewers = tuple(viewer for viewer in self._viewers if viewer is not sink)
         if self.video is not None and not self._viewers:
@@ -174,6 +177,9 @@ class VideoReceiver(StreamReceiver):
             sink.close()
         except Exception as error:  # noqa: BLE001  a sink is foreign code: it may not end a call
             self.sink_error = error
+
+    def _is_viewer(self, sink: VideoSink) -> bool:
+        return any(viewer is sink for viewer in self._viewers)
 
     def close_sinks(self) -> None:
         """Let all sinks finish."""

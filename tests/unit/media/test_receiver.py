@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from callmeter.jitter_buffer_config import JitterBufferSettings
@@ -36,6 +37,105 @@ def test_a_sink_that_raises_is_detached_and_the_stream_goes_on(lab):
     assert isinstance(a.sink_error, OSError)
     assert good.packets >= 23
     assert a._receiver.sinks == (good,)
+
+
+class Stopping(Discard):
+    """Stops a stream with its third packet, and again when it is closed for that."""
+
+    def __init__(self, stream):
+        super().__init__()
+        self._stream = stream
+
+    def write(self, *packet):
+        super().write(*packet)
+        if self.packets == 3:
+            self._stream.stop()
+
+    def close(self):
+        self._stream.stop()
+
+
+def touched(table, row):
+    """Columns of a row that are not as those of a row nobody had."""
+    return {
+        name
+        for name, (_, initial) in table.COLUMNS.items()
+        if not np.array_equal(getattr(table, name)[row], initial, equal_nan=True)
+    }
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("steady", [False, True])
+def test_a_sink_that_stops_its_own_stream_leaves_nothing_in_its_row(
+    lab, secure, steady, monkeypatch
+):
+    a, b = lab.pair(secure=secure)
+    if not steady:
+        monkeypatch.setattr(lab.engine._receive, "batch_from", 1 << 20)
+    row, closed = a._row, []
+    monkeypatch.setattr(Discard, "close", lambda self: closed.append(self.packets))
+    stopping, other = Stopping(a), Discard()
+    a.attach(stopping)
+    a.attach(other)
+    lab.run(0.5)
+    assert (stopping.packets, other.packets, closed) == (3, 2, [2])
+    assert a.sink_error is None
+    assert a.statistics().receive.packets_received == 3
+    assert a not in lab.engine._watched
+    assert touched(lab.engine.lanes, row) == set()
+    assert lab.engine.lanes.receive_handles[row] is None
+    assert lab.engine.streams == [b]
+    assert {lab.open()._row, lab.open()._row} == {row, 2}
+
+
+def test_a_sink_that_detaches_the_next_one_spares_it_the_packet(lab):
+    a, _ = lab.pair()
+    second = Discard()
+
+    class First(Discard):
+        def write(self, *packet):
+            super().write(*packet)
+            a.detach(second)
+
+    first = First()
+    a.attach(first)
+    a.attach(second)
+    lab.run(0.2)
+    assert first.packets
+    assert second.packets == 0
+
+
+def test_a_sink_that_raises_at_comfort_noise_is_detached_and_the_stream_goes_on(lab):
+    peer, stream = lab.socket(), lab.open()
+    stream.start(lab.parameters(peer, receive_comfort_noise=13))
+
+    class Deaf(Discard):
+        def on_comfort_noise(self, *packet):
+            raise ValueError("what is this")
+
+    good = Discard()
+    stream.attach(Deaf())
+    stream.attach(good)
+    for number, payload_type in enumerate([0, 0, 0, 0, 13, 0, 0]):
+        peer.sendto(lab.rtp(number, payload_type=payload_type), (LOOPBACK, stream.port))
+        lab.run(0.02)
+    assert isinstance(stream.sink_error, ValueError)
+    assert stream._receiver.sinks == (good,)
+    assert good.packets >= 4
+
+
+def test_what_was_kept_of_an_uncertain_source_is_not_accounted_for_once_a_sink_has_stopped(lab):
+    old, new = lab.socket(), lab.socket()
+    stream = lab.open()
+    stream.start(lab.parameters(old))
+    sink = Stopping(stream)
+    stream.attach(sink)
+    for number in range(8):
+        new.sendto(lab.rtp(number), (LOOPBACK, stream.port))
+        lab.run(0.02)
+    assert sink.packets == 3
+    assert not stream.is_open
+    assert touched(lab.engine.reception, 0) == set()
 
 
 def test_a_sink_is_detached_by_identity_and_a_foreign_one_is_left_alone(lab):

@@ -53,6 +53,30 @@ def counted(stream):
     return stream.statistics().receive_measures
 
 
+def test_who_looks_on_and_stops_the_stream_or_another_is_the_last_to_see_a_frame(hearing):
+    stream, send = hearing
+    third = Seen()
+
+    class First(Seen):
+        def write(self, frame):
+            super().write(frame)
+            stream.detach(third)
+
+    class Second(Seen):
+        def write(self, frame):
+            super().write(frame)
+            stream.stop()
+
+    first, second, fourth = First(), Second(), Seen()
+    for sink in (first, second, third, fourth):
+        stream.attach(sink)
+    send(1, 0, KEY)
+    send(2, 3000, DELTA)
+    assert [len(sink.frames) for sink in (first, second, third, fourth)] == [1, 1, 0, 0]
+    assert [sink.closed for sink in (first, second, third, fourth)] == [1, 1, 1, 1]
+    assert not stream.is_open
+
+
 def test_whole_frames_are_shown_to_each_who_looks_on_until_detached(hearing):
     stream, send = hearing
     first, second = Seen(), Seen()
