@@ -94,7 +94,7 @@ class VideoSender:
         table, row, context = self._engine.send_table, self._row, parameters.srtp_send
         if context is None and self.context is not None:
             raise LocalProtocolError("a secure stream stays secure until it is stopped")
-        self._flush()
+        self.flush()
         succeed(self.context, context, int(table.ssrc[row]))
         if context is not self.context:
             self.sent.forget()
@@ -169,7 +169,7 @@ class VideoSender:
             self._finish()
 
     def _finish(self) -> None:
-        self._flush()
+        self.flush()
         playing, self._playing = self._playing, None
         self._source = self._frame = self._origin = None
         self._payloads = ()
@@ -291,8 +291,8 @@ class VideoSender:
         if self._source is not None:
             self._arm(now + BURST_S if end < len(payloads) else now)
 
-    def _flush(self) -> None:
-        """The rest of a frame that was begun: half of one is of no use to anybody."""
+    def flush(self) -> None:
+        """Send the rest of a frame that was begun: half of one is of no use to anybody."""
         if self._next < len(self._payloads):
             self._burst = len(self._payloads)
             self._send_burst(self._engine.now())

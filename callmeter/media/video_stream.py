@@ -71,6 +71,8 @@ class VideoStream(RtpStream):
             self._poll_at = self._begun_at + POLL_S
 
     def _on_stop(self) -> None:
+        # Nothing may follow the BYE.
+        self._sender.flush()
         self._poll_at = None
         waiting, self._waiting = self._waiting, []
         for _, future in waiting:

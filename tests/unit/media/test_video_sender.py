@@ -9,6 +9,7 @@ from callmeter.media.events import FeedbackReceived
 from callmeter.media.sender import succeed
 from callmeter.media.video import EncodedFrame
 from callmeter.media.video_parameters import VideoFormat
+from callmeter.rtp import PacketKind, classify
 from callmeter.srtp import SrtpContext
 
 RATE = 20
@@ -52,6 +53,19 @@ def test_another_source_takes_the_place_of_the_one_that_plays(lab, pictures, sen
     assert frames(stream) == sent == first.given + second.given
     # No frame was left half sent.
     assert stream.statistics().send.packets_sent == 2 * sent
+
+
+def test_a_stream_that_stops_in_the_middle_of_a_frame_sends_the_rest_before_its_bye(
+    lab, pictures, sending
+):
+    stream, peer = sending
+    stream.play(pictures(octets=20_000))
+    lab.run(0)
+    begun = stream.statistics().send.packets_sent
+    stream.stop()
+    kinds = [classify(datagram) for datagram in lab.fetch_all(peer)]
+    assert kinds == [PacketKind.RTP] * (len(kinds) - 1) + [PacketKind.RTCP]
+    assert stream.statistics().send.packets_sent == len(kinds) - 1 > begun
 
 
 def test_timestamps_go_on_from_one_source_to_the_next(lab, pictures, sending, rtp_fields):
