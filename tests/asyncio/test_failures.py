@@ -56,11 +56,11 @@ async def test_only_the_last_calls_are_printed_and_all_get_pages(phones, tmp_pat
         async with alice.call(bob.aor):
             pass
     failed = report()
-    failures.explain(failed, [phones], str(tmp_path / "pages"))
+    properties = failures.explain(failed, [phones], str(tmp_path / "pages"))
     assert len(failed.sections) == failures.SHOWN
     names = [path.name for path in sorted((tmp_path / "pages").iterdir())]
     assert names == [f"test_x.py-test_it-tls-sdes-{number}.html" for number in range(1, 6)]
-    assert [name for name, _ in failed.user_properties] == ["callmeter_page"] * 5
+    assert [name for name, _ in properties] == ["callmeter_page"] * 5
 
 
 async def test_the_page_has_the_messages_of_both_ends(phones, tmp_path):
