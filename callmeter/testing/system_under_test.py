@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import pytest
 
 from callmeter.config import Credentials, TlsConfig, TlsVerify, Transport
+from callmeter.errors import ConfigurationError
 from callmeter.setting_words import member
 from callmeter.testing.endpoint_settings import endpoint_config
 from callmeter.testing.phones import Phones
@@ -76,11 +77,19 @@ def target_settings(config: pytest.Config, marker: pytest.Mark | None) -> Target
     }
     authority = setting("tls_ca")
     if authority is not None:
-        pem = (Path(config.rootpath) / authority).read_text(encoding="ascii")
-        endpoint["tls"] = TlsConfig(verify=TlsVerify.CUSTOM, ca=pem)
+        endpoint["tls"] = _trust(Path(config.rootpath) / authority)
     bind = setting("bind") or ANYWHERE
     settings = {name: value for name, value in endpoint.items() if value is not None} | given
     return TargetSettings(uri=uri, credentials=credentials, endpoint=settings, bind=bind)
+
+
+def _trust(path: Path) -> TlsConfig:
+    try:
+        pem = path.read_text(encoding="ascii")
+        return TlsConfig(verify=TlsVerify.CUSTOM, ca=pem)
+    except (OSError, ValueError) as error:
+        told = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"callmeter_tls_ca: {path}: {told}") from None
 
 
 class Target:

@@ -125,3 +125,12 @@ async def test_a_wrong_password_is_told(system, phones):
     async with Target(system) as target:
         with pytest.raises(AuthenticationFailed):
             await target.endpoint()
+
+
+@pytest.mark.parametrize("content", [None, "no PEM", "ümlaut"])
+def test_a_file_without_an_authority_is_named_with_its_option(project, tmp_path, content):
+    path = tmp_path / "root.pem"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"callmeter_tls_ca: .*root\.pem: ."):
+        target_settings(project(target="sip:echo@pbx.test", tls_ca=str(path)), None)
