@@ -76,6 +76,8 @@ def tls_verified(evidence: CallEvidence) -> Verdict:
         return skips("there is no TLS")
     if evidence.tls.verified:
         return passes("the certificate was verified")
+    if not evidence.tls.certificate:
+        return skips("the peer opened the connection, and was asked for no certificate")
     return warns("the certificate was not verified")
 
 

@@ -109,11 +109,13 @@ class TlsReport:
         version: `"TLSv1.3"` or similar.
         cipher: Name of the cipher suite.
         verified: Whether the peer's certificate was verified.
+        certificate: Whether the peer showed one; who opens a connection does so when asked.
     """
 
     version: str
     cipher: str
     verified: bool
+    certificate: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""

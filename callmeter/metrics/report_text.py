@@ -129,6 +129,8 @@ def _signaling(signaling: SignalingReport) -> str:
     if signaling.tls is None:
         return f"{path}, not secure"
     trust = "verified" if signaling.tls.verified else "certificate NOT verified"
+    if not signaling.tls.certificate:
+        trust = "the peer showed no certificate"
     return f"{path}, secure: {signaling.tls.version} {signaling.tls.cipher}, {trust}"
 
 

@@ -154,6 +154,8 @@ def signaling_markup(signaling: SignalingReport) -> Markup:
         grade, words = "warn", "Not encrypted"
     elif tls.verified:
         grade, words = "good", "Encrypted, certificate verified"
+    elif not tls.certificate:
+        grade, words = "good", "Encrypted, the peer showed no certificate"
     else:
         grade, words = "warn", "Encrypted, certificate not verified"
     if not signaling.transport:

@@ -372,7 +372,12 @@ class TransportLayer:
         layer = None if connection is None else connection.layer(TlsLayer)
         if layer is None or layer.version is None:
             return None
-        return TlsReport(version=layer.version, cipher=layer.cipher or "", verified=layer.verified)
+        return TlsReport(
+            version=layer.version,
+            cipher=layer.cipher or "",
+            verified=layer.verified,
+            certificate=layer.peer_certificate is not None,
+        )
 
     def certificate_of(self, hop: Hop) -> bytes | None:
         """The certificate of the other end of the connection to `hop`, in DER."""

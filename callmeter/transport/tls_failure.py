@@ -15,6 +15,10 @@ from callmeter.errors import TlsError
 __all__ = ["PREFIX", "client_failure", "server_failure", "tls_error"]
 
 PREFIX: Final = "TLS handshake failure: "
+UNTRUSTED: Final = (
+    "Give the authority that signed it as CA certificate (TlsConfig.ca), and have the server send "
+    "its intermediate certificates."
+)
 WANTED: Final = "server wants a client certificate"
 REFUSED: Final = "client certificate refused by the server"
 
@@ -93,7 +97,7 @@ def client_failure(
         kind, text = _verification(error)
         failure = tls_error(kind, text, destination)
         if kind == "unknown_ca":
-            failure.add_note("The server may not send its intermediate certificate.")
+            failure.add_note(UNTRUSTED)
         return failure
     reason = error.reason or ""
     wrong = CERTIFICATE_ALERTS.get(reason)

@@ -177,7 +177,11 @@ async def test_a_message_and_its_answer_travel_by_every_transport(
         assert told.version == "TLSv1.3"
         assert told.cipher
         assert told.verified
+        assert told.certificate
         assert client.tls_of(Hop(name, LOOPBACK, 1)) is None
+        taken = server.tls_of(source)
+        assert taken is not None
+        assert not taken.certificate
 
 
 async def test_without_settings_a_server_is_held_against_the_systems_authorities(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from callmeter.diagnosis import signaling
@@ -49,6 +51,7 @@ def test_a_refused_client_certificate_has_its_own_remedy(status_of, healthy):
         ({}, "skip", ""),
         ({"tls": GOOD}, "pass", ""),
         ({"tls": LAX}, "warn", "not recommended for production"),
+        ({"tls": replace(LAX, certificate=False)}, "skip", ""),
         ({"error": refused("expired")}, "fail", "Renew the expired certificate"),
         ({"error": refused("unknown_ca")}, "fail", "to Custom"),
         ({"error": refused("name_mismatch")}, "fail", "one of the names"),

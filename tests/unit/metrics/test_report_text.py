@@ -97,6 +97,12 @@ def test_an_unverified_certificate_is_named(secure_call):
     assert "certificate NOT verified" in report_text(report)
 
 
+def test_a_peer_that_was_asked_for_no_certificate_is_not_blamed_for_it(secure_call):
+    tls = replace(secure_call.signaling.tls, verified=False, certificate=False)
+    report = replace(secure_call, signaling=replace(secure_call.signaling, tls=tls))
+    assert "the peer showed no certificate" in report_text(report)
+
+
 def test_a_failed_call_names_its_error():
     text = report_text(
         CallReport(

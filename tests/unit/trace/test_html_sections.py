@@ -62,6 +62,13 @@ def test_a_report_without_findings_says_so(page):
             ),
             "Encrypted, certificate not verified",
         ),
+        (
+            SignalingReport(
+                transport="TLS",
+                tls=TlsReport(version="TLSv1.3", cipher="X", verified=False, certificate=False),
+            ),
+            "Encrypted, the peer showed no certificate",
+        ),
     ],
 )
 def test_the_signalling_is_said_to_be_secure_or_not(page, signaling, said):
