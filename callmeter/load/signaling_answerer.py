@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from callmeter.config import Transport
-from callmeter.load.signaling_shell import SignalingShell, contact_uri, description
+from callmeter.load.signaling_shell import PACE, SignalingShell, contact_uri, description
 from callmeter.sip.signaling_uas import SignalingUas
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class SignalingAnswerer(SignalingShell):
         ring: Whether a 180 goes before the 200.
         answer_after: Seconds from the one to the other.
         user: User part of the Contact.
+        pace: While more than 1,500 datagrams a second come, seconds between two readings of them:
+            answers are up to that much later. 0 reads each as it comes.
 
     Raises:
         ConnectionFailed: On entry, when an address or port cannot be bound.
@@ -60,8 +62,10 @@ class SignalingAnswerer(SignalingShell):
         ring: bool = True,
         answer_after: float = 0.0,
         user: str = "callmeter",
+        pace: float = PACE,
     ) -> None:
         super().__init__(config, Transport.UDP)
+        self._pace = pace
         self._user = user
         self._face: tuple[str, int] | None = None
         self._faced: Hop | None = None
@@ -95,7 +99,7 @@ class SignalingAnswerer(SignalingShell):
         return counters
 
     async def _begin(self) -> None:
-        """Nothing is to be done before the first call."""
+        self.transport.pace_reading(self._pace)
 
     def _on_request(self, key: Key, request: Request, now: float) -> Iterable[object]:
         source, method = self._source, request.method

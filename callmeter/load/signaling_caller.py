@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from callmeter.config import Transport
 from callmeter.errors import ConnectionFailed, LocalProtocolError
-from callmeter.load.signaling_shell import SignalingShell, contact_uri, description
+from callmeter.load.signaling_shell import PACE, SignalingShell, contact_uri, description
 from callmeter.sip.signaling_uac import Means, SignalingUac
 from callmeter.transport.udp import nothing
 from callmeter.uri_settings import setting_uri
@@ -27,8 +27,6 @@ __all__ = ["SignalingCaller"]
 
 BY_HAND_FROM: Final = 500
 """Calls a second from which on datagrams are read in the pace of placing, not as they come."""
-PACE: Final = 0.004
-"""Seconds between two times that calls are placed."""
 
 
 class SignalingCaller(SignalingShell):
@@ -52,6 +50,8 @@ class SignalingCaller(SignalingShell):
             leaves it out.
         hold: Seconds from the ACK to the BYE.
         transport: How the target is reached unless its URI says so.
+        pace: Seconds between two times that calls are placed; from 500 calls a second on, what
+            comes by UDP is read then, too, so that an ACK may be that much later.
 
     Raises:
         ConfigurationError: `target` or `caller` is no SIP URI.
@@ -71,8 +71,10 @@ class SignalingCaller(SignalingShell):
         offer: bytes | None = None,
         hold: float = 0.0,
         transport: Transport = Transport.UDP,
+        pace: float = PACE,
     ) -> None:
         super().__init__(config, transport)
+        self._pace = pace
         self._target = setting_uri("target", target)
         self._caller = f"<{setting_uri('caller', caller)}>"
         self._offer = offer
@@ -121,7 +123,7 @@ class SignalingCaller(SignalingShell):
                     self._place(due - placed, now)
                     placed = due
                     self._keep_time()
-                    await asyncio.sleep(max(PACE, start + placed / rate - self._loop.time()))
+                    await asyncio.sleep(max(self._pace, start + placed / rate - self._loop.time()))
             await self._until(lambda: not len(uac))
         finally:
             self._apply(uac.hang_up(), self._loop.time())

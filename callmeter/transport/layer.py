@@ -180,7 +180,13 @@ class TransportLayer:
         if isinstance(udp, UdpTransport):
             udp.drained = do
 
-    def read_by_hand(self) -> AbstractContextManager[Callable[[], None]]:
+    def pace_reading(self, seconds: float) -> None:
+        """While many datagrams come, read them at these intervals and not as they come."""
+        udp = self._transports.get("UDP")
+        if isinstance(udp, UdpTransport):
+            udp.pace_reading(seconds)
+
+    def read_by_hand(self) -> AbstractContextManager[Callable[[], object]]:
         """Datagrams wait until what this gives is called: the loop does not wake up for each."""
         udp = self._transports.get("UDP")
         return (

@@ -28,6 +28,8 @@ DRAIN = 64
 """Datagrams taken per turn of the loop, so that a flood cannot starve it."""
 BY_HAND = 16
 """Times as many where the reader has chosen the time."""
+MUCH = 1_500
+"""Datagrams a second from which on they are read at intervals, by `pace_reading`."""
 SOURCES = 1_024
 """Addresses whose hops are kept, as most datagrams come from the same few."""
 MAX_DATAGRAM = 65_535
@@ -72,6 +74,10 @@ class UdpTransport:
         self.dropped_sends = 0
         self.drained: Callable[[], None] = nothing
         self._sources: dict[tuple[Any, ...], Hop] = {}
+        self._pace = 0.0
+        self._since = 0.0
+        self._count = 0
+        self._next_reading: asyncio.TimerHandle | None = None
         try:
             self._socket.setblocking(False)  # noqa: FBT003  the socket module's own signature
             self._ask_for_errors(family)
@@ -85,7 +91,7 @@ class UdpTransport:
             ) from error
         name = self._socket.getsockname()
         self._local: tuple[str, int] = name[0], name[1]
-        loop.add_reader(self._socket.fileno(), self._on_readable)
+        self._listen(listens=True)
 
     def _ask_for_errors(self, family: int) -> None:
         # Without this an unconnected socket never learns that a port is closed.
@@ -137,29 +143,70 @@ class UdpTransport:
         """Stop listening and free the socket."""
         if not self._closed:
             self._closed = True
-            self._loop.remove_reader(self._socket.fileno())
+            self._listen(listens=False)
             self._socket.close()
 
+    def _listen(self, *, listens: bool) -> None:
+        """Whether the loop wakes up for what comes."""
+        if self._next_reading is not None:
+            self._next_reading.cancel()
+            self._next_reading = None
+        if listens:
+            self._loop.add_reader(self._socket.fileno(), self._on_readable)
+        else:
+            self._loop.remove_reader(self._socket.fileno())
+
+    def pace_reading(self, seconds: float) -> None:
+        """While much comes, read it at these intervals: the loop does not wake up for each.
+
+        What comes after a silence is read at once.
+        """
+        self._pace = seconds
+
     @contextlib.contextmanager
-    def read_by_hand(self) -> Iterator[Callable[[], None]]:
+    def read_by_hand(self) -> Iterator[Callable[[], object]]:
         """Datagrams wait until what this gives is called: the loop does not wake up for each."""
-        self._loop.remove_reader(self._socket.fileno())
+        self._listen(listens=False)
         try:
             yield self._read_all
         finally:
             if not self._closed:
-                self._loop.add_reader(self._socket.fileno(), self._on_readable)
+                self._listen(listens=True)
 
-    def _read_all(self) -> None:
-        """All that has come, within reason."""
+    def _read_all(self) -> int:
+        """All that has come, within reason; returns how many there were."""
+        total = 0
         for _ in range(BY_HAND):
-            if self._closed or self._drain() < DRAIN:
+            if self._closed:
+                break
+            taken = self._drain()
+            total += taken
+            if taken < DRAIN:
                 break
         self.drained()
+        return total
 
     def _on_readable(self) -> None:
-        self._drain()
+        taken = self._drain()
         self.drained()
+        if self._pace and not self._closed:
+            self._count += taken
+            now = self._loop.time()
+            if now - self._since >= self._pace:
+                self._since, self._count = now, taken
+            if self._count >= MUCH * self._pace:
+                self._listen(listens=False)
+                self._next_reading = self._loop.call_later(self._pace, self._on_pace)
+
+    def _on_pace(self) -> None:
+        taken = self._read_all()
+        if self._closed:
+            return
+        if taken >= MUCH * self._pace:
+            self._next_reading = self._loop.call_later(self._pace, self._on_pace)
+        else:
+            self._since, self._count = self._loop.time(), 0
+            self._listen(listens=True)
 
     def _drain(self) -> int:
         """Take what has come, at most `DRAIN` datagrams; returns how many there were."""

@@ -292,3 +292,118 @@ async def test_a_transport_that_is_closed_is_read_by_nobody(user, make_transport
         receiver.close()
         take()
     assert user.datagrams == []
+
+
+class Turns:
+    """A loop of which the test is the clock; it keeps what is to be done and when."""
+
+    def __init__(self):
+        self.now = 100.0
+        self.reader = None
+        self.later = []
+
+    def time(self):
+        return self.now
+
+    def add_reader(self, _descriptor, callback):
+        self.reader = callback
+
+    def remove_reader(self, _descriptor):
+        self.reader = None
+
+    def call_later(self, delay, callback):
+        self.later.append((delay, callback))
+        return Cancellable(self, self.later[-1])
+
+    def turn(self):
+        """The timer that was set runs."""
+        [(delay, callback)] = self.later
+        self.later.clear()
+        self.now += delay
+        callback()
+
+
+class Cancellable:
+    def __init__(self, loop, entry):
+        self._loop, self._entry = loop, entry
+
+    def cancel(self):
+        if self._entry in self._loop.later:
+            self._loop.later.remove(self._entry)
+
+
+@pytest.fixture
+def turns():
+    return Turns()
+
+
+@pytest.fixture
+def paced(turns, user):
+    transport = UdpTransport(turns, user, LOOPBACK, 0)
+    transport.pace_reading(0.01)
+    yield transport
+    transport.close()
+
+
+def much(client, transport, count=15):
+    for _ in range(count):
+        client.sendto(b"x", transport.local)
+
+
+def test_much_is_read_at_intervals_as_long_as_it_comes(turns, paced, user, client):
+    much(client, paced)
+    turns.reader()
+    assert (turns.reader, turns.later) == (None, [(0.01, paced._on_pace)])
+    much(client, paced, DRAIN + 15)
+    turns.turn()
+    assert len(user.datagrams) == 15 + DRAIN + 15
+    assert turns.reader is None
+    much(client, paced, 14)
+    turns.turn()
+    assert len(user.datagrams) == 15 + DRAIN + 15 + 14
+    assert (turns.reader, turns.later) == (paced._on_readable, [])
+
+
+def test_little_is_read_as_it_comes(turns, paced, user, client):
+    for count in range(1, 100):
+        client.sendto(b"x", paced.local)
+        turns.reader()
+        turns.now += 0.001
+        assert len(user.datagrams) == count
+    assert turns.later == []
+
+
+def test_without_a_pace_all_is_read_as_it_comes(turns, paced, client):
+    paced.pace_reading(0)
+    much(client, paced, DRAIN)
+    turns.reader()
+    assert turns.later == []
+    assert turns.reader is not None
+
+
+def test_who_is_closed_between_two_readings_reads_no_more(turns, paced, user, client):
+    much(client, paced)
+    turns.reader()
+    paced.close()
+    assert (turns.reader, turns.later) == (None, [])
+    assert len(user.datagrams) == 15
+
+
+def test_who_is_closed_by_what_it_reads_sets_no_timer(turns, paced, user, client):
+    much(client, paced)
+    turns.reader()
+    much(client, paced)
+    user.on_datagram = lambda *_: paced.close()
+    turns.turn()
+    assert (turns.reader, turns.later) == (None, [])
+
+
+def test_the_hand_takes_over_from_the_interval(turns, paced, user, client):
+    much(client, paced)
+    turns.reader()
+    with paced.read_by_hand() as take:
+        assert (turns.reader, turns.later) == (None, [])
+        much(client, paced)
+        assert take() == 15
+    assert (turns.reader, turns.later) == (paced._on_readable, [])
+    assert len(user.datagrams) == 30
