@@ -122,10 +122,12 @@ class FeedbackReceived(MediaEvent):
     Attributes:
         kind: `"nack"`, `"pli"`, `"fir"` or `"sli"`.
         lost: Sequence numbers that a NACK names.
+        repeated: It is a FIR that came before, with the same number.
     """
 
     kind: str
     lost: tuple[int, ...] = ()
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -200,16 +200,17 @@ class RtcpReporter:
         )
         own = int(self._table.ssrc[self._row])
         events.extend(
-            self._feedback_event(packet, arrival)
+            self._feedback_event(packet, own, arrival)
             for packet in packets
             if isinstance(packet, Feedback) and concerns(packet, own)
         )
         return events
 
-    def _feedback_event(self, message: Feedback, arrival: float) -> FeedbackReceived:
+    def _feedback_event(self, message: Feedback, own: int, arrival: float) -> FeedbackReceived:
         kind = self.feedback.received.note(message)
         lost = message.lost if isinstance(message, GenericNack) else ()
-        return FeedbackReceived(at=arrival, kind=kind, lost=lost)
+        repeated = self.feedback.repeats(message, own)
+        return FeedbackReceived(at=arrival, kind=kind, lost=lost, repeated=repeated)
 
     def _report_event(
         self, report: SenderReport | ReceiverReport, arrival: float, ntp: int

@@ -31,6 +31,8 @@ MAX_AGE_S: Final = 0.5
 """Audio that is missing for longer is of no use any more."""
 MAX_GAPS: Final = 64
 MAX_QUEUED: Final = 16
+MAX_SENDERS: Final = 16
+"""Whose last full intra request is remembered; the newest count."""
 
 
 class _Gap(NamedTuple):
@@ -57,6 +59,7 @@ class StreamFeedback:
         "_agreed",
         "_early",
         "_gaps",
+        "_intra_heard",
         "_intra_requests",
         "_queued",
         "_reception",
@@ -74,6 +77,7 @@ class StreamFeedback:
         self._gaps: list[_Gap] = []
         self._queued: list[Feedback] = []
         self._intra_requests = 0
+        self._intra_heard: dict[int, int] = {}
         self.sent = FeedbackCounts()
         self.received = FeedbackCounts()
         self.due: float | None = None
@@ -140,6 +144,25 @@ class StreamFeedback:
                 members=schedule.members,
                 next_report=next_report,
             )
+
+    def repeats(self, message: Feedback, own: int) -> bool:
+        """Whether it asks once more for the key frame that its sender has asked for before.
+
+        A full intra request may be sent again, and keeps its number: who receives it has to answer
+        it once (RFC 5104 section 4.3.1.2).
+
+        Args:
+            message: One that came, about the own stream.
+            own: The own SSRC.
+        """
+        if not isinstance(message, FullIntraRequest):
+            return False
+        heard, before = self._intra_heard, self._intra_heard.pop(message.sender, None)
+        number = next(each.sequence for each in message.requests if each.ssrc == own)
+        heard[message.sender] = number
+        if len(heard) > MAX_SENDERS:
+            del heard[next(iter(heard))]
+        return number == before
 
     def take(self, own: int, now: float) -> tuple[Feedback, ...]:
         """What is to be said now; nothing waits afterwards.

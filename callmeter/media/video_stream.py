@@ -147,7 +147,7 @@ class VideoStream(RtpStream):
         if isinstance(event, FeedbackReceived):
             if event.kind == "nack":
                 self._sender.send_again(event.lost, self._engine.now())
-            elif event.kind in {"pli", "fir"}:
+            elif event.kind in {"pli", "fir"} and not event.repeated:
                 self._sender.answer_request(self._engine.now())
         super().tell(event)
 

@@ -6,7 +6,7 @@ import pytest
 
 from callmeter.errors import LocalProtocolError
 from callmeter.media.events import FeedbackReceived
-from callmeter.media.stream_feedback import MAX_GAPS, MAX_QUEUED
+from callmeter.media.stream_feedback import MAX_GAPS, MAX_QUEUED, MAX_SENDERS
 from callmeter.rtp import (
     FullIntraRequest,
     GenericNack,
@@ -219,3 +219,31 @@ def test_a_stream_that_says_goodbye_plans_nothing_more(hears):
     reporter.schedule.stop()
     hearing.stream.send_feedback("nack pli")
     assert hearing.stream.next_deadline() is None
+
+
+def test_a_full_intra_request_that_is_sent_again_is_told_as_repeated(hears, lab):
+    hearing = hears()
+
+    def ask(number, *, sender=PEER, own=hearing.stream.ssrc):
+        report = ReceiverReport(sender)
+        asked = (IntraRequest(0xF00D, 99), IntraRequest(own, number % 256))
+        hearing.tell(report, FullIntraRequest(sender, asked))
+
+    def asked(*numbers, **whom):
+        before = len(lab.events(hearing.stream, FeedbackReceived))
+        for number in numbers:
+            ask(number, **whom)
+        found = lab.events(hearing.stream, FeedbackReceived)
+        return [event.repeated for event in found[before:]]
+
+    assert asked(0, 0, 1, 1, 0) == [False, True, False, True, False]
+    # The number space is that of one sender.
+    assert asked(0, 0, sender=0xBEEF) == [False, True]
+    assert asked(0) == [True]
+    # About another stream it says nothing.
+    assert asked(7, own=0xDEAD) == []
+    assert hearing.stream.statistics().feedback_received.fir == 8
+    for sender in range(MAX_SENDERS):
+        asked(5, sender=sender)
+    assert asked(0) == [False]
+    assert len(hearing.stream._reports.reporter.feedback._intra_heard) == MAX_SENDERS

@@ -8,6 +8,7 @@ from callmeter.errors import LocalProtocolError
 from callmeter.media import engine
 from callmeter.media.events import FeedbackReceived
 from callmeter.media.video import Discard
+from callmeter.rtp import FullIntraRequest, IntraRequest, build_compound
 
 RATE = 20
 
@@ -114,6 +115,20 @@ def test_a_key_frame_is_asked_for_as_was_agreed(lab, pictures, agreed, counted):
     lab.run(1)
     assert getattr(a.statistics().feedback_received, counted) == source.asked == 1
     assert measured(b)["keyframes_received"] == 2
+
+
+def test_a_full_intra_request_that_is_sent_again_is_answered_once(lab, pictures):
+    peer = lab.socket()
+    stream = lab.engine.open_video_stream("127.0.0.1", rtcp_mux=True)
+    stream.start(lab.video_parameters(peer))
+    source = pictures()
+    stream.play(source)
+    for number in (0, 0, 0, 1, 1):
+        request = FullIntraRequest(0xCAFE, (IntraRequest(stream.ssrc, number),))
+        peer.sendto(build_compound([request]), ("127.0.0.1", stream.port))
+        lab.run(0.2)
+    assert source.asked == 2
+    assert measured(stream)["keyframe_requests_received"] == 5
 
 
 def test_nobody_is_asked_for_what_was_not_agreed_on(lab, pictures):
