@@ -130,6 +130,8 @@ class MediaSession(MediaNegotiation):
     ) -> float:
         """Send audio until the source ends, `seconds` have passed, or the call ends.
 
+        What a source of your own raises ends it, and is raised here.
+
         Args:
             source: `Tone`, `Silence`, `WavFile`; None is a tone of 440 Hz.
             seconds: How long, time on hold included; None plays a file to its end, anything else

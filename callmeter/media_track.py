@@ -424,6 +424,8 @@ class MediaTrack(MediaAgreement, ABC):
     ) -> float:
         """Wait for the end of what plays, and see to it; returns the seconds it took.
 
+        It raises what the source raised.
+
         Args:
             playing: What the stream's `play` gave.
             seconds: How long it was to play, or None.
@@ -437,6 +439,7 @@ class MediaTrack(MediaAgreement, ABC):
         finally:
             if not playing.done():
                 stop()
+        playing.result()
         return clock() - begun
 
     def statistics(self) -> StreamStatistics | None:

@@ -46,6 +46,8 @@ class VideoTrack(MediaTrack):
     async def play(self, source: VideoSource, *, seconds: float | None = None) -> float:
         """Send video until the source ends, `seconds` have passed, or the call ends.
 
+        What a source of your own raises ends it, and is raised here.
+
         Args:
             source: `TestPattern`, `IvfFile`, `AnnexBFile`: one for each call, it keeps its place.
             seconds: How long, time on hold included; None plays a source to its end.
@@ -54,7 +56,8 @@ class VideoTrack(MediaTrack):
             Seconds it took: fewer than asked for when the call ended first.
 
         Raises:
-            LocalProtocolError: There is no video, or the peer does not take the codec.
+            LocalProtocolError: There is no video, the peer does not take the codec, or a frame of
+                the source cannot be sent.
             ConfigurationError: The file cannot be read as video.
         """
         stream = self._running()

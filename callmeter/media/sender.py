@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from callmeter.rtp.send_table import SendTable
     from callmeter.srtp.context import SrtpContext
 
-__all__ = ["StreamSender", "succeed"]
+__all__ = ["StreamSender", "end_play", "succeed"]
 
 NEARLY_SPENT: Final = 1 << 20
 """A key with fewer packets left is spent packet by packet, to stop at the right one."""
@@ -46,6 +46,22 @@ def succeed(before: SrtpContext | None, after: SrtpContext | None, ssrc: int) ->
     if after is not None and after.continues:
         after.set_roc(ssrc, before.roc(ssrc) or 0)
     before.close()
+
+
+def end_play(playing: asyncio.Future[None] | None, error: Exception | None = None) -> None:
+    """Tell who waits for the end of a source that it is there, or what the source raised."""
+    if playing is None or playing.done():
+        return
+    if error is None:
+        playing.set_result(None)
+        return
+    if isinstance(error, StopIteration):
+        # No future and no coroutine may raise it (PEP 479).
+        stopped, error = error, RuntimeError("a source raised StopIteration")
+        error.__cause__ = stopped
+    playing.set_exception(error)
+    # Nobody has to wait: `source_error` tells it, too, so that there is nothing to complain of.
+    playing.exception()
 
 
 class _Digits:
@@ -75,7 +91,7 @@ class StreamSender:
         digits: Digits sent.
         protect_failures: Packets of the scalar path that could not be protected.
         line: The live source that plays, or None.
-        source_error: What a live source raised; it ended with that.
+        source_error: What a source raised; it ended with that.
     """
 
     def __init__(
@@ -133,7 +149,10 @@ class StreamSender:
         lanes.period[row] = parameters.ptime_ms // PHASE_MS
         if before is None or _coding(before) != _coding(parameters):
             lanes.samples[row] = parameters.units_per_frame
-            self._load()
+            try:
+                self._load()
+            except Exception as error:  # noqa: BLE001  foreign code may not break an agreement
+                self._fail(error)
         self._update()
         self._table.clock_rate[row] = parameters.clock_rate
         wanted = parameters.send and bool(parameters.remote[1])
@@ -170,7 +189,7 @@ class StreamSender:
         """Play a source in place of what plays now; None is silence.
 
         Returns:
-            Done when the source is exhausted or replaced.
+            Done when the source is exhausted or replaced; it raises what the source raises.
 
         Raises:
             ConfigurationError: This is no source.
@@ -188,13 +207,19 @@ class StreamSender:
             self._load()
         return self._playing
 
-    def _finish_playing(self) -> None:
+    def _finish_playing(self, error: Exception | None = None) -> None:
         playing, self._playing = self._playing, None
         self._source = self.line = None
         self._uneven = None
         self._lanes.live[self._row] = False
-        if playing is not None and not playing.done():
-            playing.set_result(None)
+        end_play(playing, error)
+
+    def _fail(self, error: Exception) -> None:
+        """A source ends with what it raised, and silence follows."""
+        self.source_error = error
+        self._frames_wanted = None
+        self._finish_playing(error)
+        self._load()
 
     def _load(self) -> None:
         """Put the frames of the source into the row."""
@@ -276,7 +301,10 @@ class StreamSender:
         try:
             frame = line.next_frame(parameters.codec, samples)
         except Exception as error:  # noqa: BLE001  foreign code may not stop the tick
-            self.source_error, frame = error, None
+            self.source_error = error
+            if self.line is line:
+                self._fail(error)
+            return
         if self.line is not line:
             # It was replaced, or the stream stopped, while it made the frame.
             return

@@ -51,7 +51,8 @@ class MediaStream(RtpStream):
             seconds: Play no longer than this.
 
         Returns:
-            Done when the source is exhausted or replaced, or the stream is stopped.
+            Done when the source is exhausted or replaced, or the stream is stopped; it raises what
+            the source raises.
 
         Raises:
             ConfigurationError: This is no source.

@@ -10,7 +10,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from callmeter.errors import LocalProtocolError, RtpSyntaxError
-from callmeter.media.sender import succeed
+from callmeter.media.sender import end_play, succeed
 from callmeter.rtp import h264, vp8
 from callmeter.rtp.header import pack_header
 from callmeter.rtp.video import CLOCK_RATE
@@ -126,7 +126,8 @@ class VideoSender:
         """Play a source in place of what plays now; None sends nothing.
 
         Returns:
-            Done when the source is exhausted or replaced, or `seconds` have passed.
+            Done when the source is exhausted or replaced, or `seconds` have passed; it raises what
+            the source raises.
 
         Raises:
             LocalProtocolError: Its codec was not agreed on.
@@ -166,9 +167,9 @@ class VideoSender:
         """A source ends, for what it raised or what it gave."""
         self.source_error = error
         if self._source is source:
-            self._finish()
+            self._finish(error)
 
-    def _finish(self) -> None:
+    def _finish(self, error: Exception | None = None) -> None:
         self.flush()
         playing, self._playing = self._playing, None
         self._source = self._frame = self._origin = None
@@ -176,8 +177,7 @@ class VideoSender:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if playing is not None and not playing.done():
-            playing.set_result(None)
+        end_play(playing, error)
 
     # --- time ---------------------------------------------------------------------------------
 

@@ -90,7 +90,8 @@ class VideoStream(RtpStream):
             seconds: Send no longer than this.
 
         Returns:
-            Done when the source is exhausted or replaced, or the stream is stopped.
+            Done when the source is exhausted or replaced, or the stream is stopped; it raises what
+            the source raises.
 
         Raises:
             LocalProtocolError: The stream is stopped, or the peer does not take the codec.

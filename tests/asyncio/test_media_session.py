@@ -23,6 +23,7 @@ from callmeter.errors import (
     SrtpRequired,
     TransportError,
 )
+from callmeter.media import Discard
 from callmeter.media_session import MediaSession, check_media
 from callmeter.sdp.attributes import Direction
 from callmeter.srtp.context import SrtpContext
@@ -560,3 +561,18 @@ def test_settings_that_no_build_can_carry_out_are_refused():
         srtp = SrtpConfig(policy=SrtpPolicy.OFFERED, suites=missing)
         with pytest.raises(ConfigurationError, match="libsrtp"):
             check_media(MediaConfig(srtp=srtp))
+
+
+async def test_who_plays_a_source_is_told_what_it_raised(make):
+    class Broken(Discard):
+        def line(self):
+            return self
+
+        def next_frame(self, codec, samples_per_frame):
+            raise RuntimeError("microphone unplugged")
+
+    session = make()
+    session.accept_offer(AVP)
+    with pytest.raises(RuntimeError, match="microphone unplugged"):
+        await session.play(Broken(), seconds=60)
+    assert await session.play(seconds=0.02) < 60

@@ -382,3 +382,14 @@ async def test_a_recording_is_of_the_codec_that_arrives_not_of_the_one_that_is_s
         await calling.video.wait_for_frames()
         assert isinstance(calling.video.record(tmp_path / "seen.h264"), AnnexBRecorder)
         called.close()
+
+
+async def test_who_plays_a_source_is_told_what_it_raised(make):
+    class Broken(TestPattern):
+        def next_frame(self):
+            raise RuntimeError("the camera is gone")
+
+    calling, called = make(), make()
+    agree(calling, called)
+    with pytest.raises(RuntimeError, match="the camera is gone"):
+        await calling.video.play(Broken(64, 64), seconds=60)

@@ -190,9 +190,53 @@ def test_a_live_source_that_raises_ends_and_the_stream_goes_on(lab):
     stream.start(lab.parameters(peer))
     playing = stream.play(Troublesome(fail))
     lab.run(0.2)
-    assert playing.done()
     assert isinstance(stream.source_error, RuntimeError)
+    assert playing.exception() is stream.source_error
     assert len(lab.fetch(peer)) >= 9
+
+
+def test_a_live_source_that_raises_for_want_of_a_next_frame_says_so(lab):
+    stream = lab.open()
+    stream.start(lab.parameters(lab.socket()))
+    frames = iter([])
+    playing = stream.play(Troublesome(lambda: next(frames)))
+    lab.run(0.2)
+    with pytest.raises(RuntimeError, match="a source raised StopIteration") as caught:
+        playing.result()
+    assert caught.value.__cause__ is stream.source_error
+
+
+def test_a_live_source_that_raises_once_it_was_replaced_ends_nothing(lab):
+    stream = lab.open()
+    stream.start(lab.parameters(lab.socket()))
+
+    def replace():
+        stream.play(Tone())
+        raise RuntimeError("microphone unplugged")
+
+    playing = stream.play(Troublesome(replace))
+    lab.run(0.2)
+    assert playing.exception() is None
+    assert isinstance(stream.source_error, RuntimeError)
+    assert isinstance(stream._sender._source, Tone)
+
+
+def test_a_source_that_has_no_frames_of_the_new_codec_ends_and_the_agreement_stands(lab):
+    class Prepared:
+        def frames(self, codec, samples_per_frame):
+            if codec != "PCMU":
+                raise RuntimeError(f"no frames of {codec}")
+            return Frames((bytes(160),), loop=True)
+
+    peer, stream = lab.socket(), lab.open()
+    stream.start(lab.parameters(peer))
+    playing = stream.play(Prepared(), seconds=5)
+    lab.run(0.2)
+    lab.fetch(peer)
+    stream.start(lab.parameters(peer, codec="PCMA", payload_type=8))
+    lab.run(0.2)
+    assert playing.exception() is stream.source_error
+    assert {packet[1] & 0x7F for packet in lab.fetch(peer)} == {8}
 
 
 def test_a_live_source_may_stop_its_stream(lab):

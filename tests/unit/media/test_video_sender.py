@@ -82,8 +82,8 @@ def test_a_source_that_fails_ends_and_says_why(lab, pictures, sending):
     stream, _ = sending
     playing = stream.play(pictures(broken_at=3))
     lab.run(1)
-    assert playing.done()
     assert isinstance(stream.source_error, OSError)
+    assert playing.exception() is stream.source_error
     assert frames(stream) == 3
 
 
