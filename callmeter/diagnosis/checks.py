@@ -22,6 +22,7 @@ _OF_THE_CALL: Final[tuple[Check[CallEvidence], ...]] = (
     signaling.message_fits_udp,
 )
 _OF_EACH_STREAM: Final[tuple[Check[CallEvidence], ...]] = (
+    negotiation.codec_agreed,
     negotiation.srtp_negotiated,
     negotiation.suites_compatible,
     negotiation.profile_right,
@@ -44,7 +45,12 @@ _OF_EACH_STREAM: Final[tuple[Check[CallEvidence], ...]] = (
     packets.audio_not_silent,
 )
 _OF_AUDIO_ALONE: Final = frozenset(
-    {keys.secure_for_plain, packets.media_both_ways, packets.audio_not_silent}
+    {
+        negotiation.codec_agreed,
+        keys.secure_for_plain,
+        packets.media_both_ways,
+        packets.audio_not_silent,
+    }
 )
 CHECKS: Final = _OF_THE_CALL + _OF_EACH_STREAM
 """Of every call, and of its audio."""

@@ -27,6 +27,8 @@ _REDACTED: Final = re.compile(rb"\[redacted ([0-9]{1,9}) characters\]")
 _STAND_IN: Final = re.compile(r"redacted-([0-9]{1,9})")
 _LIFETIME: Final = re.compile(r"\|(2\^)?([0-9]{1,15})(?:\||$)")
 _LONGEST_LIFETIME: Final = 48
+_STRANGERS: Final = 10
+"""Packets of a payload type that nobody agreed on, which are no accident."""
 _BITS: Final = 6
 """A character of base64 carries so many."""
 
@@ -112,6 +114,7 @@ class Description:
         keys: Its a=crypto lines.
         fingerprints: How many a=fingerprint lines it has.
         codecs: Encoding names, each once.
+        direction: As it says it, `"sendonly"` when it sends and does not receive.
         notes: What was odd about it.
     """
 
@@ -120,6 +123,7 @@ class Description:
     keys: tuple[KeyLine, ...] = ()
     fingerprints: int = 0
     codecs: tuple[str, ...] = ()
+    direction: str = "sendrecv"
     notes: tuple[str, ...] = ()
 
     @property
@@ -157,6 +161,7 @@ class Description:
             keys=tuple(map(KeyLine.of, track.crypto)),
             fingerprints=len(track.fingerprints),
             codecs=tuple(dict.fromkeys(item.encoding for item in track.formats)),
+            direction=track.direction.value,
             notes=track.notes,
         )
 
@@ -262,6 +267,11 @@ class CallEvidence:
     def theirs(self) -> Description | None:
         """The peer's description."""
         return self.answer if self.offered_here else self.offer
+
+    @property
+    def payload_types_differ(self) -> bool:
+        """Whether the peer sends, and nothing of the payload types that were agreed on."""
+        return not self.packets_received and self.dropped.get("payload_type", 0) >= _STRANGERS
 
     @property
     def theirs_in_use(self) -> tuple[KeyLine, ...]:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 from callmeter.config import SrtpPolicy
 from callmeter.diagnosis.findings import check, fails, passes, skips, warns
 from callmeter.diagnosis.keys import broken_key
-from callmeter.errors import NoCommonSuite, ProfileMismatch, SrtpRequired
+from callmeter.errors import NoCommonCodec, NoCommonSuite, ProfileMismatch, SrtpRequired
 from callmeter.sdp.profiles import Keying, RtpProfile
 
 if TYPE_CHECKING:
     from callmeter.diagnosis.evidence import CallEvidence, Description
     from callmeter.diagnosis.findings import Verdict
 
-__all__ = ["profile_right", "srtp_fallback", "srtp_negotiated", "suites_compatible"]
+__all__ = ["codec_agreed", "profile_right", "srtp_fallback", "srtp_negotiated", "suites_compatible"]
 
 _RIGHT_SPELLING: Final = (
     "Let the peer write the name that is registered (RFC 4568, RFC 6188, RFC 7714): others may not "
@@ -22,6 +22,16 @@ _RIGHT_SPELLING: Final = (
 )
 _PROTOCOL_REFUSED: Final = " 302 "
 """Warning code "Incompatible transport protocol" (RFC 3261 section 20.43)."""
+_FORMAT_REFUSED: Final = " 305 "
+"""Warning code "Incompatible media format" (RFC 3261 section 20.43)."""
+_CLEAR_REFUSED: Final = (
+    "If the peer insists on SRTP, offer it: set a method, and the policy Offered or Required. Else "
+    "compare the codecs of both ends."
+)
+_OFFER_SRTP: Final = (
+    "Let the caller offer SRTP, with keys of a kind that is enabled here, and check that no "
+    "intermediary strips encryption attributes from the SDP."
+)
 _NO_SRTP: Final = (
     "The peer refuses SRTP, whatever the suites: enable it there. With the policy Offered here "
     "the call would go on in clear."
@@ -49,14 +59,44 @@ NOT_ACCEPTABLE: Final = 488
 def srtp_negotiated(evidence: CallEvidence) -> Verdict:
     """The keys that the policy asks for are there."""
     if isinstance(evidence.error, SrtpRequired):
-        return fails(str(evidence.error))
+        return fails(str(evidence.error), None if evidence.offered_here else _OFFER_SRTP)
     if evidence.secure:
         return passes(f"{evidence.keying.upper()}, {evidence.suite}")
     if not evidence.wants_srtp:
-        return skips(_OFF)
+        return _refused_in_clear(evidence)
     if evidence.has_media and evidence.policy is SrtpPolicy.REQUIRED:
         return fails("the call was answered without keys")
     return skips("the call is not secured" if evidence.has_media else "there was no media")
+
+
+def _refused_in_clear(evidence: CallEvidence) -> Verdict:
+    """Whether a peer took no offer without keys."""
+    said = str(evidence.error or "")
+    refused = evidence.final_status == NOT_ACCEPTABLE and evidence.offered_here
+    if not refused or evidence.has_media or _FORMAT_REFUSED in said:
+        return skips(_OFF)
+    if _PROTOCOL_REFUSED in said:
+        return fails(said, _CLEAR_REFUSED)
+    return warns("the peer refuses an offer without keys, and does not say why", _CLEAR_REFUSED)
+
+
+@check(
+    "Is there a codec that both ends know?",
+    "Enable a codec that the other end has, PCMU or PCMA for example, and let the peer send the "
+    "payload types that were agreed on.",
+)
+def codec_agreed(evidence: CallEvidence) -> Verdict:
+    """A codec was agreed on, and is what comes."""
+    error, said = evidence.error, str(evidence.error or "")
+    refused = evidence.final_status == NOT_ACCEPTABLE and _FORMAT_REFUSED in said
+    if not evidence.has_media and (isinstance(error, NoCommonCodec) or refused):
+        return fails(said)
+    if not evidence.has_media:
+        return skips("no codec was agreed on")
+    if evidence.payload_types_differ:
+        strange = evidence.dropped["payload_type"]
+        return fails(f"{strange} packets came with a payload type that was not agreed on")
+    return passes(f"{evidence.codec}")
 
 
 @check(
@@ -69,6 +109,8 @@ def suites_compatible(evidence: CallEvidence) -> Verdict:
     error = evidence.error
     if broken_key(error) is not None:
         return skips("a key could not be used: the suites were not compared")
+    if isinstance(error, NoCommonCodec):
+        return skips("no codec was agreed on: the suites were not compared")
     if isinstance(error, NoCommonSuite) and _PROTOCOL_REFUSED in str(error):
         text = str(error)
         advice = (remedy for words, remedy in _OTHER_KEYS.items() if words in text)

@@ -27,6 +27,15 @@ FLOOR_DBOV: Final = -70.0
 INAUDIBLE_DBOV: Final = -50.0
 MEASURED: Final = 6
 """Packets, one in sixteen: two seconds of them."""
+_RESTRICTED: Final = {
+    "inactive": "no audio flows",
+    "recvonly": "it sends no audio",
+    "sendonly": "it takes no audio",
+}
+_DIRECTION: Final = (
+    "See whether the peer has put the call on hold, and what a gateway in between makes of the "
+    "direction (a=sendrecv) or the address (0.0.0.0) in its answer."
+)
 _EARLY: Final = "it is too early to tell"
 _NOT_ANSWERED: Final = "the call has no media"
 
@@ -59,8 +68,8 @@ def media_both_ways(evidence: CallEvidence) -> Verdict:
     if not evidence.has_media:
         return skips(_NOT_ANSWERED)
     if evidence.direction != "sendrecv":
-        return skips(f"the direction is {evidence.direction}")
-    if evidence.failure is not None or not evidence.arrived:
+        return _restricted(evidence)
+    if evidence.failure is not None or not evidence.arrived or evidence.payload_types_differ:
         return skips("another check tells why nothing is heard")
     if evidence.seconds < EARLY_S:
         return skips(_EARLY)
@@ -81,6 +90,17 @@ def media_both_ways(evidence: CallEvidence) -> Verdict:
             f"it {cannot}"
         )
     return passes(f"{sent} packets sent, {received} received")
+
+
+def _restricted(evidence: CallEvidence) -> Verdict:
+    """What a direction other than both means, and who wanted it."""
+    offer, answer = evidence.offer, evidence.answer
+    if offer is None or answer is None or not evidence.offered_here:
+        return skips(f"the direction is {evidence.direction}")
+    if offer.direction != "sendrecv" or answer.direction not in _RESTRICTED:
+        return skips(f"the direction is {evidence.direction}")
+    means = _RESTRICTED[answer.direction]
+    return warns(f"the peer answers sendrecv with {answer.direction}: {means}", _DIRECTION)
 
 
 def _why(evidence: CallEvidence) -> str:

@@ -8,7 +8,14 @@ import pytest
 
 from callmeter.config import SrtpPolicy
 from callmeter.diagnosis import Description, KeyLine, negotiation
-from callmeter.errors import NoCommonSuite, ProfileMismatch, SdesKeyError, SrtpRequired
+from callmeter.errors import (
+    CallRejected,
+    NoCommonCodec,
+    NoCommonSuite,
+    ProfileMismatch,
+    SdesKeyError,
+    SrtpRequired,
+)
 from callmeter.sdp.profiles import RtpProfile
 
 NOT_SECURE = {"keying": "none", "suite": None}
@@ -16,6 +23,10 @@ OFFERED = {"policy": SrtpPolicy.OFFERED, **NOT_SECURE}
 MISSPELT = KeyLine(1, "AES_CM_256_HMAC_SHA1_80", characters=64)
 AUDIO = Description(protocol="RTP/SAVP", profile=RtpProfile.SAVP)
 NOT_ANSWERED = {"answered": False, "direction": None, **NOT_SECURE}
+
+
+def rejected(said):
+    return CallRejected(488, said.removeprefix("488 "))
 
 
 def no_suite(cause=None):
@@ -39,6 +50,15 @@ def test_whether_srtp_is_negotiated(status_of, healthy, changes, status, words):
     found, finding = status_of(negotiation.srtp_negotiated, healthy, **changes)
     assert found == status
     assert words in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("here", "remedy"), [(True, "Check that the SDP answer"), (False, "Let the caller offer SRTP")]
+)
+def test_whose_description_has_no_keys_decides_on_the_remedy(status_of, healthy, here, remedy):
+    error = SrtpRequired("there is no a=crypto line")
+    found = status_of(negotiation.srtp_negotiated, healthy, error=error, offered_here=here)
+    assert found[1].remedy.startswith(remedy)
 
 
 def test_a_peer_that_refuses_srtp_is_not_told_to_compare_suites(status_of, healthy):
@@ -136,3 +156,49 @@ def test_whether_encryption_was_given_up(status_of, healthy, changes, status):
     if status == "warn":
         assert finding.detail == "the media is not encrypted"
         assert "from Offered to Required" in finding.remedy
+
+
+FORMAT = "488 Not Acceptable Here: warning 305 none of the codecs offered is known here: PCMA"
+PROTOCOL = "488 Not Acceptable Here: warning 302 the offer has no a=crypto line"
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "words"),
+    [
+        ({}, "pass", "PCMU"),
+        (NOT_ANSWERED, "skip", "no codec was agreed on"),
+        ({"error": NoCommonCodec("none of them"), **NOT_ANSWERED}, "fail", "none of them"),
+        ({"error": rejected(FORMAT), "final_status": 488, **NOT_ANSWERED}, "fail", "PCMA"),
+        ({"error": rejected(PROTOCOL), "final_status": 488, **NOT_ANSWERED}, "skip", "no codec"),
+        ({"packets_received": 0, "dropped": {"payload_type": 10}}, "fail", "10 packets came with"),
+        ({"packets_received": 0, "dropped": {"payload_type": 9}}, "pass", "PCMU"),
+        ({"dropped": {"payload_type": 10}}, "pass", "PCMU"),
+    ],
+)
+def test_whether_a_codec_is_agreed_on(status_of, healthy, changes, status, words):
+    found, finding = status_of(negotiation.codec_agreed, healthy, **changes)
+    assert found == status
+    assert words in finding.detail
+
+
+def test_suites_are_not_blamed_where_no_codec_is_common(status_of, healthy):
+    changes = {"final_status": 488, "error": NoCommonCodec(FORMAT), **NOT_ANSWERED}
+    assert status_of(negotiation.suites_compatible, healthy, **changes)[0] == "skip"
+
+
+@pytest.mark.parametrize(
+    ("said", "changes", "status"),
+    [
+        (PROTOCOL, {}, "fail"),
+        ("488 Not Acceptable Here", {}, "warn"),
+        (FORMAT, {}, "skip"),
+        (PROTOCOL, {"offered_here": False}, "skip"),
+        (PROTOCOL, {"final_status": 486}, "skip"),
+    ],
+    ids=["no keys", "nothing said", "codecs", "offered by the peer", "busy"],
+)
+def test_a_peer_that_refuses_an_offer_in_clear_may_want_keys(
+    status_of, plain, said, changes, status
+):
+    facts = {"final_status": 488, "error": rejected(said), **NOT_ANSWERED, **changes}
+    assert status_of(negotiation.srtp_negotiated, plain, **facts)[0] == status

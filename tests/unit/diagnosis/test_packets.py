@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from callmeter.diagnosis import packets
@@ -33,6 +35,8 @@ def test_whether_anything_arrives(status_of, healthy, changes, status):
         ({}, "pass", "150 packets sent, 150 received"),
         ({"answered": False}, "skip", "no media"),
         ({"direction": "recvonly"}, "skip", "recvonly"),
+        ({"direction": "recvonly", "answer": None}, "skip", "recvonly"),
+        ({"packets_received": 0, "dropped": {"payload_type": 10}}, "skip", "another check"),
         ({"failure": FailureCause.KEY}, "skip", "another check"),
         (NOTHING, "skip", "another check"),
         ({"seconds": 0.5}, "skip", "too early"),
@@ -48,6 +52,32 @@ def test_whether_anything_arrives(status_of, healthy, changes, status):
 )
 def test_whether_media_flows_both_ways(status_of, healthy, changes, status, words):
     found, finding = status_of(packets.media_both_ways, healthy, **changes)
+    assert found == status
+    assert words in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("offered", "answered", "here", "status", "words"),
+    [
+        ("sendrecv", "inactive", True, "warn", "answers sendrecv with inactive: no audio flows"),
+        ("sendrecv", "recvonly", True, "warn", "it sends no audio"),
+        ("sendrecv", "sendonly", True, "warn", "it takes no audio"),
+        ("sendonly", "recvonly", True, "skip", "the direction is inactive"),
+        ("sendrecv", "recvonly", False, "skip", "the direction is inactive"),
+    ],
+    ids=["inactive", "recvonly", "sendonly", "held here", "answered here"],
+)
+def test_a_peer_that_restricts_the_direction_is_named(
+    status_of, healthy, audio, offered, answered, here, status, words
+):
+    found, finding = status_of(
+        packets.media_both_ways,
+        healthy,
+        direction="inactive",
+        offer=replace(audio, direction=offered),
+        answer=replace(audio, direction=answered),
+        offered_here=here,
+    )
     assert found == status
     assert words in finding.detail
 
