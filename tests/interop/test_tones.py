@@ -47,8 +47,16 @@ def record(tmp_path):
         (silence(0.35), tone(0.7), silence(1.1), tone(0.5)),
         (tone(0.9), tone(0.9, phase=2.0)),
         (tone(1.5), noise(0.1), tone(1.5)),
+        (tone(0.56), *3 * (silence(0.06), tone(0.14))),
     ],
-    ids=["whole", "after silence", "with a gap", "held up for a moment", "with a click"],
+    ids=[
+        "whole",
+        "after silence",
+        "with a gap",
+        "held up for a moment",
+        "with a click",
+        "held up thrice in a second",
+    ],
 )
 def test_a_tone_is_found(record, parts):
     found, share = loudest(record(*parts))
