@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import fcntl
 import math
-import os
 import socket
-import struct
 import sys
 import threading
 import time
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
 
 import pytest
@@ -49,64 +45,8 @@ SECURE = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED))
 EndpointMaker = "Callable[..., Awaitable[Endpoint]]"
 
 
-class OwnNetwork:
-    """A loopback that no other process has, where the system lets this one make it: Linux, as root.
-
-    The system gives the number of a port again at once. What one worker still sends to the former
-    owner of a port, such as the last packets of a call, would reach a test of another worker.
-    """
-
-    CLONE_NEWNET = 0x4000_0000
-    SIOCSIFFLAGS = 0x8914
-    UP = struct.pack("16sh14x", b"lo", 1)
-
-    def __init__(self) -> None:
-        self._system = ctypes.CDLL(None, use_errno=True)
-        self._common = self._own = -1
-        if not hasattr(self._system, "unshare"):
-            return
-        self._common = self._current()
-        if self._system.unshare(self.CLONE_NEWNET) == 0:
-            self._own = self._current()
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-                fcntl.ioctl(control, self.SIOCSIFFLAGS, self.UP)
-            self._move(self._common)
-
-    @staticmethod
-    def _current() -> int:
-        return os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-
-    def _move(self, namespace: int) -> None:
-        if self._system.setns(namespace, self.CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "cannot change the network namespace")
-
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        """Sockets of this thread, and of what it starts, are in this network meanwhile."""
-        if self._own < 0:
-            yield
-            return
-        self._move(self._own)
-        try:
-            yield
-        finally:
-            self._move(self._common)
-
-    def close(self) -> None:
-        for namespace in (self._common, self._own):
-            if namespace >= 0:
-                os.close(namespace)
-
-
-@pytest.fixture(scope="session")
-def own_network() -> Iterator[OwnNetwork]:
-    network = OwnNetwork()
-    yield network
-    network.close()
-
-
 @pytest.fixture(autouse=True)
-def _loopback_is_not_shared(own_network: OwnNetwork) -> Iterator[None]:
+def _loopback_is_not_shared(own_network) -> Iterator[None]:
     """Else a test would hear what a test of another worker says."""
     with own_network.entered():
         yield

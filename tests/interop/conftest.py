@@ -68,6 +68,8 @@ EXECUTABLES: dict[str, tuple[str, ...]] = {
     "sngrep": ("sngrep",),
     "tshark": ("tshark", "dumpcap"),
 }
+NEEDS_ADDRESS = frozenset({"janus"})
+"""Their ICE takes none of loopback, and there is nothing else in a network of one's own."""
 STARTED = pytest.StashKey[list[Program]]()
 NOT_RUN = "not run"
 
@@ -106,6 +108,16 @@ def pytest_configure(config: pytest.Config) -> None:
     file = config.getoption("--interop-matrix")
     if file and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Matrix(file))
+
+
+@pytest.fixture(autouse=True)
+def _loopback_is_not_shared(request: pytest.FixtureRequest, own_network) -> Iterator[None]:
+    """Else a peer would hear what a test of another worker sends to the former owner of a port."""
+    marker = request.node.get_closest_marker("interop")
+    with contextlib.ExitStack() as stack:
+        if marker is None or NEEDS_ADDRESS.isdisjoint(marker.args):
+            stack.enter_context(own_network.entered())
+        yield
 
 
 @pytest.fixture(autouse=True)
