@@ -38,6 +38,10 @@ __all__ = ["BY_PEER", "MediaNegotiation", "check_media"]
 
 BY_PEER: Final = "by the peer: "
 """How `video_refused` begins when it was not this end."""
+GIVEN_UP: Final = "given up"
+NOT_WANTED: Final = "it is not wanted"
+OWN_DOING: Final = frozenset({GIVEN_UP, NOT_WANTED})
+"""Why there is none, while the settings have no video: with other settings there may be."""
 Failure = TypeVar("Failure", bound=CallmeterError)
 
 
@@ -244,13 +248,15 @@ class MediaNegotiation(AudioTrack):
         ).to_bytes()
 
     def _video_to_offer(self, index: int) -> VideoTrack | None:
-        """Video that runs or is wanted; what was refused is not asked for again."""
+        """Video that runs or is wanted; what the peer has refused is not asked for again."""
         video = self._video
         if self.config.video is None:
             return None
         if video is None:
             return self._open_video(index)
-        return None if video.refused else self._open_video(video.index)
+        if video.refused and video.refused not in OWN_DOING:
+            return None
+        return self._open_video(video.index)
 
     def accept_answer(self, body: bytes) -> None:
         """Take the answer and start the media.
@@ -291,7 +297,7 @@ class MediaNegotiation(AudioTrack):
         self.use_answer(track)
         if seen is not None:
             given_up = self.config.video is None
-            self._refuse_video("given up" if given_up else f"{BY_PEER}{seen.reason}")
+            self._refuse_video(GIVEN_UP if given_up else f"{BY_PEER}{seen.reason}")
 
     def accept_offer(self, body: bytes) -> bytes:
         """Take an offer, start the media, return the answer.
@@ -332,7 +338,7 @@ class MediaNegotiation(AudioTrack):
         """Take the video of an offer; what cannot be taken is refused, and the call goes on."""
         offered = next(_live(tracks, "video"), None)
         if offered is None or self.config.video is None:
-            self._refuse_video("the peer offers none" if offered is None else "it is not wanted")
+            self._refuse_video("the peer offers none" if offered is None else NOT_WANTED)
             return None
         video = self._open_video(offered.index)
         if any(_same_transport(track, offered) for track in tracks if track.index in answers):

@@ -122,6 +122,10 @@ class MediaSession(MediaNegotiation):
             if item.name not in CHANGEABLE
             and getattr(config, item.name) != getattr(self.config, item.name)
         ]
+        own, before = config.video, self.config.video
+        if self.video and own and before and own.feedback != before.feedback:
+            # The profile was agreed on.
+            fixed.append("video.feedback")
         if fixed:
             raise ConfigurationError(f"a call under way cannot change {', '.join(fixed)}")
 

@@ -158,6 +158,8 @@ class VideoTrack(MediaTrack):
         if stream is None:
             return  # The call has ended meanwhile.
         self._begun = True
+        # The ports were opened with the settings of the first offer.
+        stream.mark(self._video.dscp)
         stream.start(
             VideoParameters(
                 codec=first.codec,

@@ -15,7 +15,7 @@ from callmeter.errors import TransportError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["PortAllocator", "bind_socket", "widen"]
+__all__ = ["PortAllocator", "bind_socket", "mark", "widen"]
 
 EPHEMERAL_ATTEMPTS: Final = 64
 TAKEN: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
@@ -45,18 +45,27 @@ def bind_socket(address: str, port: int, dscp: int | None) -> socket.socket:
         with contextlib.suppress(OSError):
             bound.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
             bound.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
-        traffic_class = (
-            (socket.IPPROTO_IPV6, socket.IPV6_TCLASS)
-            if ipv6
-            else (socket.IPPROTO_IP, socket.IP_TOS)
-        )
         if dscp is not None:
-            bound.setsockopt(*traffic_class, dscp << 2)
+            mark(bound, dscp)
         bound.bind((address, port))
     except BaseException:
         bound.close()
         raise
     return bound
+
+
+def mark(bound: socket.socket, dscp: int | None) -> None:
+    """Set the code point of what leaves from now on; None sets none (RFC 2474).
+
+    Raises:
+        OSError: The system does not allow it.
+    """
+    place = (
+        (socket.IPPROTO_IPV6, socket.IPV6_TCLASS)
+        if bound.family is socket.AF_INET6
+        else (socket.IPPROTO_IP, socket.IP_TOS)
+    )
+    bound.setsockopt(*place, (dscp or 0) << 2)
 
 
 def widen(bound: socket.socket) -> None:

@@ -7,13 +7,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
-from callmeter.errors import ConfigurationError, LocalProtocolError
+from callmeter.errors import ConfigurationError, LocalProtocolError, TransportError
 from callmeter.media import buffering
 from callmeter.media.events import EventLog, Silent
 from callmeter.media.extended_reports import NO_REPORTS
 from callmeter.media.levels import level_statistics
 from callmeter.media.losses import LossRecord
 from callmeter.media.measures import Measures
+from callmeter.media.ports import mark
 from callmeter.media.receiver import StreamReceiver
 from callmeter.media.statistics import StreamStatistics
 from callmeter.media.stream_rtcp import StreamRtcp
@@ -244,6 +245,18 @@ class RtpStream(StreamOccasions, ABC):
     def _is_metered(self) -> bool:
         context = self._sender.context
         return context is not None and context.packets_left is not None
+
+    def mark(self, dscp: int | None) -> None:
+        """Let what is sent from now on have this code point; None sets none.
+
+        Raises:
+            TransportError: The system does not allow it.
+        """
+        try:
+            for bound in self._sockets() if self._final is None else ():
+                mark(bound, dscp)
+        except OSError as error:
+            raise TransportError(f"the code point {dscp} cannot be set: {error}") from error
 
     def send_feedback(self, kind: str, *, lost: tuple[int, ...] = ()) -> None:
         """Send an RTCP feedback message (RFC 4585) as soon as the rules for early packets allow.

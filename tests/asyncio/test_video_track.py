@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import secrets
+import socket
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -19,7 +20,13 @@ from callmeter.config import (
     SrtpPolicy,
     VideoConfig,
 )
-from callmeter.errors import DtlsTimeout, LocalProtocolError, NegotiationError, NoCommonCodec
+from callmeter.errors import (
+    ConfigurationError,
+    DtlsTimeout,
+    LocalProtocolError,
+    NegotiationError,
+    NoCommonCodec,
+)
 from callmeter.media.video import AnnexBRecorder, IvfRecorder, TestPattern
 from callmeter.media_session import MediaSession
 from callmeter.sdp.attributes import Direction
@@ -227,8 +234,47 @@ async def test_video_comes_and_goes_in_the_running_call(make):
         assert [track.kind for track in end.tracks] == ["audio", "video"]
         assert end.tracks[1].statistics() is not None
     assert calling.video_refused == "given up"
-    called.config = replace(called.config, video=VIDEO)
     assert calling.tracks[1].local == first
+    calling.config = replace(calling.config, video=VIDEO)
+    agree(calling, called)
+    for end in (calling, called):
+        assert end.video.codec == "VP8"
+        assert end.video_refused == ""
+
+
+async def test_video_that_this_end_did_not_want_is_offered_once_it_does(make):
+    calling, called = make(), make()
+    agree(calling, called)
+    calling.config = replace(calling.config, video=None)
+    agree(called, calling)
+    assert calling.video_refused == "it is not wanted"
+    # It was the peer that refused, and is not asked again.
+    assert port_of(called.create_offer().decode(), "video") == 0
+    called.rollback()
+    calling.config = replace(calling.config, video=VIDEO)
+    agree(calling, called)
+    assert calling.video.codec == called.video.codec == "VP8"
+
+
+@pytest.mark.parametrize("dscp", [0, 46, None])
+async def test_another_code_point_of_video_is_used_from_the_next_agreement_on(make, dscp):
+    calling, called = make(), make()
+    agree(calling, called)
+    calling.config = replace(calling.config, video=VideoConfig(dscp=dscp))
+    agree(calling, called)
+    bound = calling.video.stream._rtp
+    assert bound.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) >> 2 == (dscp or 0)
+
+
+async def test_the_profile_of_video_that_runs_cannot_change(make):
+    calling, called = make(), make()
+    changed = replace(calling.config, video=VideoConfig(feedback=False))
+    calling.check_change(changed)
+    agree(calling, called)
+    with pytest.raises(ConfigurationError, match=r"cannot change video\.feedback"):
+        calling.check_change(changed)
+    calling.check_change(replace(calling.config, video=None))
+    calling.check_change(replace(calling.config, video=VideoConfig(bandwidth=2)))
 
 
 async def test_an_offer_of_video_that_is_refused_outright_leaves_none(make):

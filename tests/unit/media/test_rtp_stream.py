@@ -7,7 +7,7 @@ import inspect
 
 import pytest
 
-from callmeter.errors import ConfigurationError, LocalProtocolError
+from callmeter.errors import ConfigurationError, LocalProtocolError, TransportError
 from callmeter.media import (
     AuthenticationFailing,
     Discard,
@@ -17,6 +17,7 @@ from callmeter.media import (
     SourceChanged,
     SsrcChanged,
     Tone,
+    rtp_stream,
 )
 from callmeter.rtp import PacketKind, classify, parse_rtcp
 from callmeter.rtp.rtcp import Goodbye
@@ -645,3 +646,18 @@ async def test_events_are_read_from_the_first_to_the_last(lab):
         events = [event async for event in b.events()]
     assert isinstance(events[0], FirstPacket)
     assert isinstance(events[-1], PeerLeft)
+
+
+def test_a_code_point_the_system_does_not_allow_is_a_named_error(lab, monkeypatch):
+    stream = lab.open(rtcp_mux=False)
+    stream.mark(10)
+    assert {bound.getsockopt(0, 1) >> 2 for bound in stream._sockets()} == {10}
+
+    def refuse(bound, dscp):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(rtp_stream, "mark", refuse)
+    with pytest.raises(TransportError, match="code point 46 cannot be set"):
+        stream.mark(46)
+    stream.stop()
+    stream.mark(46)
