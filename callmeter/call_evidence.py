@@ -87,10 +87,15 @@ def _differing(entry: LoggedMessage) -> tuple[int, int] | None:
     return int(declared[1]), there
 
 
-def media_facts(media: MediaSession) -> dict[str, Any]:
-    """The fields of `CallEvidence` that the audio of the call tells."""
+def media_facts(media: MediaSession, answered_at: float | None = None) -> dict[str, Any]:
+    """The fields of `CallEvidence` that the audio of the call tells.
+
+    Args:
+        media: Of the call.
+        answered_at: When it was answered, or None.
+    """
     own = media.warnings if media.video is None else media.keys.warnings
-    facts = _policy_facts(media) | _track_facts(media) | {"warnings": tuple(own)}
+    facts = _policy_facts(media) | _track_facts(media, answered_at) | {"warnings": tuple(own)}
     statistics = media.statistics()
     if statistics is None or media.codec is None:
         return facts
@@ -105,12 +110,15 @@ def media_facts(media: MediaSession) -> dict[str, Any]:
     )
 
 
-def video_facts(media: MediaSession, messages: Sequence[LoggedMessage]) -> dict[str, Any] | None:
+def video_facts(
+    media: MediaSession, messages: Sequence[LoggedMessage], answered_at: float | None = None
+) -> dict[str, Any] | None:
     """The fields of `VideoEvidence` that are not those of the call.
 
     Args:
         media: Of the call.
         messages: In order, secrets removed.
+        answered_at: When the call was answered, or None.
 
     Returns:
         None for a call without video, where none was wanted here.
@@ -122,7 +130,7 @@ def video_facts(media: MediaSession, messages: Sequence[LoggedMessage]) -> dict[
     if track is None:
         reason = refused.removeprefix(BY_PEER)
         return facts | {"refused": reason, "by_peer": reason != refused}
-    facts |= {"agreed": True, **_track_facts(track)}
+    facts |= {"agreed": True, **_track_facts(track, answered_at)}
     statistics = track.statistics()
     if statistics is None or track.codec is None:
         return facts
@@ -138,8 +146,9 @@ def _policy_facts(media: MediaSession) -> dict[str, Any]:
     }
 
 
-def _track_facts(track: MediaTrack) -> dict[str, Any]:
+def _track_facts(track: MediaTrack, answered_at: float | None) -> dict[str, Any]:
     return {
+        "keyed_after": None if answered_at is None else track.keyed_after(answered_at),
         "warnings": tuple(track.warnings),
         "keying": track.keying,
         "suite": track.suite,

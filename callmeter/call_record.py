@@ -184,9 +184,7 @@ class CallRecord:
     ) -> tuple[Finding, ...]:
         """What the checks find so far."""
         location, answered_at = self._location, self.times.answer_at
-        began_at, keyed_after = answered_at, None
-        if answered_at is not None and self.keyed_at is not None:
-            began_at, keyed_after = self.keyed_at, self.keyed_at - answered_at
+        began_at = None if answered_at is None else self.keyed_at or answered_at
         error = self._error
         of_video = error is not None and error.stream == "video"
         answered: dict[str, Any] = {
@@ -197,13 +195,12 @@ class CallRecord:
             **answered,
             error=None if of_video else error,
             seconds=0.0 if began_at is None else (self.times.bye_at or now) - began_at,
-            keyed_after=keyed_after,
             tls=self.tls,
             fell_back=location.domain if location is not None and location.fell_back else None,
             **signaling_facts(messages),
-            **media_facts(media),
+            **media_facts(media, answered_at),
         )
-        video = video_facts(media, messages)
+        video = video_facts(media, messages, answered_at)
         if video is None:
             return diagnose(evidence)
         if of_video:

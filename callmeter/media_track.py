@@ -96,6 +96,8 @@ class MediaTrack(MediaAgreement, ABC):
         self._wanted = Direction.INACTIVE if config.deferred else Direction.SENDRECV
         self._wanted_before = self._wanted
         self._chosen: tuple[RemoteTrack, Formats, Setup | None] | None = None
+        self._agreed_at: float | None = None
+        self._keyed_at: float | None = None
 
     # what its kind decides
 
@@ -315,6 +317,8 @@ class MediaTrack(MediaAgreement, ABC):
         self, track: RemoteTrack, formats: Formats, receivable: Formats, setup: Setup | None
     ) -> None:
         """Start the media, after a DTLS handshake where that gives the keys."""
+        if self._agreed_at is None:
+            self._agreed_at = self._engine.now()
         self._agreed = (track, formats, receivable)
         remote: Address = (track.address, track.port)
         rtcp: Address = (track.rtcp_address, track.rtcp_port)
@@ -334,8 +338,20 @@ class MediaTrack(MediaAgreement, ABC):
             self.captured.note_secret(line)
 
     def _on_keys(self) -> None:
+        if self._keyed_at is None:
+            self._keyed_at = self._engine.now()
         if self._agreed is not None:
             self._begin(*self._agreed)
+
+    def keyed_after(self, answered_at: float) -> float | None:
+        """Seconds its first DTLS handshake took after the answer; None without one.
+
+        Args:
+            answered_at: Loop time of the answer to the call; the track may have come later.
+        """
+        if self._keyed_at is None or self._agreed_at is None:
+            return None
+        return max(0.0, self._keyed_at - max(answered_at, self._agreed_at))
 
     # ICE
 

@@ -204,7 +204,7 @@ class CallEvidence:
         reported_loss: Loss of our packets by the peer's last report, percent, or None.
         level_dbov: Level of the received audio, None when it was not measured.
         level_packets: Packets that were measured.
-        keyed_after: Seconds from the answer to the keys, None before.
+        keyed_after: Seconds from the answer to the keys of the DTLS handshake, None before.
         dropped: Datagrams that were not accepted, by reason.
     """
 

@@ -316,6 +316,32 @@ async def test_dtls_has_an_association_for_each_track(make):
     assert calling.rehandshakes == 0
 
 
+async def test_each_track_tells_how_long_its_own_handshake_took(make, stack, monkeypatch):
+    calling, called = make(srtp=DTLS, rtcp_mux=True), make(srtp=DTLS, rtcp_mux=True)
+    offer = calling.create_offer()
+    port, held = calling._video.stream, []
+    send = port.send_datagram
+
+    def hold_back(*datagram, **which):
+        held.append((datagram, which))
+        return True
+
+    monkeypatch.setattr(port, "send_datagram", hold_back)
+    calling.accept_answer(called.accept_offer(offer))
+    # The answer to the call is no answer to a line that came later.
+    before = stack.media.now() - 100
+    assert calling.keyed_after(before) is None
+    await calling.keys.wait()
+    assert 0 < calling.keyed_after(before) < 50
+    assert calling.keyed_after(before + 200) == 0
+    assert calling.video.keyed_after(before) is None
+    monkeypatch.setattr(port, "send_datagram", send)
+    for datagram, which in held:
+        send(*datagram, **which)
+    await calling.keyed()
+    assert calling.keyed_after(before) < calling.video.keyed_after(before) < 50
+
+
 async def test_an_answer_of_another_fork_takes_the_place_of_both_tracks(make):
     calling, first, second = make(srtp=SDES), make(srtp=SDES), make(srtp=SDES)
     offer = calling.create_offer()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from callmeter.call_record import CallRecord
@@ -45,6 +47,9 @@ class Media:
 
     def statistics(self):
         return self._statistics
+
+    def keyed_after(self, answered_at):
+        return None
 
     def series(self):
         return StreamSeries(at_ms=(1000.0,), send={}, receive={"jitter_ms": (2.5,)})
@@ -111,6 +116,28 @@ def record() -> CallRecord:
     record.times.invite_sent_at = 100.0
     record.life.enter(Phase.CALLING)
     return record
+
+
+def test_keys_are_in_time_or_late_for_each_stream_alone(record, stream_statistics):
+    class Keyed(Media):
+        keying = "dtls"
+        agreed = True
+        keys = SimpleNamespace(warnings=())
+
+        def __init__(self, after, statistics, video=None):
+            super().__init__(statistics)
+            self.after, self.video = after, video
+
+        def keyed_after(self, answered_at):
+            assert answered_at == 101.0
+            return self.after
+
+    record.times.answer_at, record.keyed_at = 101.0, 104.0
+    media = Keyed(0.25, stream_statistics(), Keyed(2.6, stream_statistics()))
+    told = {each.check: each for each in record.diagnosis(105.0, media, ())}
+    assert told["keys_in_time"].detail == "audio: the DTLS handshake ended 0.25 s after the answer"
+    assert told["video_keys_in_time"].status.value == "warn"
+    assert "2.6 s after the answer" in told["video_keys_in_time"].detail
 
 
 def test_a_call_that_runs_has_no_outcome(record):

@@ -53,7 +53,7 @@ class MisbehavingEndpoint(Endpoint):
     def media_engine(self) -> MediaEngine:
         """What opens the streams of its calls."""
         make = partial(MisbehavingStream, kind=self.misbehaviour, amount=self.amount)
-        # Negotiation asks an engine for streams and for SRTP sessions, and for nothing else.
+        # Negotiation asks an engine for streams, for SRTP sessions and for the time, and no more.
         return cast("MediaEngine", _Openings(super().media_engine, make))
 
 
@@ -64,6 +64,7 @@ class _Openings:
         self._engine = engine
         self._make = make
         self.sessions = engine.sessions
+        self.now = engine.now
         self.open_video_stream = engine.open_video_stream
 
     def open_stream(self, address: str, **settings: Any) -> MediaStream:
