@@ -147,6 +147,8 @@ class IncomingCall(Call):
         """
         if self.over:
             raise self._attach_report(self._error or self._answered_already())
+        if self._record.times.answer_at is not None:
+            raise LocalProtocolError("the call is answered already")
         self._record.life.enter(Phase.NEGOTIATING)
         answer = self._describe()
         now = self._endpoint.stack.now

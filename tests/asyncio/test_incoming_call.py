@@ -113,6 +113,19 @@ async def test_ringing_then_answering_is_what_the_caller_sees(calls, silent_port
     assert (report["outcome"], report["final_status_code"]) == ("SUCCESS", 200)
 
 
+async def test_a_second_answer_is_refused_and_changes_nothing_in_the_report(calls, silent_port):
+    _, caller = await calls()
+    incoming = await caller.call(description(silent_port))
+    answering = asyncio.get_running_loop().create_task(incoming.answer())
+    caller.ack(await caller.response(200))
+    await answering
+    answered_at = incoming._record.times.answer_at
+    with pytest.raises(LocalProtocolError, match="answered already"):
+        await incoming.answer()
+    assert incoming._record.times.answer_at == answered_at
+    await hang_up(incoming, caller)
+
+
 async def test_an_invite_without_offer_gets_one_and_its_ack_brings_the_answer(calls, silent_port):
     _, caller = await calls()
     incoming = await caller.call()
