@@ -184,7 +184,8 @@ class MediaNegotiation(AudioTrack):
         """
         await self.keys.renewed()
         if self.video is not None:
-            await self.video.keys.renewed()
+            with _about_video():
+                await self.video.keys.renewed()
 
     @property
     def warnings(self) -> list[str]:
@@ -376,8 +377,10 @@ def _about_video() -> Iterator[None]:
 
 
 def _of_video(error: Failure) -> Failure:
-    error.stream = "video"
-    error.args = (f"video: {error}",)
+    # One that several wait for is the same each time.
+    if not error.stream:
+        error.stream = "video"
+        error.args = (f"video: {error}",)
     return error
 
 

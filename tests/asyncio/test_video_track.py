@@ -434,6 +434,23 @@ async def test_an_error_says_which_track_has_no_keys(make, monkeypatch):
     assert (str(again), again.stream) == (str(late), "video")
 
 
+async def test_an_error_about_video_that_several_wait_for_says_so_once(make, monkeypatch):
+    calling, called = make(srtp=DTLS, rtcp_mux=True), make(srtp=DTLS, rtcp_mux=True)
+    agree(calling, called)
+    await calling.keyed()
+    failure = DtlsTimeout("no DTLS handshake")
+
+    async def fail():
+        raise failure
+
+    monkeypatch.setattr(calling.video, "keyed", fail)
+    monkeypatch.setattr(calling.video.keys, "renewed", fail)
+    for wait in (calling.keyed, calling.renewed, calling.keyed):
+        with pytest.raises(DtlsTimeout) as caught:
+            await wait()
+        assert (str(caught.value), caught.value.stream) == ("video: no DTLS handshake", "video")
+
+
 async def test_an_answer_whose_video_is_somewhere_impossible_says_what_it_is_about(make):
     calling, called = make(), make()
     answer = called.accept_offer(calling.create_offer()).decode()
