@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from callmeter import events as call_events
 from callmeter.call_bodies import BAD_DESCRIPTION, session_description, warning_for
@@ -47,6 +47,23 @@ __all__ = ["CallChanges"]
 REQUEST_PENDING = 491
 
 
+class _Change(NamedTuple):
+    """A re-INVITE or UPDATE of this end that has no final response yet.
+
+    Attributes:
+        finished: Done when it has one. Who waits for it may be cancelled: the peer has agreed all
+            the same then, or the offer has come to nothing.
+        take: Uses the 2xx.
+        undo: Everything is as it was before.
+        offer: Makes its offer, of what is agreed on just then; None where the peer makes one.
+    """
+
+    finished: asyncio.Future[None]
+    take: Callable[[Response], None]
+    undo: Callable[[], None]
+    offer: Callable[[], bytes] | None
+
+
 class CallChanges:
     """What changes in a call: hold, resume, media, refreshes, and what the peer asks for.
 
@@ -68,8 +85,7 @@ class CallChanges:
         self._media = media
         self._journal = journal
         self._fail = fail
-        self._pending: asyncio.Future[Response] | None = None
-        self._offer: Callable[[], bytes] | None = None
+        self._pending: _Change | None = None
         self._answers_by_ack = False
         self._early_answer: bytes | None = None
         self._acknowledged = asyncio.Event()
@@ -78,15 +94,15 @@ class CallChanges:
 
     async def hold(self, session: InviteSession) -> None:
         """Put the peer on hold."""
-        await self._reoffer(session, Direction.SENDONLY)
-        self._journal.record.hold.begin(self._journal.now)
-        self._journal.tell(call_events.Held(self._journal.at(), by_peer=False))
+        await self._reoffer(
+            session, Direction.SENDONLY, done=partial(self._tell_hold, by_peer=False)
+        )
 
     async def resume(self, session: InviteSession) -> None:
         """Take the peer off hold."""
-        await self._reoffer(session, Direction.SENDRECV)
-        self._journal.record.hold.end(self._journal.now)
-        self._journal.tell(call_events.Resumed(self._journal.at(), by_peer=False))
+        await self._reoffer(
+            session, Direction.SENDRECV, done=partial(self._tell_resumed, by_peer=False)
+        )
 
     async def rekey(self, session: InviteSession, roc: RekeyRoc) -> None:
         """Agree on new keys."""
@@ -109,22 +125,20 @@ class CallChanges:
             raise ConfigurationError(f"media is updated by INVITE or UPDATE, not by {method!r}")
         if not offer and method == "UPDATE":
             raise ConfigurationError("only a re-INVITE can ask the peer for its offer")
-        media, before = self._media, self._media.config
+        activates = False
         if config is not None:
-            media.check_change(config)
-        activates = config is not None and before.deferred and not config.deferred
-        if config is not None:
-            media.config = config
-        try:
-            if offer:
-                direction = Direction.SENDRECV if activates else None
-                await self._reoffer(session, direction, by_update=self._by_update(session, method))
-            else:
-                await self._ask(session)
-        except BaseException:
-            media.config = before
-            raise
-        self._journal.tell(call_events.Updated(self._journal.at(), by_peer=False))
+            self._media.check_change(config)
+            activates = self._media.config.deferred and not config.deferred
+        if not offer:
+            await self._ask(session, config)
+            return
+        await self._reoffer(
+            session,
+            Direction.SENDRECV if activates else None,
+            by_update=self._by_update(session, method),
+            config=config,
+            done=self._tell_updated,
+        )
 
     @staticmethod
     def _by_update(session: InviteSession, method: str | None) -> bool:
@@ -148,51 +162,93 @@ class CallChanges:
         *,
         rekey: RekeyRoc | None = None,
         by_update: bool = False,
+        config: MediaConfig | None = None,
+        done: Callable[[], None] = lambda: None,
     ) -> None:
-        await self._quiet(session)
-        self._check_free()
-        self._offer = partial(self._media.create_offer, direction, rekey=rekey)
-        offer = self._offer()
-        send = session.update if by_update else session.reinvite
-        try:
-            response = await self._answer_to(lambda: send(offer, self._journal.now))
-        except BaseException:
-            self._media.rollback()
-            raise
-        finally:
-            self._offer = None
-        early, self._early_answer = self._early_answer, None
-        self._media.accept_answer(session_description(response) if early is None else early)
+        media, send = self._media, session.update if by_update else session.reinvite
+        offer = partial(media.create_offer, direction, rekey=rekey)
 
-    async def _ask(self, session: InviteSession) -> None:
+        def take(response: Response) -> None:
+            early, self._early_answer = self._early_answer, None
+            media.accept_answer(session_description(response) if early is None else early)
+            done()
+
+        await self._agree(session, lambda: send(offer(), self._journal.now), take, offer, config)
+
+    async def _ask(self, session: InviteSession, config: MediaConfig | None) -> None:
         """Let the peer make the offer: a re-INVITE without one (RFC 3261 section 14.1)."""
-        await self._quiet(session)
-        self._check_free()
-        response = await self._answer_to(lambda: session.reinvite(b"", self._journal.now))
-        early, self._early_answer = self._early_answer, None
-        if early is not None:
-            return  # A reliable 1xx held the offer, and PRACK the answer.
-        try:
-            answer = self._media.accept_offer(session_description(response))
-        except BAD_DESCRIPTION as error:
-            self._fail(error)
-            raise
-        self._run(session.ack(answer, self._journal.now))
 
-    async def _answer_to(self, send: Callable[[], Iterable[object]]) -> Response:
-        """The 2xx to a change of ours.
+        def take(response: Response) -> None:
+            early, self._early_answer = self._early_answer, None
+            # Otherwise a reliable 1xx held the offer, and PRACK the answer.
+            if early is None:
+                try:
+                    answer = self._media.accept_offer(session_description(response))
+                except BAD_DESCRIPTION as error:
+                    self._fail(error)
+                    raise
+                self._run(session.ack(answer, self._journal.now))
+            self._tell_updated()
+
+        await self._agree(
+            session, lambda: session.reinvite(b"", self._journal.now), take, None, config
+        )
+
+    async def _agree(
+        self,
+        session: InviteSession,
+        send: Callable[[], Iterable[object]],
+        take: Callable[[Response], None],
+        offer: Callable[[], bytes] | None,
+        config: MediaConfig | None,
+    ) -> None:
+        """Send a change of ours and wait until it is made.
 
         Raises:
             CallRejected: It was refused.
             LocalProtocolError: It cannot be sent now.
         """
-        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self._pending, self._early_answer = answer, None
+        await self._quiet(session)
+        self._check_free()
+        media, before = self._media, self._media.config
+
+        def undo() -> None:
+            if offer is not None:
+                media.rollback()
+            media.config = before
+
+        finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending, self._early_answer = _Change(finished, take, undo, offer), None
+        media.config = config or before
         try:
             self._run(send())
-            return await answer
-        finally:
+        except BaseException:
             self._pending = None
+            undo()
+            raise
+        await finished
+
+    def _on_agreed(self, response: Response) -> None:
+        """The 2xx to a change of ours."""
+        change, self._pending = self._pending, None
+        if change is None:
+            return
+        try:
+            change.take(response)
+        except CallmeterError as error:
+            change.undo()
+            if not change.finished.done():
+                change.finished.set_exception(error)
+        else:
+            if not change.finished.done():
+                change.finished.set_result(None)
+
+    def _on_refused(self, error: CallmeterError) -> None:
+        change, self._pending = self._pending, None
+        if change is not None:
+            change.undo()
+            if not change.finished.done():
+                change.finished.set_exception(error)
 
     async def _refresh(self, session: InviteSession) -> None:
         """Send the present description once more, so that the session goes on (RFC 4028 10)."""
@@ -213,8 +269,7 @@ class CallChanges:
     def end(self) -> None:
         """The call is over: whoever waits for a re-INVITE waits in vain."""
         self._acknowledged.set()
-        if self._pending is not None and not self._pending.done():
-            self._pending.set_exception(CallFailed("the call ended"))
+        self._on_refused(CallFailed("the call ended"))
 
     # what the core tells
 
@@ -232,11 +287,9 @@ class CallChanges:
             case RefreshDue(session) if self._pending is None:
                 self._endpoint.stack.start_task(self._refresh(session))
             case ReinviteAnswered(_, response) | UpdateAnswered(_, response):
-                if self._pending is not None and not self._pending.done():
-                    self._pending.set_result(response)
+                self._on_agreed(response)
             case ReinviteFailed(_, status, reason) | UpdateFailed(_, status, reason):
-                if self._pending is not None and not self._pending.done():
-                    self._pending.set_exception(CallRejected(status, reason))
+                self._on_refused(CallRejected(status, reason))
 
     def _on_provisional(self, session: InviteSession, response: Response, now: float) -> None:
         """A reliable 1xx to our re-INVITE: it may hold what else the 2xx would."""
@@ -306,8 +359,9 @@ class CallChanges:
 
     def _renew_waiting(self, session: InviteSession) -> None:
         """Let the offer that waits to be sent again start from what is agreed on now."""
-        if self._offer is not None and session.waiting_offer is not None:
-            session.replace_waiting_offer(self._offer())
+        offer = None if self._pending is None else self._pending.offer
+        if offer is not None and session.waiting_offer is not None:
+            session.replace_waiting_offer(offer())
 
     def _on_established(self, session: InviteSession, ack: Request | None, now: float) -> None:
         self._acknowledged.set()
@@ -332,13 +386,26 @@ class CallChanges:
             self._journal.tell(call_events.Updated(self._journal.at(now), by_peer=True))
 
     def _note_hold(self, was_held: bool, now: float) -> None:  # noqa: FBT001
-        held, journal = self._media.on_hold, self._journal
+        held = self._media.on_hold
         if held and not was_held:
-            journal.record.hold.begin(now)
-            journal.tell(call_events.Held(journal.at(now), by_peer=True))
+            self._tell_hold(now, by_peer=True)
         elif was_held and not held:
-            journal.record.hold.end(now)
-            journal.tell(call_events.Resumed(journal.at(now), by_peer=True))
+            self._tell_resumed(now, by_peer=True)
+
+    def _tell_hold(self, now: float | None = None, *, by_peer: bool) -> None:
+        journal = self._journal
+        now = journal.now if now is None else now
+        journal.record.hold.begin(now)
+        journal.tell(call_events.Held(journal.at(now), by_peer=by_peer))
+
+    def _tell_resumed(self, now: float | None = None, *, by_peer: bool) -> None:
+        journal = self._journal
+        now = journal.now if now is None else now
+        journal.record.hold.end(now)
+        journal.tell(call_events.Resumed(journal.at(now), by_peer=by_peer))
+
+    def _tell_updated(self) -> None:
+        self._journal.tell(call_events.Updated(self._journal.at(), by_peer=False))
 
     def _run(self, effects: Iterable[object]) -> None:
         self._endpoint.stack.run(self._endpoint, effects)

@@ -229,6 +229,71 @@ async def test_two_re_invites_at_once_are_refused_and_the_first_goes_on(alice, p
     await phone.hang_up(call)
 
 
+async def cancelled(work):
+    """A change whose user is gone before its answer comes."""
+    task = asyncio.get_running_loop().create_task(work)
+
+    async def gone():
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    await asyncio.sleep(0)
+    return gone
+
+
+async def test_a_hold_whose_user_is_cancelled_is_made_when_the_peer_agrees(alice, phone, begin):
+    call = await begin(alice)
+    gone = await cancelled(call.hold())
+    reinvite = await phone.expect("INVITE")
+    await gone()
+    with pytest.raises(LocalProtocolError, match="under way"):
+        await call.resume()
+    phone.answer(reinvite, 200, phone.sdp("a=recvonly", version=2))
+    await phone.expect("ACK")
+    assert call.media.direction == "sendonly"
+    resuming = asyncio.get_running_loop().create_task(call.resume())
+    phone.answer(await phone.expect("INVITE"), 200, phone.sdp(version=3))
+    async with asyncio.timeout(PATIENCE):
+        await resuming
+    await phone.hang_up(call)
+    assert [e for e in await kinds(call) if e in {"Held", "Resumed"}] == ["Held", "Resumed"]
+    assert call.report().to_dict()["counters"]["hold_count"] == 1
+
+
+@pytest.mark.parametrize(("status", "body"), [(403, None), (200, b"v=1\r\n")])
+async def test_a_hold_whose_user_is_cancelled_changes_nothing_when_it_comes_to_nothing(
+    alice, phone, begin, status, body
+):
+    call = await begin(alice)
+    gone = await cancelled(call.hold())
+    reinvite = await phone.expect("INVITE")
+    await gone()
+    phone.answer(reinvite, status, body)
+    await phone.expect("ACK")
+    assert call.media.direction == "sendrecv"
+    resuming = asyncio.get_running_loop().create_task(call.resume())
+    reinvite = await phone.expect("INVITE")
+    assert b"a=sendonly" not in reinvite.body
+    phone.answer(reinvite, 200, phone.sdp(version=3))
+    async with asyncio.timeout(PATIENCE):
+        await resuming
+    await phone.hang_up(call)
+
+
+async def test_a_call_that_ends_under_a_hold_whose_user_is_cancelled_ends_as_ever(
+    alice, phone, begin
+):
+    call = await begin(alice)
+    gone = await cancelled(call.hold())
+    await phone.expect("INVITE")
+    await gone()
+    phone.request("BYE")
+    async with asyncio.timeout(PATIENCE):
+        await call.ended()
+    assert call.report().to_dict()["outcome"] == "SUCCESS"
+
+
 async def test_a_hold_whose_answer_is_nonsense_is_an_error_and_can_be_tried_again(
     alice, phone, begin
 ):

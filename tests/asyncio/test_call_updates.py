@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from callmeter import events
-from callmeter.config import Codec, Credentials, EndpointConfig, MediaConfig
+from callmeter.config import Codec, Credentials, EndpointConfig, MediaConfig, VideoConfig
 from callmeter.endpoint import Endpoint
 from callmeter.errors import (
     CallFailed,
@@ -17,7 +17,9 @@ from callmeter.errors import (
     ConfigurationError,
     LocalProtocolError,
     SdpSyntaxError,
+    TransportError,
 )
+from callmeter.media.engine import MediaEngine
 from callmeter.metrics.phases import Outcome
 
 PATIENCE = 20
@@ -153,6 +155,59 @@ async def test_the_peer_is_asked_for_its_offer(phone, say, begun):
 
     await meanwhile(call.update(offer=False), offer)
     assert call.media.codec == "PCMA"
+    await phone.hang_up(call)
+
+
+async def test_an_offer_of_the_peer_is_answered_though_who_asked_for_it_is_cancelled(
+    phone, say, begun
+):
+    call = await begun()
+    asking = asyncio.get_running_loop().create_task(call.update(offer=False))
+    invite = await phone.expect("INVITE")
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    say(invite, 200, pcma(phone, version=2))
+    assert b"RTP/AVP 8 101" in (await phone.expect("ACK")).body
+    assert call.media.codec == "PCMA"
+    await phone.hang_up(call)
+
+
+@pytest.mark.parametrize(("status", "codec"), [(200, "PCMA"), (488, "PCMU")])
+async def test_settings_whose_user_is_cancelled_are_those_the_peer_agreed_to(
+    phone, say, begun, status, codec
+):
+    call = await begun()
+    updating = asyncio.get_running_loop().create_task(call.update(PCMA_ONLY))
+    update = await phone.expect("UPDATE")
+    updating.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await updating
+    say(update, status, pcma(phone, version=2) if status == 200 else b"")
+    async with asyncio.timeout(PATIENCE):
+        while call._changes._pending is not None:  # noqa: ASYNC110  nobody is told
+            await asyncio.sleep(0.01)
+    assert call.media.codec == codec
+    assert call.media.config.codecs == (PCMA_ONLY if status == 200 else MediaConfig()).codecs
+    await phone.hang_up(call)
+
+
+async def test_an_offer_that_cannot_be_made_leaves_everything_as_it_was(
+    phone, say, begun, monkeypatch
+):
+    call = await begun(media=MediaConfig(deferred=True))
+    wanted = replace(call.media.config, deferred=False, video=VideoConfig())
+
+    def exhausted(*_, **__):
+        raise TransportError("no free UDP port")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MediaEngine, "open_video_stream", exhausted)
+        with pytest.raises(TransportError):
+            await call.update(wanted)
+    assert call.media.config.deferred
+    assert b"a=inactive" in call.media.create_offer()
+    call.media.rollback()
     await phone.hang_up(call)
 
 
