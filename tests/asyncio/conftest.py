@@ -68,8 +68,8 @@ async def stack() -> AsyncIterator[Stack]:
 
 @pytest.fixture
 async def hasty_stack() -> AsyncIterator[Stack]:
-    """A stack whose 64*T1 is a second, for what has to time out."""
-    timers = TimerConfig(t1=1 / 64, t2=0.1, t4=0.1, ring_timeout=5)
+    """A stack whose 64*T1 is two seconds, for what has to time out."""
+    timers = TimerConfig(t1=1 / 32, t2=0.1, t4=0.1, ring_timeout=5)
     async with Stack(StackConfig(bind=LOOPBACK, timers=timers)) as running:
         yield running
 

@@ -32,7 +32,7 @@ from callmeter.testing.name_server import NameServer
 from callmeter.testing.registrar import Registrar
 
 LOOPBACK = "127.0.0.1"
-HASTY = StackConfig(bind=LOOPBACK, timers=TimerConfig(t1=1 / 64, t2=0.1, t4=0.1, ring_timeout=5))
+HASTY = StackConfig(bind=LOOPBACK, timers=TimerConfig(t1=1 / 32, t2=0.1, t4=0.1, ring_timeout=5))
 CALLER = EndpointConfig("sip:doctor@127.0.0.1")
 OFFERED = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.OFFERED))
 

@@ -26,7 +26,7 @@ from callmeter.testing.name_server import NameServer
 
 LOOPBACK = "127.0.0.1"
 DOMAIN = "example.test"
-TIMER_F = 1.0
+TIMER_F = 2.0
 PATIENCE = 20
 CALLS = 100 if os.environ.get("CALLMETER_LONG") else 20
 UDP, TCP, AUTO = Transport.UDP, Transport.TCP, Transport.AUTO

@@ -81,7 +81,7 @@ async def test_a_run_that_is_cancelled_hangs_up():
 
 
 async def test_a_connection_that_is_lost_fails_the_calls_that_follow():
-    listening = config(transports=(Transport.TCP,), timers=TimerConfig(t1=1 / 640, t2=0.01))
+    listening = config(transports=(Transport.TCP,), timers=TimerConfig(t1=1 / 32, t2=0.05))
     async with asyncio.timeout(PATIENCE):
         async with SignalingAnswerer(listening) as answerer:
             uri = target(answerer, "TCP")

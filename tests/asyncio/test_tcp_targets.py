@@ -17,7 +17,7 @@ from callmeter.stack import Stack
 
 LOOPBACK = "127.0.0.1"
 PATIENCE = 20
-HASTY = TimerConfig(t1=1 / 64, t2=0.05, t4=0.05, ring_timeout=5)
+HASTY = TimerConfig(t1=3 / 64, t2=0.05, t4=0.05, ring_timeout=5)
 SDP = (
     f"v=0\r\no=- 1 1 IN IP4 {LOOPBACK}\r\ns=-\r\nc=IN IP4 {LOOPBACK}\r\nt=0 0\r\n"
     "m=audio 9 RTP/AVP 0\r\n"
