@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 PATIENCE = 60
-TRIES = 3
+TRIES = 5
 HELD_UP_S = 0.3
 """When the machine stood still for so long, a stack turns calls away: it is run once more."""
+LATEST = re.compile(r"latest call +([\d.]+) ms after its time")
 PRINTED = {
     "secure_call.py": ("SUCCESS", "SECURE: SDES"),
     "silent_call.py": ("tag_length", "-> Enable both"),
@@ -40,12 +42,19 @@ async def run(folder, name, *words):
     return out.decode(), err.decode(), process.returncode
 
 
+def lateness(out):
+    """By how many seconds the program was late, as it says itself."""
+    found = LATEST.search(out)
+    return float(found[1]) / 1000 if found else 0.0
+
+
 @pytest.mark.parametrize("name", PRINTED)
 async def test_the_example_prints_what_it_promises(name, tmp_path, standstill):
     for _ in range(TRIES):
         lost = standstill.seconds
         out, err, status = await run(tmp_path, name)
-        if all(text in out for text in PRINTED[name]) or standstill.seconds < lost + HELD_UP_S:
+        held_up = max(standstill.seconds - lost, lateness(out)) >= HELD_UP_S
+        if not held_up or all(text in out for text in PRINTED[name]):
             break
     assert (err, status) == ("", 0)
     for text in PRINTED[name]:
