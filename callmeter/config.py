@@ -473,12 +473,12 @@ class StackConfig:
     segmentation: bool = True
 
     def __post_init__(self) -> None:
+        settle(self, transports=Transport)
         check_types(self)
         _check_address(self.bind)
         for name in ("port", "tls_port", "wss_port"):
             if getattr(self, name) not in range(MAX_PORT + 1):
                 raise ConfigurationError(f"{name} is 0 to 65535")
-        settle(self, transports=Transport)
         if not self.transports:
             raise ConfigurationError("at least one transport is needed")
         if len(set(self.transports)) != len(self.transports):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from math import nan
+
 import pytest
 
 from callmeter.config import (
     Credentials,
     EndpointConfig,
+    LimitConfig,
     MediaConfig,
     SrtpConfig,
     StackConfig,
+    TimerConfig,
     TlsConfig,
     VideoConfig,
 )
@@ -29,6 +33,13 @@ from callmeter.errors import ConfigurationError
         (lambda: TlsConfig(ca=b"pem"), "ca of TlsConfig takes a str or None, not a bytes"),
         (lambda: EndpointConfig("sip:a@b", media=SrtpConfig()), "takes a MediaConfig, not"),
         (lambda: EndpointConfig(None), "aor of EndpointConfig takes a str, not None"),
+        (lambda: MediaConfig(ports=(1, 2, 3)), "ports of MediaConfig has 2 values, not 3"),
+        (lambda: MediaConfig(ports=["1", 2]), "in ports of MediaConfig is an int, not a str"),
+        (lambda: MediaConfig(feedback_messages=(1,)), "feedback_messages .* a str, not an int"),
+        (lambda: MediaConfig(codecs=(None,)), "is a Codec or a str, not None"),
+        (lambda: StackConfig(name_servers=(53,)), "name_servers of StackConfig is a str, not an"),
+        (lambda: LimitConfig(loop_delay=nan), "loop_delay of LimitConfig is a number, not NaN"),
+        (lambda: TimerConfig(ring_timeout=nan), "is a number, not NaN"),
         (lambda: Credentials("alice", None), "password of Credentials takes a str, not None"),
     ],
     ids=lambda value: value if isinstance(value, str) else "given",
