@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from callmeter.errors import CallmeterError, ConfigurationError
 from callmeter.load.frozen_heap import frozen_heap
 from callmeter.load.runner import run_scenario
-from callmeter.media.sources import Tone
+from callmeter.media.sources import AudioSource, LiveSource, Tone
 from callmeter.metrics.aggregate import summarize
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from callmeter.endpoint import Endpoint
     from callmeter.incoming_call import IncomingCall
     from callmeter.load.plan import ScenarioPlan
-    from callmeter.media.sources import AudioSource
     from callmeter.metrics.aggregate import CallSummary
 
 __all__ = ["CallLoad", "LoadResult", "answer_calls", "run_calls"]
@@ -59,6 +58,10 @@ class CallLoad:
             raise ConfigurationError("calls and concurrent are 1 at least")
         if self.rate <= 0 or self.seconds < 0:
             raise ConfigurationError("rate is above 0, and seconds are not below 0")
+        source: object = self.source
+        if not isinstance(source, (AudioSource, LiveSource)):
+            given = type(source).__name__
+            raise ConfigurationError(f"source takes a Tone, a WavFile or the like, not a {given}")
 
 
 @dataclass(kw_only=True)
@@ -68,20 +71,24 @@ class LoadResult:
     Attributes:
         reports: Of the calls that were placed, in the order in which they ended.
         errors: How many were not answered or broke off, by the name of the error.
+        unplaced: How many could not be placed, so that there is no report of them: the target
+            was not found, or no port was free. They are among the errors.
         latest: Seconds by which the latest call was placed after its time: of this machine, or
             because `concurrent` calls were there already.
     """
 
     reports: list[CallReport] = field(default_factory=list, repr=False)
     errors: Counter[str] = field(default_factory=Counter)
+    unplaced: int = 0
     latest: float = 0.0
 
     def __str__(self) -> str:
         errors = ", ".join(f"{name} {count:,}" for name, count in self.errors.most_common())
-        late = f"  {'latest call':<24}{self.latest * 1000:.1f} ms after its time"
-        return "\n".join(
-            [str(self.summary), late, *([f"  {'errors':<24}{errors}"] if errors else [])]
-        )
+        lines = [str(self.summary)]
+        lines += [f"  {'not placed':<24}{self.unplaced:,}"] if self.unplaced else []
+        lines += [f"  {'latest call':<24}{self.latest * 1000:.1f} ms after its time"]
+        lines += [f"  {'errors':<24}{errors}"] if errors else []
+        return "\n".join(lines)
 
     @property
     def summary(self) -> CallSummary:
@@ -91,6 +98,7 @@ class LoadResult:
     def to_dict(self) -> dict[str, Any]:
         """Without the single reports, ready for JSON."""
         return self.summary.to_dict() | {
+            "unplaced": self.unplaced,
             "errors": dict(self.errors),
             "latest_s": round(self.latest, 3),
         }
@@ -133,6 +141,7 @@ async def _place(
         call = await endpoint.invite(load.target, media=media)
     except CallmeterError as error:
         result.errors[type(error).__name__] += 1
+        result.unplaced += 1
         return
     try:
         async with asyncio.TaskGroup() as tasks:

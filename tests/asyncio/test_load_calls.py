@@ -101,7 +101,8 @@ async def test_calls_that_fail_are_counted_and_the_others_go_on(make_endpoint, a
     result = await run_calls(alice, CallLoad(target="sip:bob@nowhere.invalid", calls=2, rate=50))
     assert result.errors == {"ResolutionFailed": 2}
     assert str(result).splitlines()[-1].split() == ["errors", "ResolutionFailed", "2"]
-    assert result.reports == []
+    assert "not placed              2" in str(result)
+    assert (result.reports, result.to_dict()["unplaced"]) == ([], 2)
 
 
 async def test_a_scenario_runs_in_each_call(make_endpoint, answered):
@@ -127,7 +128,10 @@ async def test_a_load_that_is_cancelled_hangs_up(make_endpoint, answered, until)
     assert len(result.reports) == 3
 
 
-@pytest.mark.parametrize("figure", [{"calls": 0}, {"concurrent": 0}, {"rate": 0}, {"seconds": -1}])
+@pytest.mark.parametrize(
+    "figure",
+    [{"calls": 0}, {"concurrent": 0}, {"rate": 0}, {"seconds": -1}, {"source": "tone"}],
+)
 def test_a_figure_that_makes_no_load_is_refused(figure):
     with pytest.raises(ConfigurationError):
         CallLoad(target="sip:bob@127.0.0.1", **figure)
