@@ -32,7 +32,7 @@ async def test_the_guide_to_exports_can_be_followed(
     make_endpoint, blocks, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    measuring, judging, buffering, files, prometheus, summing_up = blocks
+    measuring, judging, buffering, files, prometheus, summing_up, judging_all = blocks
     names = {}
     exec(measuring, names)
     bob = await make_endpoint("bob")
@@ -78,3 +78,5 @@ async def test_the_guide_to_exports_can_be_followed(
     names["calls"] = [SimpleNamespace(report=lambda: names["reports"][0])]
     exec(summing_up, names)
     assert names["summary"].asr == 1
+    exec(judging_all, names)
+    assert names["found"].judged == 3

@@ -109,6 +109,7 @@ EXTENDED: Final = (
         BOTH,
         "RFC 3611 section 4.7.5",
         "Transmission rating.",
+        inverted=True,
         verified=False,
     ),
     stream(
@@ -118,6 +119,7 @@ EXTENDED: Final = (
         BOTH,
         "RFC 3611 section 4.7.5",
         "Score of listening, without the delay.",
+        inverted=True,
         verified=False,
     ),
     stream(
@@ -127,6 +129,7 @@ EXTENDED: Final = (
         BOTH,
         "RFC 3611 section 4.7.5",
         "Score of conversation.",
+        inverted=True,
         verified=False,
     ),
     stream(

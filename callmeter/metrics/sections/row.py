@@ -87,7 +87,13 @@ def call(
 
 
 def run(
-    key: str, unit: str, rfc: str, description: str, limits: tuple[float, float] | None = None
+    key: str,
+    unit: str,
+    rfc: str,
+    description: str,
+    limits: tuple[float, float] | None = None,
+    *,
+    inverted: bool = False,
 ) -> Metric:
     """A metric of many calls."""
     return Metric(
@@ -99,5 +105,6 @@ def run(
         rfc=rfc,
         description=description,
         thresholds=None if limits is None else Thresholds(*limits),
+        inverted=inverted,
         verified=False,
     )

@@ -14,12 +14,14 @@ RUN: Final = (
         "ratio",
         "RFC 6076 section 4.6",
         "Answer-seizure ratio: calls answered by a 2xx, of those that ended.",
+        inverted=True,
     ),
     run(
         "ner",
         "ratio",
         "ITU-T E.425",
         "Network effectiveness ratio: calls answered, or refused by whom they were for.",
+        inverted=True,
     ),
     run(
         "zero_audio_rate",

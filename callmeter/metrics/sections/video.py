@@ -16,6 +16,7 @@ VIDEO: Final = (
         BOTH,
         "",
         "Frames a second.",
+        inverted=True,
         verified=False,
     ),
     stream(
@@ -107,6 +108,7 @@ VIDEO: Final = (
         BOTH,
         "",
         "Size of the picture; 0.92 is HD.",
+        inverted=True,
         verified=False,
     ),
 )

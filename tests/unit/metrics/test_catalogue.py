@@ -18,6 +18,7 @@ from callmeter.metrics.catalogue import (
     stream_keys,
 )
 from callmeter.metrics.signaling import CallTiming
+from callmeter.metrics.thresholds import Health, evaluate
 from callmeter.rtp.reception import ReceptionStatistics, SenderStatistics
 
 PUBLISHED = [
@@ -98,6 +99,14 @@ def test_each_metric_is_described_and_its_limits_are_in_order(metric):
     if metric.thresholds:
         limits = (metric.thresholds.warning, metric.thresholds.critical)
         assert limits == tuple(sorted(limits, reverse=metric.inverted))
+
+
+@pytest.mark.parametrize(
+    "key", ["asr", "ner", "xr_r_factor", "xr_mos_lq", "xr_mos_cq", "frame_rate_fps"]
+)
+def test_limits_of_what_is_worse_when_lower_are_given_from_above(key):
+    found = evaluate([("", key, 0.5)], {key: Thresholds(warning=0.9, critical=0.8)})
+    assert found.health is Health.UNHEALTHY
 
 
 @pytest.mark.parametrize(
