@@ -12,6 +12,7 @@ from callmeter.cli.answer import answer
 from callmeter.cli.call import call
 from callmeter.cli.demo import demo
 from callmeter.cli.doctor import doctor
+from callmeter.cli.load import load
 from callmeter.cli.options import options
 from callmeter.cli.register import register
 from callmeter.cli.resolve import resolve
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, call, answer, register, options, resolve, doctor):
+for command in (demo, call, answer, load, register, options, resolve, doctor):
     app.command()(command)
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from callmeter.load import ScenarioResult
 
 __all__ = [
+    "complain",
     "fail",
     "follow",
     "print_json",
@@ -93,11 +94,12 @@ def _leaf(error: Exception) -> Exception:
 
 def fail(text: str, status: int) -> NoReturn:
     """Print the reason and leave."""
-    _complain(text)
+    complain(text)
     raise typer.Exit(status)
 
 
-def _complain(text: str) -> None:
+def complain(text: str) -> None:
+    """Print a reason, as one line on stderr."""
     # What a peer sent may be in it: no markup, no second line.
     _stderr().print(f"[red]callmeter:[/red] {escape(' '.join(text.split()))}", soft_wrap=True)
 
@@ -151,13 +153,13 @@ def print_report(
     """Print the report of a call that has ended; returns the exit status."""
     report, scenario = show_report(call, options, acting)
     if error is not None:
-        _complain(_reason(error, report))
+        complain(_reason(error, report))
     elif report.outcome is None or not report.outcome.good:
         name = "UNKNOWN" if report.outcome is None else report.outcome.value
         reason = "" if report.error is None else f": {report.error.message}"
-        _complain(f"the call ended as {name}{reason}")
+        complain(f"the call ended as {name}{reason}")
     elif scenario is not None and scenario.failed:
-        _complain(f"{scenario.failed} of {len(scenario.steps)} actions of the scenario failed")
+        complain(f"{scenario.failed} of {len(scenario.steps)} actions of the scenario failed")
     else:
         return 0
     return 1

@@ -156,7 +156,10 @@ class CommonOptions:
         given = StackConfig(name_servers=tuple(self.nameserver or ()))
         if self.bind is not None:
             host, port = _split_bind(self.bind)
-            given = replace(given, bind=host, port=port)
+            try:
+                given = replace(given, bind=host, port=port)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"--bind {self.bind!r}: {error}") from None
         secure = self.transport in {Transport.TLS, Transport.WSS}
         if secure and self.tls_cert is not None:
             # With a certificate of our own, others can call in by TLS as well.
@@ -270,7 +273,7 @@ class CallOptions(CommonOptions):
     duration: Annotated[
         float | None,
         typer.Option(
-            help="Seconds to talk; default: 5 when calling, when answering until the call ends.",
+            help="Seconds to talk; default: 5 when calling, 2 by doctor, until the end by answer.",
             min=0.0,
             rich_help_panel=MEDIA,
         ),

@@ -1,0 +1,123 @@
+"""`callmeter load`, run as a user would."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from callmeter.cli.app import app
+from callmeter.config import MediaConfig, SrtpConfig, SrtpPolicy
+from callmeter.load import answer_calls
+
+SECURE = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED))
+PATIENCE = 60
+PROGRAM = [sys.executable, "-c", "from callmeter.cli import main; main()"]
+
+
+async def load(*arguments):
+    """Run the command in a thread, so that this loop can be its peer."""
+    words = ["load", *map(str, arguments)]
+    async with asyncio.timeout(PATIENCE):
+        return await asyncio.to_thread(CliRunner().invoke, app, words)
+
+
+@pytest.fixture
+async def bob(make_endpoint):
+    return await make_endpoint("bob", media=SECURE)
+
+
+@pytest.fixture
+async def echo(bob):
+    """Where every call is answered."""
+    async with asyncio.TaskGroup() as tasks:
+        answering = tasks.create_task(answer_calls(bob))
+        yield str(bob.contact)
+        answering.cancel()
+
+
+async def test_all_calls_are_summed_up_and_written(echo, tmp_path):
+    rows, lines = tmp_path / "run.csv", tmp_path / "run.jsonl"
+    amount = ("--calls", 4, "--rate", 20, "--duration", 0.2, "--srtp", "sdes")
+    result = await load(echo, *amount, "--csv", rows, "--json-lines", lines)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("4 calls, ASR 100.0%")
+    with rows.open(newline="") as file:
+        assert [row["keying"] for row in csv.DictReader(file)] == ["sdes"] * 4
+    reports = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [report["outcome"] for report in reports] == ["SUCCESS"] * 4
+
+
+async def test_json_is_one_object_and_calls_that_fail_exit_1(echo):
+    result = await load(echo, "--calls", 2, "--rate", 20, "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert (found["calls"], found["asr"], found["final_statuses"]) == (2, 0.0, {"488": 2})
+    assert result.stderr == "callmeter: 0 of 2 calls ended well, 100.0% are asked for\n"
+
+
+async def test_the_share_that_has_to_end_well_is_the_users(echo):
+    result = await load(echo, "--calls", 2, "--rate", 20, "--success", 0)
+    assert result.exit_code == 0
+    assert "refused with            488 2" in result.stdout
+
+
+async def test_calls_that_cannot_be_placed_count_as_failed():
+    result = await load("sip:bob@nowhere.invalid", "--calls", 2, "--rate", 20)
+    assert result.exit_code == 1
+    assert "not placed              2" in result.stdout
+    assert "0 of 2 calls ended well" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--play", "echo"], "--play echo: a load plays a tone"),
+        (["--register"], "--register needs --aor"),
+        (["--csv", "/nowhere/run.csv"], "--csv '/nowhere/run.csv': no file can be written there"),
+        (["--calls", "0"], "Invalid value"),
+        (["--bind", "127.0.0.1:99999"], "--bind '127.0.0.1:99999': port is 0 to 65535"),
+    ],
+)
+async def test_a_mistake_exits_2(arguments, words):
+    result = await load("sip:bob@127.0.0.1", *arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+async def test_it_registers_where_it_is_told_to(registrar):
+    account = ("--aor", registrar.aor("alice"), "--password", "wrong", "--register")
+    result = await load(registrar.aor("bob"), *account)
+    assert result.exit_code == 1
+    assert "AuthenticationFailed" in result.stderr
+
+
+async def test_a_load_that_is_interrupted_hangs_up_and_tells_what_was_measured(
+    bob, echo, until, tmp_path
+):
+    rows = tmp_path / "run.csv"
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM,
+        *("load", echo, "--calls", "3", "--rate", "50", "--duration", "600", "--srtp", "sdes"),
+        *("--csv", rows),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    async with asyncio.timeout(PATIENCE):
+        assert process.stderr is not None
+        # Told after some seconds, when all calls are up.
+        told = (await process.stderr.readline()).decode()
+        await until(lambda: len(bob.calls) == 3)
+        process.send_signal(signal.SIGINT)
+        out, complaint = await process.communicate()
+    assert "3 calls up, 0 ended" in told
+    assert process.returncode == 1
+    assert out.decode().startswith("3 calls, ASR 100.0%")
+    assert complaint.decode().splitlines()[-1] == "callmeter: interrupted"
+    assert len(rows.read_text().splitlines()) == 4
