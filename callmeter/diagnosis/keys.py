@@ -16,6 +16,7 @@ from callmeter.errors import (
     NoCommonSuite,
     SdesKeyError,
 )
+from callmeter.metrics.report_text import counted
 from callmeter.srtp.protection_profiles import profile as suite_profile
 from callmeter.srtp.trial import FailureCause
 
@@ -260,9 +261,9 @@ def srtcp_consistent(evidence: CallEvidence) -> Verdict:
             "figures of the peer are missing"
         )
     if evidence.rtcp_in_clear:
+        clear = counted(evidence.rtcp_in_clear, "RTCP packet")
         return fails(
-            f"{evidence.rtcp_in_clear} RTCP packets came in clear where SRTCP was agreed: "
-            "figures of the peer are missing"
+            f"{clear} came in clear where SRTCP was agreed: figures of the peer are missing"
         )
     if evidence.rtcp_short_tags:
         return warns(
@@ -300,7 +301,9 @@ def rekey_followed(evidence: CallEvidence) -> Verdict:
             "under the new one"
         )
     if evidence.old_key_packets:
-        return passes(f"the new key came after {evidence.old_key_packets} packets under the old")
+        return passes(
+            f"the new key came after {counted(evidence.old_key_packets, 'packet')} under the old"
+        )
     return skips("no packet came under an old key")
 
 

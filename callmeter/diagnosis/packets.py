@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from callmeter.diagnosis.findings import check, fails, passes, skips, warns
+from callmeter.metrics.report_text import counted
 
 if TYPE_CHECKING:
     from callmeter.diagnosis.evidence import CallEvidence
@@ -77,7 +78,7 @@ def media_both_ways(evidence: CallEvidence) -> Verdict:
     if not received:
         return fails(f"{sent} packets were sent, and none of the peer's was heard{_why(evidence)}")
     if not sent:
-        return fails(f"{received} packets were received, and none was sent")
+        return fails(f"{counted(received, 'packet')} received, and none was sent")
     if sent >= ENOUGH and (evidence.reported_loss or 0.0) >= ALL_LOST:
         return fails(
             f"{received} packets were received, and the peer reports a loss of "
@@ -89,7 +90,7 @@ def media_both_ways(evidence: CallEvidence) -> Verdict:
             f"{evidence.rtcp_received} reports of the peer say nothing of the {sent} packets sent: "
             f"it {cannot}"
         )
-    return passes(f"{sent} packets sent, {received} received")
+    return passes(f"{counted(sent, 'packet')} sent, {received} received")
 
 
 def _restricted(evidence: CallEvidence) -> Verdict:

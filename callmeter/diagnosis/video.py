@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from callmeter.diagnosis.findings import check, fails, passes, skips, warns
 from callmeter.diagnosis.packets import ALL_LOST, EARLY_S, ENOUGH, REPORTS, dropped_words
 from callmeter.errors import NegotiationError, NoCommonSuite, ProfileMismatch, SrtpRequired
+from callmeter.metrics.report_text import counted
 
 if TYPE_CHECKING:
     from callmeter.diagnosis.findings import Verdict
@@ -98,7 +99,8 @@ def media_both_ways(evidence: VideoEvidence) -> Verdict:
     if not received and any(evidence.dropped.values()):
         return fails(f"none of the packets that came was accepted{dropped_words(evidence)}")
     if not received:
-        return warns(f"{evidence.rtcp_received} RTCP reports of the peer came, and no packet of it")
+        reports = counted(evidence.rtcp_received, "RTCP report")
+        return warns(f"{reports} of the peer came, and no packet of it")
     if sent >= ENOUGH and (evidence.reported_loss or 0.0) >= ALL_LOST:
         return fails(
             f"the peer reports a loss of {evidence.reported_loss:.0f} % of the {sent} packets sent"
@@ -106,11 +108,11 @@ def media_both_ways(evidence: VideoEvidence) -> Verdict:
     if sent >= ENOUGH and evidence.rtcp_received >= REPORTS and evidence.reported_loss is None:
         return warns(
             f"{evidence.rtcp_received} reports of the peer say nothing of the {sent} packets sent: "
-            f"it gets them not{', or cannot decrypt them' if evidence.secure else ''}"
+            f"it does not get them{', or cannot decrypt them' if evidence.secure else ''}"
         )
     if not sent and evidence.direction == "sendrecv":
-        return skips(f"{received} packets received, and no source has played here")
-    return passes(f"{sent} packets sent, {received} received")
+        return skips(f"{counted(received, 'packet')} received, and no source has played here")
+    return passes(f"{counted(sent, 'packet')} sent, {received} received")
 
 
 @check(
@@ -122,7 +124,9 @@ def payload_readable(evidence: VideoEvidence) -> Verdict:
     """The payloads make frames of the codec."""
     received, strange = evidence.packets_received, evidence.dropped.get("payload_type", 0)
     if not received and strange:
-        return fails(f"{strange} packets came with a payload type that was not agreed on")
+        return fails(
+            f"{counted(strange, 'packet')} came with a payload type that was not agreed on"
+        )
     if not received:
         return skips(_NOTHING)
     if evidence.malformed >= max(FEW, UNREADABLE * received):
@@ -133,7 +137,7 @@ def payload_readable(evidence: VideoEvidence) -> Verdict:
             f"{received} packets came, next to none is missing, and they make {whole} frames of "
             f"{evidence.codec}; {lost} are damaged"
         )
-    return passes(f"{whole} whole frames of {evidence.codec}")
+    return passes(f"{counted(whole, 'whole frame')} of {evidence.codec}")
 
 
 def _makes_no_frames(evidence: VideoEvidence) -> bool:
@@ -155,14 +159,15 @@ def key_frame_came(evidence: VideoEvidence) -> Verdict:
     if payload_readable.judge(evidence).status.value == "fail":
         return skips("another check tells why there is no picture")
     if waited is None:
-        return passes(f"{evidence.key_frames_received} key frames came")
+        return passes(f"{counted(evidence.key_frames_received, 'key frame')} came")
     if waited < LATE_S:
         return skips(_EARLY)
     remedy = None if evidence.asks_for_key_frames else _WITHOUT_AVPF
     missing = evidence.packets_lost
-    lost = f"; {missing} packets are missing" if missing else ""
+    lost = f"; {counted(missing, 'packet')} did not come" if missing else ""
     if not evidence.key_frames_received:
-        found = f"{received} packets came in {waited:.1f} s, and no whole key frame: no picture"
+        came = counted(received, "packet")
+        found = f"{came} came in {waited:.1f} s, and no whole key frame: no picture"
     else:
         found = f"no key frame came for {waited:.1f} s after a lost frame: the picture stands still"
     return fails(f"{found}; {_asked(evidence)}{lost}", remedy)
@@ -190,8 +195,8 @@ def losses_repaired(evidence: VideoEvidence) -> Verdict:
     if not evidence.packets_lost and not again:
         return passes("no packet was lost")
     if again:
-        return passes(f"{_count(again, 'packet')} came again, {_count(lost, 'frame')} lost")
-    found = f"{_count(lost, 'frame')} lost"
+        return passes(f"{counted(again, 'packet')} came again, {counted(lost, 'frame')} lost")
+    found = f"{counted(lost, 'frame')} lost"
     if lost and "nack" not in evidence.feedback:
         return warns(f"{found}, and NACK was not agreed on", _WITHOUT_AVPF)
     if lost and asked >= NACKS:
@@ -211,8 +216,8 @@ def not_frozen(evidence: VideoEvidence) -> Verdict:
     if evidence.undecodable_s is not None and evidence.undecodable_s >= LATE_S:
         return skips("another check tells why there is no picture")
     share = min(1.0, evidence.frozen_s / evidence.span_s)
-    times = f"{evidence.freezes} time{'s' * (evidence.freezes != 1)}"
-    found = f"the picture stood still {times}, {share * 100:.0f} % of {evidence.span_s:.1f} s"
+    times, of_all = _times(evidence.freezes), f"{share * 100:.0f} % of {evidence.span_s:.1f} s"
+    found = f"the picture stood still {times}, {of_all}"
     if share < STILL or evidence.frozen_s < STILL_S:
         return passes(found)
     return fails(found) if share >= STILL_MOSTLY else warns(found)
@@ -235,12 +240,8 @@ def key_frames_sent(evidence: VideoEvidence) -> Verdict:
             f"the peer asked {_times(asked)} for a key frame, and in {evidence.unanswered_s:.1f} s "
             f"what plays here had none: it may have no picture"
         )
-    return passes(f"the peer asked {_times(asked)}, {_count(sent, 'key frame')} left")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
+    return passes(f"the peer asked {_times(asked)}, {counted(sent, 'key frame')} left")
 
 
 def _times(number: int) -> str:
-    return _count(number, "time")
+    return counted(number, "time")

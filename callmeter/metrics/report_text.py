@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from callmeter.metrics.report import CallReport, Finding, SignalingReport, StreamReport, Value
 
-__all__ = ["amount", "report_text"]
+__all__ = ["amount", "counted", "report_text"]
 
 _LABEL: Final = 13
 _COLUMN: Final = 16
@@ -79,7 +79,7 @@ def _lines(report: CallReport) -> Iterator[str]:
     outcome = "in progress" if report.outcome is None else report.outcome.value
     failed = sum(finding.status.value == "fail" for finding in report.diagnosis)
     if failed:
-        outcome += f", {failed} check{'s' * (failed > 1)} failed"
+        outcome += f", {counted(failed, 'check')} failed"
     yield f"Call with {report.party}: {outcome}" if report.party else f"Call: {outcome}"
     yield _line("result", _result(report))
     if report.error is not None:
@@ -171,6 +171,11 @@ def _mark(key: str, value: Value) -> str:
     if value is None or isinstance(value, str):
         return ""
     return _MARKS.get(CATALOGUE[key].grade(value), "")
+
+
+def counted(number: int, noun: str) -> str:
+    """`"1 packet"`, `"2 packets"`."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def amount(key: str, value: Value) -> str:

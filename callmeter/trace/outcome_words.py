@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from callmeter.metrics.catalogue import CATALOGUE, Grade, Kind
 from callmeter.metrics.phases import Outcome
 from callmeter.metrics.report import FindingStatus
-from callmeter.metrics.report_text import amount
+from callmeter.metrics.report_text import amount, counted
 from callmeter.metrics.thresholds import evaluate_report
 from callmeter.trace.chart_data import label_of
 
@@ -101,7 +101,7 @@ def outcome_words(report: CallReport) -> OutcomeWords:
     if not outcome.good:
         return OutcomeWords("bad", "Failed", _failure(report, outcome), lead)
     if failed:
-        checks = _count(len(failed), "check")
+        checks = counted(len(failed), "check")
         return OutcomeWords(
             "bad", "Checks failed", f"The call was answered, but {checks} failed", lead
         )
@@ -204,7 +204,3 @@ def _duration(milliseconds: float) -> str:
 def _phase(report: CallReport) -> str:
     name = report.phase.name.lower()
     return "up" if name == "incall" else name
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"

@@ -74,7 +74,7 @@ def test_what_to_do_about_a_refusal_depends_on_who_refuses(status_of, seen):
         ({"reported_loss": 99.6}, "fail", "a loss of 100 % of the 150"),
         ({"reported_loss": 99.6, "packets_sent": 20}, "pass", "20"),
         ({"reported_loss": None}, "warn", "or cannot decrypt them"),
-        ({"reported_loss": None, "keying": "none"}, "warn", "it gets them not"),
+        ({"reported_loss": None, "keying": "none"}, "warn", "it does not get them"),
         ({"reported_loss": None, "rtcp_received": 1}, "pass", "150"),
     ],
 )
@@ -116,6 +116,7 @@ NEVER = {"key_frames_received": 0, "undecodable_s": 2.5, "key_frames_asked": 4}
     ("changes", "status", "words"),
     [
         ({}, "pass", "2 key frames came"),
+        ({"key_frames_received": 1}, "pass", "1 key frame came"),
         (NOTHING, "skip", "no packet"),
         (GARBLED | NEVER, "skip", "another check"),
         (NEVER | {"undecodable_s": 1.9}, "skip", "too early"),
@@ -127,7 +128,8 @@ NEVER = {"key_frames_received": 0, "undecodable_s": 2.5, "key_frames_asked": 4}
         (NEVER | {"key_frames_asked": 1}, "fail", "1 PLI went unanswered"),
         (NEVER | {"key_frames_asked": 0}, "fail", "none was asked for"),
         (NEVER | {"feedback": frozenset({"ccm fir"})}, "fail", "4 FIR went unanswered"),
-        (NEVER | {"packets_lost": 30}, "fail", "; 30 packets are missing"),
+        (NEVER | {"packets_lost": 1}, "fail", "; 1 packet did not come"),
+        (NEVER | {"packets_lost": 30}, "fail", "; 30 packets did not come"),
         (
             NEVER | {"key_frames_received": 1},
             "fail",
