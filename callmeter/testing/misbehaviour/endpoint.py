@@ -23,7 +23,9 @@ __all__ = ["MisbehavingEndpoint"]
 class MisbehavingEndpoint(Endpoint):
     """A user agent that does one thing wrong, in every call it makes or takes.
 
-    Its own diagnosis and report speak of what it meant to do; ask those of the other end.
+    Its own diagnosis and report speak of what it meant to do; ask those of the other end. What is
+    wrong with packets, handshakes and keys in use is wrong with the audio alone, and the video of
+    the same call is well; what is wrong with messages is wrong with every line of them.
 
     Args:
         config: As for `Endpoint`.
