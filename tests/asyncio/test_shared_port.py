@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -93,6 +94,22 @@ async def test_sdes_calls_between_two_shared_ports_are_told_apart(
         assert report["receive"]["packets_lost"] == 0
         assert report["receive"]["srtp_decrypt_failures"] == 0
     assert stack.media.backend.name == "mmsg"
+
+
+async def test_a_shared_port_is_said_to_take_rtcp_on_it_alone_and_names_its_source(
+    make_endpoint, far_stack
+):
+    alice = await make_endpoint("alice", media=SDES)
+    bob = await make_endpoint("bob", media=replace(SDES, shared_port=False), on=far_stack)
+    placed = await alice.invite(str(bob.contact))
+    async with placed:
+        await (await bob.next_call(PATIENCE)).answer()
+        await placed.answered()
+    offered = placed.messages[0].raw
+    assert b"\r\na=rtcp-mux-only\r\n" in offered
+    assert b"\r\na=ssrc:" in offered
+    answered = next(each.raw for each in placed.messages if each.raw.startswith(b"SIP/2.0 200"))
+    assert b"a=rtcp-mux-only" not in answered
 
 
 @pytest.mark.parametrize(("media", "alone"), [(DTLS, True), (CLEAR, False)], ids=["DTLS", "clear"])
