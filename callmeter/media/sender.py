@@ -195,7 +195,9 @@ class StreamSender:
             ConfigurationError: This is no source.
         """
         if source is not None and not isinstance(source, (AudioSource, LiveSource)):
-            raise ConfigurationError(f"{source!r} cannot be played")
+            raise ConfigurationError(
+                f"{source!r} cannot be played: give a Tone, a WavFile or another source"
+            )
         self._finish_playing()
         if isinstance(source, LiveSource):
             self.line = source.line()

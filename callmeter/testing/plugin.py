@@ -101,8 +101,11 @@ def _asynchronous(function: FixtureT) -> FixtureT:
 @pytest.fixture(scope="session")
 def tls_authority() -> trustme.CA:
     """The authority that signs the registrar's certificates and that endpoints trust."""
-    import trustme  # noqa: PLC0415
-
+    try:
+        import trustme  # noqa: PLC0415
+    except ModuleNotFoundError as missing:
+        missing.add_note("It comes with an extra: pip install 'callmeter[test]'")
+        raise
     return trustme.CA(organization_name="callmeter tests")
 
 

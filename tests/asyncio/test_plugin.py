@@ -384,3 +384,11 @@ def test_the_fixtures_are_documented(run, project):
         described = [after for line, after in pairwise(lines) if line.startswith(f"{name} ")]
         assert described, name
         assert all(text.strip() and "no docstring" not in text for text in described)
+
+
+def test_without_trustme_it_says_what_to_install(project, run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "trustme", None)
+    project.makepyfile("async def test_it(endpoint): pass")
+    result = run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*pip install 'callmeter[[]test]'*"])

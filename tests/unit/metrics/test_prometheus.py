@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import runpy
+import sys
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -120,3 +122,10 @@ def test_labels_without_end_are_refused_and_counted(monkeypatch, stream, name):
     collector.add(CallReport(phase=Phase.CLOSED, final_status_code=404))
     assert collector.refused == 2
     assert name not in {found for found, _ in samples_of(collector)}
+
+
+def test_without_its_library_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "prometheus_client.core", None)
+    with pytest.raises(ModuleNotFoundError) as caught:
+        runpy.run_path(str(prometheus.__file__))
+    assert caught.value.__notes__ == ["It comes with an extra: pip install 'callmeter[prometheus]'"]
