@@ -225,8 +225,8 @@ def not_frozen(evidence: VideoEvidence) -> Verdict:
 
 @check(
     "Does the peer get the key frames it asks for?",
-    "A file goes on to its next key frame: give it more of them (FFmpeg: -g 25), or play a "
-    "TestPattern, which makes one at once.",
+    "Let request_key_frame of the source make its next frame a key frame, as those of TestPattern "
+    "and of the files do.",
 )
 def key_frames_sent(evidence: VideoEvidence) -> Verdict:
     """PLI and FIR of the peer are answered by what plays here."""
