@@ -221,11 +221,12 @@ class ServerInviteSession(InviteSession):
 
     def _repeat_progress(self, now: float) -> list[Effect]:
         last = self.last_response
+        self._arm("progress", now + REPEAT_PROVISIONAL)
         if last is None or "RSeq" not in last.headers:
-            self._arm("progress", now + REPEAT_PROVISIONAL)
             return list(self._provisional)
         if self._acceptance is not None or not self._reliable.idle:
-            # The 200 follows as soon as the offer in the PRACK has its answer.
+            # The 200 follows as soon as the offer in the PRACK has its answer; what has no PRACK
+            # yet is sent again often enough.
             return []
         # A reliable one cannot be sent again once it was acknowledged: its number is used up.
         return self.progress(last.status, now, reason=last.reason)

@@ -242,6 +242,19 @@ def test_a_call_that_rings_for_long_is_kept_alive_by_new_reliable_responses(reli
     reliable.alice.apply(caller.cancel(reliable.clock.now))
 
 
+def test_a_call_that_rings_is_kept_alive_though_a_prack_came_late(reliable, lost, monkeypatch):
+    # So does a slow T1 with the usual minute.
+    monkeypatch.setattr("callmeter.sip.server_session.REPEAT_PROVISIONAL", 10.0)
+    reliable.network.lose(lost("PRACK"), times=7)
+    rings(reliable, b"", 180)
+    caller = reliable.call()
+    reliable.run(11)
+    assert len(reliable.bob.events_of(PrackReceived)) == 0
+    reliable.run(30)
+    assert len(reliable.bob.events_of(PrackReceived)) >= 2
+    reliable.alice.apply(caller.cancel(reliable.clock.now))
+
+
 @pytest.mark.parametrize("loss", [0.1, 0.3])
 def test_reliable_responses_survive_loss(make_bench, loss):
     bench = make_bench(5, LinkConditions(delay=0.03, jitter=0.05, loss=loss))
