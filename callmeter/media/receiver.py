@@ -56,6 +56,7 @@ LIKE_RTCP: Final = range(64, 96)
 AUTHENTICATION: Final = "authentication"
 REPLAY: Final = "replay"
 OTHER_SRTP: Final = "srtp"
+REPLAYED: Final = frozenset({Status.REPLAY_FAIL, Status.REPLAY_OLD})
 
 Held = tuple["Hashable", bytes, "RtpHeader", float]
 
@@ -359,7 +360,7 @@ class StreamReceiver:
 
     def on_failure(self, status: int, datagram: bytes, arrival: float) -> None:
         """Count a packet that SRTP refused; a long run of them becomes one event."""
-        if status in {Status.REPLAY_FAIL, Status.REPLAY_OLD}:
+        if status in REPLAYED:
             self.drop(REPLAY)
             self._lanes.srtp_replays[self._row] += 1
             return

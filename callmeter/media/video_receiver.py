@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from callmeter.errors import RtpSyntaxError
-from callmeter.media.receiver import StreamReceiver
+from callmeter.media.receiver import REPLAYED, StreamReceiver
 from callmeter.media.video import EncodedFrame
 from callmeter.rtp import h264, vp8
 from callmeter.rtp.header import payload_bounds
@@ -97,7 +97,8 @@ class VideoReceiver(StreamReceiver):
 
     def on_failure(self, status: int, datagram: bytes, arrival: float) -> None:
         """Count a packet that SRTP refused, and see whether it has the form of clear video."""
-        self._unlike += not self._is_clear(datagram)
+        # What was recorded of encrypted video says nothing of what is sent now.
+        self._unlike += status not in REPLAYED and not self._is_clear(datagram)
         super().on_failure(status, datagram, arrival)
 
     def _end_failures(self) -> None:

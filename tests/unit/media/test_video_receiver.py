@@ -204,3 +204,25 @@ def test_one_packet_that_has_another_form_shows_that_it_is_no_plain_video(lab):
         )
         lab.run(0.02)
     assert stream.statistics().srtp_failure is FailureCause.KEY
+
+
+def test_a_packet_that_came_twice_does_not_hide_that_what_follows_is_clear(
+    lab, pictures, monkeypatch
+):
+    stream, peer = lab.video_pair(secure=True)
+    send_one = lab.engine.backend.send_one
+
+    def send_twice(*datagram):
+        return send_one(*datagram) and send_one(*datagram)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lab.engine.backend, "send_one", send_twice)
+        peer.play(pictures(1, octets=20_000))
+        lab.run(0.1)
+    assert stream.statistics().srtp_replayed >= 15
+    for number in range(12):
+        header = pack_header(96, number, 3000 * number, 0xCAFE, marker=True)
+        outlets, destinations = lab.engine.lanes.outlets, lab.engine.lanes.destinations
+        send_one(outlets[peer._row], header + KEY, destinations[peer._row])
+        lab.run(0.02)
+    assert stream.statistics().srtp_failure is FailureCause.PLAIN_RTP
