@@ -116,7 +116,9 @@ def call_finding(check: str, report: CallReport, error: Exception | None) -> Fin
     found = report.diagnosis
     worst = [each for status in WORST_FIRST for each in found if each.status is status]
     if error is not None and not (isinstance(error, MediaSecurityError) and worst):
-        return failed(check, error)
+        # A check that quotes the error knows more about it than its kind tells.
+        about = (each.remedy for each in worst if str(error) in each.detail)
+        return failed(check, error, next(about, ""))
     if worst:
         first = worst[0]
         return Finding(check, first.status, f"{first.check}: {first.detail}", first.remedy)

@@ -14,6 +14,7 @@ from callmeter.errors import (
     DtlsTimeout,
     FingerprintMismatch,
     NoCommonCodec,
+    NoCommonSuite,
     SrtpRequired,
     TlsError,
 )
@@ -118,6 +119,17 @@ def test_an_error_goes_before_the_diagnosis_but_for_keys():
     silent = call_finding("call dtls", report(diagnosis=found), DtlsTimeout("late"))
     assert silent.detail.startswith("dtls_reachable: ")
     assert call_finding("call dtls", report(), DtlsTimeout("late")).detail == "late"
+
+
+def test_a_check_that_quotes_the_error_has_its_remedy():
+    error = NoCommonSuite("488 Not Acceptable Here: warning 302 the offer has no a=crypto line")
+    found = (
+        Finding("message_fits_udp", WARN, "1400 octets", "Use TCP."),
+        Finding("suites_compatible", FAIL, f"{error} (offered A)", "Offer SDES."),
+    )
+    finding = call_finding("call dtls", report(diagnosis=found), error)
+    assert finding == Finding("call dtls", FAIL, str(error), "Offer SDES.")
+    assert "SRTP at all" in call_finding("call dtls", report(), error).remedy
 
 
 def test_a_call_that_ended_badly_or_without_media_failed():
