@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
+from callmeter.async_block import AsyncBlock
 from callmeter.errors import CallTimedOut, LocalProtocolError, RequestRejected
 from callmeter.inbox import Inbox
 from callmeter.sip.session_events import Notified, SubscriptionAccepted, SubscriptionEnded
@@ -53,7 +54,7 @@ class Notification:
         return self.body.decode("utf-8", "replace")
 
 
-class Subscription:
+class Subscription(AsyncBlock):
     """A subscription of ours: `async with endpoint.subscribe("sip:alice@...") as subscription`.
 
     It is made on entry, refreshed at 80 to 90 % of the granted time while the block runs, and
@@ -70,7 +71,10 @@ class Subscription:
         RequestRejected: On entry, when it is refused.
         CallTimedOut: On entry, when nobody answers.
         TransportError: On entry, when the target cannot be reached.
+        LocalProtocolError: When it is read and was not entered.
     """
+
+    usage: ClassVar[str] = "write `async with endpoint.subscribe(...) as subscription`"
 
     def __init__(
         self,
@@ -95,6 +99,7 @@ class Subscription:
         self._refusal: Exception | None = None
 
     async def __aenter__(self) -> Self:
+        self._entered = True
         if self._usage is not None:
             raise LocalProtocolError("this subscription was entered already: subscribe anew")
         endpoint = self._endpoint
@@ -137,6 +142,9 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Notification:
+        if not self._entered:
+            self._entered = True
+            raise LocalProtocolError(f"a subscription is read within its block: {self.usage}")
         return await self._notifications.__anext__()
 
     async def refresh(self) -> None:

@@ -62,6 +62,15 @@ async def test_a_state_is_told_at_once_when_it_changes_and_at_the_end(alice, bob
     assert last.request.method == "NOTIFY"
 
 
+async def test_a_subscription_that_is_not_entered_says_how_it_is_written(alice, bob):
+    with pytest.warns(RuntimeWarning, match="Subscription was never entered: write `async with"):
+        alice.subscribe(str(bob.contact))
+    with pytest.raises(LocalProtocolError, match="nothing to await: write `async with"):
+        await alice.subscribe(str(bob.contact))
+    with pytest.raises(LocalProtocolError, match="within its block: write `async with"):
+        await next_of(alice.subscribe(str(bob.contact)))
+
+
 async def test_a_refresh_asks_for_the_state_again(alice, bob):
     arriving = bob.incoming_subscriptions("dialog")
 
@@ -185,4 +194,5 @@ async def test_an_iteration_ends_when_the_endpoint_is_left(stack):
 
 
 async def test_leaving_a_subscription_that_was_not_entered_does_nothing(alice):
-    await alice.subscribe("sip:bob@127.0.0.1").__aexit__(None, None, None)
+    with pytest.warns(RuntimeWarning, match="never entered"):
+        await alice.subscribe("sip:bob@127.0.0.1").__aexit__(None, None, None)
