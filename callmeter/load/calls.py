@@ -56,7 +56,8 @@ class CallLoad:
     def __post_init__(self) -> None:
         if self.calls < 1 or (self.concurrent is not None and self.concurrent < 1):
             raise ConfigurationError("calls and concurrent are 1 at least")
-        if self.rate <= 0 or self.seconds < 0:
+        # NaN is neither.
+        if not (self.rate > 0 and self.seconds >= 0):
             raise ConfigurationError("rate is above 0, and seconds are not below 0")
         source: object = self.source
         if not isinstance(source, (AudioSource, LiveSource)):
@@ -151,7 +152,7 @@ async def _place(
                 try:
                     await call.answered()
                     await call.media.play(load.source, seconds=load.seconds)
-                except CallmeterError as error:
+                except Exception as error:  # noqa: BLE001  a source raises what it wants to
                     result.errors[type(error).__name__] += 1
     finally:
         result.reports.append(call.report())

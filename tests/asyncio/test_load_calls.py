@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
+from math import nan
 
 import pytest
 
@@ -19,6 +21,7 @@ from callmeter.load import (
     answer_calls,
     run_calls,
 )
+from callmeter.media import Discard
 
 SECURE = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED))
 LOOPBACK = "127.0.0.1"
@@ -105,6 +108,35 @@ async def test_calls_that_fail_are_counted_and_the_others_go_on(make_endpoint, a
     assert (result.reports, result.to_dict()["unplaced"]) == ([], 2)
 
 
+async def test_a_source_that_raises_in_one_call_is_counted_and_the_others_go_on(
+    make_endpoint, answered
+):
+    class Fragile(Discard):
+        """It breaks in the first call it plays in."""
+
+        def __init__(self):
+            super().__init__()
+            self.lines = []
+
+        def line(self):
+            line = Discard()
+            line.next_frame = partial(self.next_frame, line)
+            self.lines.append(line)
+            return line
+
+        def next_frame(self, line, codec, samples):
+            if line is self.lines[0]:
+                raise RuntimeError("microphone unplugged")
+            return bytes(samples)
+
+    alice = await make_endpoint("alice")
+    async with answered() as uri:
+        load = CallLoad(target=uri, calls=3, rate=50, seconds=0.2, source=Fragile())
+        result = await run_calls(alice, load)
+    assert result.errors == {"RuntimeError": 1}
+    assert len(result.reports) == 3
+
+
 async def test_a_scenario_runs_in_each_call(make_endpoint, answered):
     alice = await make_endpoint("alice")
     plan = ScenarioPlan((Step(AtTime(0.05), Hold()), Step(AtTime(0.15), Resume())))
@@ -130,7 +162,15 @@ async def test_a_load_that_is_cancelled_hangs_up(make_endpoint, answered, until)
 
 @pytest.mark.parametrize(
     "figure",
-    [{"calls": 0}, {"concurrent": 0}, {"rate": 0}, {"seconds": -1}, {"source": "tone"}],
+    [
+        {"calls": 0},
+        {"concurrent": 0},
+        {"rate": 0},
+        {"rate": nan},
+        {"seconds": -1},
+        {"seconds": nan},
+        {"source": "tone"},
+    ],
 )
 def test_a_figure_that_makes_no_load_is_refused(figure):
     with pytest.raises(ConfigurationError):
