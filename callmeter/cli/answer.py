@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from callmeter.cli.call import act, source_of, talk
+from callmeter.cli.load import tell
 from callmeter.cli.output import (
+    complain,
     follow,
+    print_json,
     print_report,
     progress,
     run,
@@ -23,13 +27,18 @@ from callmeter.cli.settings import CallOptions, with_options
 from callmeter.config import Transport
 from callmeter.endpoint import Endpoint
 from callmeter.errors import CallmeterError, ConfigurationError
+from callmeter.metrics import summarize
 from callmeter.stack import Stack
 
 if TYPE_CHECKING:
     from callmeter.call import Call
+    from callmeter.call_report import CallReport
+    from callmeter.incoming_call import IncomingCall
+    from callmeter.load import ScenarioPlan
 
 __all__ = ["answer"]
 
+OF_ONE_CALL = ("record", "report", "trace")
 TRACED_CALLS = 16
 """Calls whose media `--trace` keeps, the last ones."""
 
@@ -41,6 +50,12 @@ def answer(
     register: Annotated[  # noqa: FBT002  a command line flag
         bool, typer.Option("--register", help="Register --aor first.")
     ] = False,
+    together: Annotated[  # noqa: FBT002  a command line flag
+        bool,
+        typer.Option(
+            "--together", help="Answer calls while others are up, and sum them up at the end."
+        ),
+    ] = False,
 ) -> None:
     """Answer calls one after the other, play or echo, and print what was measured.
 
@@ -49,12 +64,15 @@ def answer(
     callmeter answer --bind 192.0.2.7:5060 --srtp sdes --play echo
 
     CALLMETER_PASSWORD=... callmeter answer --aor sip:100@pbx.example.com --register --calls 0
+
+    callmeter answer --bind 192.0.2.7:5060 --srtp sdes --play echo --together --calls 1000
     """
-    run(serve(options, calls, register=register), as_json=options.json)
+    work = serve_together if together else serve
+    run(work(options, calls, register=register), as_json=options.json)
 
 
-async def serve(options: CallOptions, calls: int, *, register: bool) -> int:
-    """Do it; returns the exit status of the worst call."""
+async def listen(entered: AsyncExitStack, options: CallOptions, *, register: bool) -> Endpoint:
+    """An endpoint that takes calls; where, is told."""
     if register and options.aor is None:
         raise ConfigurationError("--register needs --aor sip:user@domain")
     secure = options.transport in {Transport.TLS, Transport.WSS}
@@ -66,16 +84,22 @@ async def serve(options: CallOptions, calls: int, *, register: bool) -> int:
         )
     config = options.endpoint_config(media=options.media_config())
     source_of(options.play)
+    stack = await entered.enter_async_context(Stack(options.stack_config()))
+    endpoint = await entered.enter_async_context(Endpoint(config, stack))
+    if register:
+        await entered.enter_async_context(endpoint.registered())
+    for transport in stack.config.transports:
+        host, port = stack.transport.listening(transport.name)
+        progress(f"listening on {transport.name} {host} port {port} as {config.aor}")
+    return endpoint
+
+
+async def serve(options: CallOptions, calls: int, *, register: bool) -> int:
+    """Do it; returns the exit status of the worst call."""
     plan = options.scenario_plan()
     worst = 0
     async with AsyncExitStack() as entered:
-        stack = await entered.enter_async_context(Stack(options.stack_config()))
-        endpoint = await entered.enter_async_context(Endpoint(config, stack))
-        if register:
-            await entered.enter_async_context(endpoint.registered())
-        for transport in stack.config.transports:
-            host, port = stack.transport.listening(transport.name)
-            progress(f"listening on {transport.name} {host} port {port} as {config.aor}")
+        endpoint = await listen(entered, options, register=register)
         done = 0
         recent: deque[Call] = deque(maxlen=TRACED_CALLS)
         async for incoming in endpoint.incoming():
@@ -104,3 +128,55 @@ async def serve(options: CallOptions, calls: int, *, register: bool) -> int:
             if done == calls:
                 break
     return worst
+
+
+async def serve_together(options: CallOptions, calls: int, *, register: bool) -> int:
+    """Answer whoever calls, whoever else is on the line; returns the exit status."""
+    for option in OF_ONE_CALL:
+        if getattr(options, option) is not None:
+            raise ConfigurationError(f"--{option} is of one call: it does not go with --together")
+    plan = options.scenario_plan()
+    reports: list[CallReport] = []
+    async with AsyncExitStack() as entered:
+        endpoint = await listen(entered, options, register=register)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                telling = tasks.create_task(tell(endpoint, reports, quiet=options.json))
+                async with asyncio.TaskGroup() as answering:
+                    taken = 0
+                    async for incoming in endpoint.incoming():
+                        answering.create_task(_take(incoming, options, plan, reports))
+                        taken += 1
+                        if taken == calls:
+                            break
+                telling.cancel()
+        finally:
+            # Whoever interrupts wants to see what was measured until then.
+            summary = summarize(reports)
+            if options.json:
+                print_json(summary.to_dict())
+            else:
+                sys.stdout.write(f"{summary}\n")
+    good = sum(count for outcome, count in summary.outcomes.items() if outcome.good)
+    if good == len(reports):
+        return 0
+    complain(f"{good:,} of {len(reports):,} calls ended well")
+    return 1
+
+
+async def _take(
+    incoming: IncomingCall,
+    options: CallOptions,
+    plan: ScenarioPlan | None,
+    reports: list[CallReport],
+) -> None:
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            act(tasks, incoming, plan)
+            # What goes wrong in one call is in its report, and the others go on.
+            with suppress(CallmeterError):
+                async with incoming:
+                    await incoming.answer()
+                    await talk(incoming, options, options.duration)
+    finally:
+        reports.append(incoming.report())

@@ -22,9 +22,12 @@ from callmeter.metrics import write_csv, write_json_lines
 from callmeter.stack import Stack
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from callmeter.call_report import CallReport
     from callmeter.config import StackConfig
 
-__all__ = ["load"]
+__all__ = ["load", "tell"]
 
 NOT_TAKEN = ("record", "dtmf", "report", "trace", "trace_secrets")
 """What is of a single call; `--scenario` dials in each."""
@@ -109,7 +112,7 @@ async def place(
             await entered.enter_async_context(endpoint.registered())
         try:
             async with asyncio.TaskGroup() as tasks:
-                telling = tasks.create_task(_tell(endpoint, result, quiet=options.json))
+                telling = tasks.create_task(tell(endpoint, result.reports, quiet=options.json))
                 await run_calls(endpoint, asked, result)
                 telling.cancel()
         finally:
@@ -129,13 +132,19 @@ def _roomy(config: StackConfig, calls: int) -> StackConfig:
     return replace(config, limits=replace(known, dialogs=dialogs))
 
 
-async def _tell(endpoint: Endpoint, result: LoadResult, *, quiet: bool) -> None:
-    """Say every few seconds how far the load is."""
+async def tell(endpoint: Endpoint, reports: Sequence[CallReport], *, quiet: bool) -> None:
+    """Say every few seconds how many calls are up, and how many have ended.
+
+    Args:
+        endpoint: Whose calls.
+        reports: Of those that have ended.
+        quiet: Nothing is said.
+    """
     loop = asyncio.get_running_loop()
     begun = loop.time()
     while not quiet:
         await asyncio.sleep(TOLD_EVERY_S)
-        up, ended = len(endpoint.calls), len(result.reports)
+        up, ended = len(endpoint.calls), len(reports)
         progress(f"{loop.time() - begun:8.1f} s  {up:,} calls up, {ended:,} ended")
 
 

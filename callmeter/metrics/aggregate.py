@@ -92,7 +92,7 @@ class CallSummary:
         }
         shown = [f"{word} {value:.1%}" for word, value in ratios.items() if value is not None]
         ended = [f"{outcome.value} {count:,}" for outcome, count in self.outcomes.items() if count]
-        lines = [", ".join([f"{self.calls:,} calls", *shown])]
+        lines = [", ".join([f"{self.calls:,} call{'s' * (self.calls != 1)}", *shown])]
         lines += [f"  {'outcomes':<24}{', '.join(ended)}"] if ended else []
         refused = [f"{status} {count:,}" for status, count in self.statuses.items()]
         lines += [f"  {'refused with':<24}{', '.join(refused)}"] if refused else []

@@ -1,4 +1,4 @@
-"""`callmeter load`, run as a user would."""
+"""`callmeter load` and `callmeter answer --together`, run as a user would."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import json
 import signal
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 
 import pytest
 from typer.testing import CliRunner
 
+from callmeter import CallRejected
 from callmeter.cli.app import app
 from callmeter.config import MediaConfig, SrtpConfig, SrtpPolicy
 from callmeter.load import answer_calls
@@ -121,3 +123,79 @@ async def test_a_load_that_is_interrupted_hangs_up_and_tells_what_was_measured(
     assert out.decode().startswith("3 calls, ASR 100.0%")
     assert complaint.decode().splitlines()[-1] == "callmeter: interrupted"
     assert len(rows.read_text().splitlines()) == 4
+
+
+@pytest.fixture
+async def answering():
+    """`process, port = await answering(...)`: `callmeter answer --together` beside the test."""
+    started = []
+
+    async def start(*arguments):
+        process = await asyncio.create_subprocess_exec(
+            *PROGRAM,
+            *("answer", "--together", "--bind", "127.0.0.1:0", "--srtp", "sdes", *arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        started.append(process)
+        port = ""
+        async with asyncio.timeout(PATIENCE):
+            while not port:
+                line = (await process.stderr.readline()).decode()
+                port = line.partition("UDP 127.0.0.1 port ")[2].partition(" ")[0]
+        return process, port
+
+    yield start
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+@pytest.mark.parametrize("json_option", [(), ("--json",)], ids=["text", "json"])
+async def test_calls_are_answered_while_others_are_up(make_endpoint, answering, json_option):
+    process, port = await answering("--calls", "3", "--play", "echo", *json_option)
+    alice = await make_endpoint("alice", media=SECURE)
+    async with AsyncExitStack() as up, asyncio.timeout(PATIENCE):
+        for _ in range(3):
+            call = await up.enter_async_context(alice.call(f"sip:bob@127.0.0.1:{port}"))
+            assert call.media.suite
+    async with asyncio.timeout(PATIENCE):
+        out, complaint = await process.communicate()
+    assert process.returncode == 0, complaint
+    if json_option:
+        assert json.loads(out)["outcomes"]["SUCCESS"] == 3
+    else:
+        assert out.decode().startswith("3 calls, ASR 100.0%")
+
+
+async def test_calls_that_find_no_common_ground_are_summed_up_and_exit_1(make_endpoint, answering):
+    process, port = await answering("--calls", "2")
+    alice = await make_endpoint("alice")
+    for _ in range(2):
+        with pytest.raises(CallRejected):
+            async with asyncio.timeout(PATIENCE), alice.call(f"sip:bob@127.0.0.1:{port}"):
+                pass
+    async with asyncio.timeout(PATIENCE):
+        out, complaint = await process.communicate()
+    assert process.returncode == 1
+    assert b"NEGOTIATION_FAILED 2" in out
+    assert complaint.decode().splitlines()[-1] == "callmeter: 0 of 2 calls ended well"
+
+
+async def test_calls_that_are_interrupted_are_hung_up_and_summed_up(make_endpoint, answering):
+    process, port = await answering("--calls", "0")
+    alice = await make_endpoint("alice", media=SECURE)
+    async with alice.call(f"sip:bob@127.0.0.1:{port}") as call, asyncio.timeout(PATIENCE):
+        process.send_signal(signal.SIGTERM)
+        out, complaint = await process.communicate()
+        await call.ended()
+    assert process.returncode == 1
+    assert out.decode().startswith("1 call, ASR 100.0%")
+    assert complaint.decode().splitlines()[-1] == "callmeter: terminated"
+
+
+def test_a_page_is_of_one_call():
+    result = CliRunner().invoke(app, ["answer", "--together", "--report", "call.html"])
+    assert result.exit_code == 2
+    assert "--report is of one call" in result.stderr
