@@ -172,7 +172,7 @@ def describe(payload: bytes) -> VideoPayload:
 def _describe_unit(unit: bytes) -> VideoPayload:
     kind = unit_type(unit)
     size = picture_size(unit) if kind == SEQUENCE_PARAMETER_SET else None
-    return VideoPayload(begins_access_unit(unit), _is_key(kind), size)
+    return VideoPayload(begins_access_unit(unit), _is_key(kind), size, pictured=_is_slice(kind))
 
 
 def begins_access_unit(unit: bytes) -> bool:
@@ -184,10 +184,15 @@ def begins_access_unit(unit: bytes) -> bool:
     return kind in _BEGIN_ACCESS_UNIT
 
 
+def _is_slice(kind: int) -> bool:
+    """Whether a unit is of the picture: a slice, or a partition of one."""
+    return kind <= _LAST_SLICE
+
+
 def _is_key(kind: int) -> bool | None:
     if kind in {IDR_SLICE, SEQUENCE_PARAMETER_SET}:
         return True
-    return False if kind <= _LAST_SLICE else None
+    return False if _is_slice(kind) else None
 
 
 def _describe_fragment(payload: bytes) -> VideoPayload:
@@ -199,7 +204,7 @@ def _describe_fragment(payload: bytes) -> VideoPayload:
     starts = False
     if payload[1] & _FIRST_FRAGMENT:
         starts = begins_access_unit(bytes([kind, payload[2]]))
-    return VideoPayload(starts, _is_key(kind))
+    return VideoPayload(starts, _is_key(kind), pictured=_is_slice(kind))
 
 
 def _describe_aggregate(payload: bytes) -> VideoPayload:
@@ -207,7 +212,8 @@ def _describe_aggregate(payload: bytes) -> VideoPayload:
     keys = {part.key_frame for part in parts}
     key = True if True in keys else False if False in keys else None
     size = next((part.size for part in parts if part.size is not None), None)
-    return VideoPayload(parts[0].starts_frame, key, size)
+    pictured = any(part.pictured for part in parts)
+    return VideoPayload(parts[0].starts_frame, key, size, pictured=pictured)
 
 
 def _aggregated(payload: bytes) -> Iterator[bytes]:

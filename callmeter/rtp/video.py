@@ -19,9 +19,11 @@ class VideoPayload(NamedTuple):
             cannot tell.
         size: Width and height of the picture, where it says so.
         picture_id: Number of the frame, 7 or 15 bits, of a codec that counts them.
+        pictured: Something of the picture itself is in it, and not what goes before one alone.
     """
 
     starts_frame: bool
     key_frame: bool | None
     size: tuple[int, int] | None = None
     picture_id: int | None = None
+    pictured: bool = True

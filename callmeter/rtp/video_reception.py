@@ -128,17 +128,19 @@ class _Frame:
         timestamp: Of its packets.
         damaged: One of them is missing or malformed.
         key_frame: Whether it is one; None as long as no packet told.
+        pictured: There is more of it than parameter sets and the like.
         size: Of the picture, where a packet told.
         payloads: So far.
         octets: Of the payloads.
     """
 
-    __slots__ = ("damaged", "key_frame", "octets", "payloads", "size", "timestamp")
+    __slots__ = ("damaged", "key_frame", "octets", "payloads", "pictured", "size", "timestamp")
 
     def __init__(self, first: _Packet) -> None:
         self.timestamp = first.timestamp
         self.damaged = first.told is None or not first.told.starts_frame
         self.key_frame: bool | None = None
+        self.pictured = False
         self.size: tuple[int, int] | None = None
         self.payloads: list[bytes] = []
         self.octets = 0
@@ -151,6 +153,7 @@ class _Frame:
             return
         if told.key_frame is not None:
             self.key_frame = self.key_frame or told.key_frame
+        self.pictured = self.pictured or told.pictured
         if told.size is not None:
             self.size = told.size
         self.octets += len(packet.payload)
@@ -446,7 +449,8 @@ class VideoReception:
                 self._lose(now)
             self._gap = False
         frame.add(packet)
-        if packet.marker:
+        # There are senders that set it on each parameter set, too.
+        if packet.marker and (frame.pictured or frame.damaged):
             self._finish(frame, now)
 
     def _finish(self, frame: _Frame, now: float) -> None:
@@ -454,7 +458,7 @@ class VideoReception:
         if frame.damaged:
             self._lose(now)
             return
-        if frame.key_frame is None:
+        if frame.key_frame is None or not frame.pictured:
             return  # Parameter sets alone are no picture.
         self._times.note(now, key_frame=frame.key_frame, size=frame.size)
         if frame.key_frame:

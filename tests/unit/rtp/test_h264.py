@@ -112,13 +112,15 @@ def test_a_unit_tells_whether_it_starts_a_picture_and_a_key_frame(unit, starts, 
     told = describe(unit)
     assert told[:2] == (starts, key)
     assert told.picture_id is None
+    assert told.pictured is (key is False or unit is IDR)
     assert begins_access_unit(unit) is starts
 
 
 def test_the_size_stands_in_the_parameter_set_also_within_an_aggregate():
     assert describe(SPS).size == (320, 240)
     aggregate, slices = packetize(annex_b(*KEY_UNITS), 1200)
-    assert describe(aggregate) == (True, True, (320, 240), None)
+    assert describe(aggregate) == (True, True, (320, 240), None, False)
+    assert describe(slices).pictured
     assert describe(slices).size is None
 
 

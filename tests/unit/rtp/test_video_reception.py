@@ -396,6 +396,28 @@ def h264_key_frame(*units):
     return [(0.001 * n, n, 0, unit is units[-1], unit) for n, unit in enumerate(units)]
 
 
+def test_a_marker_on_each_parameter_set_makes_no_frame_of_it():
+    reception = VideoReception(h264.describe, keep_frames=True)
+    packets = [(*packet[:3], True, packet[4]) for packet in h264_key_frame()]
+    for packet in packets:
+        reception.receive(*packet)
+    told = reception.statistics(0.03)
+    assert (told.frames_received, told.keyframes_received, told.frames_lost) == (1, 1, 0)
+    [frame] = reception.whole_frames()
+    assert frame.payloads == tuple(packet[4] for packet in packets)
+
+
+def test_a_parameter_set_with_a_time_of_its_own_is_no_key_frame():
+    reception = VideoReception(h264.describe)
+    sequence_set, _, picture = h264_key_frame()
+    reception.receive(*sequence_set)
+    reception.receive(0.1, 1, 3000, picture[3], b"\x41\x9a")
+    told = reception.statistics(0.1)
+    assert (told.frames_received, told.keyframes_received) == (1, 0)
+    assert told.undecodable_ms == pytest.approx(100)
+    assert reception.needs_key_frame(0.5)
+
+
 @pytest.mark.parametrize("order", [(1, 0, 2), (2, 1, 0), (1, 2, 0)])
 def test_the_first_packet_may_have_overtaken_others(order):
     packets = h264_key_frame()
