@@ -12,7 +12,7 @@ from callmeter.call_bodies import (
     dtmf_of,
 )
 from callmeter.call_changes import CallChanges
-from callmeter.call_failures import loss, rejection
+from callmeter.call_failures import loss, reason_of, rejection
 from callmeter.call_journal import CallJournal
 from callmeter.call_media_events import tell_early_media, watch_media
 from callmeter.call_requests import CallRequests
@@ -269,7 +269,7 @@ class Call(CallRequests):
     def _hang_up(self, session: InviteSession) -> Iterable[object]:
         now = self._endpoint.stack.now
         if session.answered:
-            return session.bye(now)
+            return session.bye(now, reason_of(self._error))
         client: ClientInviteSession = session  # type: ignore[assignment]
         return client.cancel(now)
 

@@ -26,6 +26,7 @@ _CONTENT_LENGTH: Final = re.compile(
 )
 _HEAD_END: Final = re.compile(rb"\n\r?\n")
 _SUCCESS: Final = range(200, 300)
+LONGEST_REASON: Final = 200
 _SDP: Final = b"application/sdp"
 
 
@@ -44,8 +45,17 @@ def signaling_facts(messages: Sequence[LoggedMessage]) -> dict[str, Any]:
         "content_length": next(
             (found for found in map(_differing, by_datagram) if found is not None), None
         ),
+        "bye_reason": _bye_reason(messages),
         **_exchange_facts(messages, "audio"),
     }
+
+
+def _bye_reason(messages: Sequence[LoggedMessage]) -> str:
+    """The Reason of the peer's BYE (RFC 3326), empty where it gave none."""
+    received = (entry for entry in reversed(messages) if entry.direction == "received")
+    byes = (each for entry in received if isinstance(each := entry.message, Request))
+    bye = next((each for each in byes if each.method == "BYE"), None)
+    return "" if bye is None else ", ".join(bye.headers.values("Reason"))[:LONGEST_REASON]
 
 
 def _exchange_facts(messages: Sequence[LoggedMessage], kind: str) -> dict[str, Any]:

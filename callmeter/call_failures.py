@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from callmeter.call_bodies import warning_of
-from callmeter.errors import CallRejected, CallTimedOut, NoCommonCodec, NoCommonSuite
+from callmeter.errors import (
+    CallRejected,
+    CallTimedOut,
+    MediaSecurityError,
+    NegotiationError,
+    NoCommonCodec,
+    NoCommonSuite,
+)
 from callmeter.metrics.phases import Outcome
 from callmeter.sip.headers import parse_delta_seconds
 
@@ -14,7 +21,7 @@ if TYPE_CHECKING:
     from callmeter.errors import CallmeterError
     from callmeter.sip.message import Response
 
-__all__ = ["loss", "rejection"]
+__all__ = ["loss", "reason_of", "rejection"]
 
 NOT_ACCEPTABLE_HERE: Final = 488
 LOSSES: Final = {
@@ -36,6 +43,18 @@ WANTS: Final = {
     422: ("Min-SE", "the peer takes no session interval below {} s"),
 }
 """The header field that says what a refusal is about, and the words for it."""
+
+
+def reason_of(error: CallmeterError | None) -> list[tuple[str, str]]:
+    """What a BYE says of the keys or the media that did not come about (RFC 3326).
+
+    Args:
+        error: Why the call is hung up; None for no trouble.
+    """
+    if not isinstance(error, MediaSecurityError | NegotiationError):
+        return []
+    text = str(error).encode("ascii", "replace").decode().replace("\\", "").replace('"', "'")
+    return [("Reason", f'SIP;cause={NOT_ACCEPTABLE_HERE};text="{" ".join(text.split())}"')]
 
 
 def loss(cause: str) -> tuple[CallTimedOut, Outcome]:

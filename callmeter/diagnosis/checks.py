@@ -20,6 +20,7 @@ _OF_THE_CALL: Final[tuple[Check[CallEvidence], ...]] = (
     signaling.tls_verified,
     signaling.auto_fell_back,
     signaling.message_fits_udp,
+    signaling.hung_up_normally,
 )
 _OF_EACH_STREAM: Final[tuple[Check[CallEvidence], ...]] = (
     negotiation.codec_agreed,

@@ -179,6 +179,7 @@ class CallEvidence:
         tls: TLS of the signalling, or None.
         largest_datagram: Octets of the longest SIP message that went over UDP.
         content_length: Content-Length and octets there were, of a message where they differ.
+        bye_reason: What the peer's BYE gives as its Reason (RFC 3326), or empty.
         fell_back: The domain in which AUTO found no records, or None.
         policy, method: The own settings.
         suites: The suites enabled here.
@@ -216,6 +217,7 @@ class CallEvidence:
     tls: TlsReport | None = None
     largest_datagram: int = 0
     content_length: tuple[int, int] | None = None
+    bye_reason: str = ""
     fell_back: str | None = None
     policy: SrtpPolicy = SrtpPolicy.DISABLED
     method: SrtpMethod = SrtpMethod.SDES

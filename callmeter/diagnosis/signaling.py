@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from callmeter.diagnosis.findings import check, fails, passes, skips, warns
-from callmeter.errors import MessageTooLarge, TlsError
+from callmeter.errors import MediaSecurityError, MessageTooLarge, NegotiationError, TlsError
 
 if TYPE_CHECKING:
     from callmeter.diagnosis.evidence import CallEvidence
     from callmeter.diagnosis.findings import Verdict
 
-__all__ = ["auto_fell_back", "message_fits_udp", "tls_configured", "tls_verified"]
+__all__ = [
+    "auto_fell_back",
+    "hung_up_normally",
+    "message_fits_udp",
+    "tls_configured",
+    "tls_verified",
+]
 
 MTU_UNKNOWN: Final = 1300
 """Octets a request over UDP may have where the path MTU is not known (RFC 3261 section 18.1.1)."""
+REFUSED: Final = 400
+"""Final statuses from here on tell of a failure."""
+NORMAL: Final = frozenset({16, 31})
+"""Causes of Q.850: normal call clearing, and normal without more."""
+_CAUSE: Final = re.compile(r"\b(SIP|Q\.850)\s*;[^,]*?\bcause\s*=\s*([0-9]{1,3})", re.IGNORECASE)
 _SECURE: Final = frozenset({"TLS", "WSS"})
 _NOT_SECURE: Final = "the signalling is not encrypted: {}"
 _UNTRUSTED: Final = {
@@ -106,3 +118,20 @@ def message_fits_udp(evidence: CallEvidence) -> Verdict:
         f"a message of {size} octets went over UDP: above {MTU_UNKNOWN} it may be fragmented "
         "or lost"
     )
+
+
+@check(
+    "Did the peer hang up as usual?",
+    "The Reason is that of the peer, or of a gateway behind it: look for it in their logs.",
+)
+def hung_up_normally(evidence: CallEvidence) -> Verdict:
+    """The Reason of the peer's BYE names no trouble (RFC 3326, ITU-T Q.850)."""
+    said = evidence.bye_reason
+    if not said:
+        return skips("the peer gave no reason for a BYE")
+    if isinstance(evidence.error, MediaSecurityError | NegotiationError):
+        return skips("another check tells why the call failed")
+    found = [(kind.upper(), int(cause)) for kind, cause in _CAUSE.findall(said)]
+    if any(cause >= REFUSED if kind == "SIP" else cause not in NORMAL for kind, cause in found):
+        return warns(f"the peer hung up with the reason {said}")
+    return passes(f"the peer hung up with the reason {said}")

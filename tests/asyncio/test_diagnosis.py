@@ -272,14 +272,22 @@ async def test_a_fingerprint_altered_on_its_way_is_named_in_the_report_of_the_er
     bob = await make_endpoint("bob", media=MediaConfig(srtp=srtp))
 
     async def answer():
+        incoming = await bob.next_call(PATIENCE)
         with suppress(CallmeterError):
-            await (await bob.next_call(PATIENCE)).answer()
+            await incoming.answer()
+            await incoming.ended()
+        return incoming
 
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(answer())
+        answering = tasks.create_task(answer())
         with pytest.raises(FingerprintMismatch) as caught:
             async with alice.call(str(bob.contact)):
                 pytest.fail("the call has media")
+    # Whom it was hung up on is told why.
+    told = answering.result()
+    assert bad(told) == {"hung_up_normally": "warn"}
+    (finding,) = [one for one in told.diagnosis() if one.check == "hung_up_normally"]
+    assert "does not match fingerprint" in finding.detail
     failed = [one for one in caught.value.report.diagnosis if one.status is FindingStatus.FAIL]
     assert [one.check for one in failed] == ["fingerprint_valid"]
     assert "does not match fingerprint" in failed[0].detail

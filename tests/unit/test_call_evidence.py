@@ -125,3 +125,18 @@ def test_media_that_has_not_begun_tells_the_settings_alone():
     found = media_facts(media)
     assert found["warnings"] == ("given up",)
     assert "direction" not in found
+
+
+BYE = "BYE sip:a@b SIP/2.0\r\nReason: Q.850;cause=88\r\nReason: SIP;cause=488"
+
+
+def test_the_reason_of_the_peers_bye_is_told(facts):
+    bye = message(BYE, method="BYE")
+    assert facts(("received", bye))["bye_reason"] == "Q.850;cause=88, SIP;cause=488"
+    assert facts(("sent", bye))["bye_reason"] == ""
+    assert facts(("received", message(INVITE)), ("received", message(OK)))["bye_reason"] == ""
+
+
+def test_a_reason_without_end_is_cut(facts):
+    bye = message(f"BYE sip:a@b SIP/2.0\r\nReason: SIP;text={'x' * 999}", method="BYE")
+    assert len(facts(("received", bye))["bye_reason"]) == 200

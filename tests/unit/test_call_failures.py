@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from callmeter.call_failures import loss, rejection
+from callmeter.call_failures import loss, reason_of, rejection
 from callmeter.config import SrtpConfig, SrtpPolicy
-from callmeter.errors import CallRejected, NoCommonSuite
+from callmeter.errors import (
+    CallRejected,
+    CallTimedOut,
+    FingerprintMismatch,
+    NoCommonSuite,
+    SrtpRequired,
+)
 from callmeter.metrics.phases import Outcome
 from callmeter.sip.message import Response
 
@@ -66,3 +72,19 @@ def test_488_to_an_offer_of_srtp_is_about_its_suites():
     error = rejection(488, "Not Acceptable Here", None, srtp)
     assert isinstance(error, NoCommonSuite)
     assert error.offered == srtp.suites
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (FingerprintMismatch("it does not match"), "it does not match"),
+        (SrtpRequired('no "keys"\r\nand \u00fcber \\'), "no 'keys' and ?ber "),
+    ],
+)
+def test_a_bye_says_what_is_wrong_with_the_media(error, text):
+    assert reason_of(error) == [("Reason", f'SIP;cause=488;text="{text.rstrip()}"')]
+
+
+@pytest.mark.parametrize("error", [None, CallTimedOut("gone", timer="F")])
+def test_a_bye_gives_no_reason_for_anything_else(error):
+    assert reason_of(error) == []

@@ -30,7 +30,7 @@ def bad(evidence, video=None):
 
 def test_each_check_has_a_name_of_its_own_a_question_and_a_remedy():
     names = [each.identifier for each in CHECKS]
-    assert len(set(names)) == len(names) == 25
+    assert len(set(names)) == len(names) == 26
     assert set(names) >= SEED
     assert all(each.question.endswith("?") and each.remedy for each in CHECKS)
 

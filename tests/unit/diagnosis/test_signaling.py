@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from callmeter.diagnosis import signaling
-from callmeter.errors import ConnectionFailed, MessageTooLarge, TlsError
+from callmeter.errors import ConnectionFailed, DtlsTimeout, MessageTooLarge, TlsError
 from callmeter.metrics.report import TlsReport
 
 GOOD = TlsReport(version="TLSv1.3", cipher="TLS_AES_128_GCM_SHA256", verified=True)
@@ -83,3 +83,24 @@ def test_whether_auto_fell_back(status_of, healthy):
 )
 def test_whether_the_messages_fit_a_datagram(status_of, healthy, changes, status):
     assert status_of(signaling.message_fits_udp, healthy, **changes)[0] == status
+
+
+@pytest.mark.parametrize(
+    ("reason", "changes", "status"),
+    [
+        ("", {}, "skip"),
+        ('Q.850;cause=16;text="Terminated"', {}, "pass"),
+        ('SIP;cause=200;text="Call completed elsewhere"', {}, "pass"),
+        ("preemption;cause=1", {}, "pass"),
+        ('SIP ;cause=488 ;text="remote certificate does not match fingerprint"', {}, "warn"),
+        ("Q.850 ; cause=88", {}, "warn"),
+        ("SIP;cause=200, q.850;cause=47", {}, "warn"),
+        ("Q.850;cause=88", {"error": DtlsTimeout("late")}, "skip"),
+        ("Q.850;cause=88", {"error": ConnectionFailed("gone")}, "warn"),
+    ],
+)
+def test_whether_the_peer_hung_up_as_usual(status_of, healthy, reason, changes, status):
+    found, finding = status_of(signaling.hung_up_normally, healthy, bye_reason=reason, **changes)
+    assert found == status
+    if status in {"pass", "warn"}:
+        assert reason in finding.detail
