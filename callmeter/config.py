@@ -527,14 +527,15 @@ class EndpointConfig:
     def __post_init__(self) -> None:
         settle(self, transport=Transport, reliable_provisionals=Extension, transfers=TransferPolicy)
         check_types(self)
+        for name in ("aor", "outbound_proxy", "registrar"):
+            if _holds_password(getattr(self, name) or ""):
+                # It would be shown in messages, and sent in clear.
+                raise ConfigurationError(f"{name} holds a password: give it as Credentials")
         scheme, _, rest = self.aor.partition(":")
         if scheme.lower() not in {"sip", "sips"} or not all(rest.rpartition("@")):
             raise ConfigurationError(
                 f"aor {self.aor!r} is not an address of record such as 'sip:alice@example.com'"
             )
-        if ":" in rest.rpartition("@")[0]:
-            # It would be shown in every From header.
-            raise ConfigurationError("aor holds a password: give it as Credentials")
         for name in ("aor", "outbound_proxy", "registrar", "display_name", "user_agent"):
             value = getattr(self, name)
             if value is not None and any(c in value for c in "\r\n\0"):
@@ -554,3 +555,10 @@ def _check_address(text: str) -> None:
         ipaddress.ip_address(text)
     except ValueError:
         raise ConfigurationError(f"{text!r} is not an IP address") from None
+
+
+def _holds_password(uri: str) -> bool:
+    """Whether a URI has one before its host; its scheme may be left out."""
+    scheme, _, rest = uri.partition(":")
+    user = (rest if scheme.lower() in {"sip", "sips"} else uri).rpartition("@")[0]
+    return ":" in user and "://" not in user

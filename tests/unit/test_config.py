@@ -81,6 +81,7 @@ OWN = AUTHORITY.issue("alice.example.com")
         (lambda: EndpointConfig("sip:example.com"), "address of record"),
         (lambda: EndpointConfig("sip:@example.com"), "address of record"),
         (lambda: EndpointConfig("sip:alice@"), "address of record"),
+        (lambda: EndpointConfig("http://alice@example.com"), "address of record"),
         (lambda: EndpointConfig("sip:a@b\r\nX: y"), "aor may not contain"),
         (lambda: EndpointConfig("sip:a@b", outbound_proxy="p\n"), "outbound_proxy may not"),
         (lambda: EndpointConfig("sip:a@b", registrar="r\n"), "registrar may not"),
@@ -194,3 +195,29 @@ def test_a_webrtc_gateway_wants_avpf_one_port_and_ice():
 )
 def test_each_transport_has_its_port(transport, port):
     assert Transport(transport).default_port == port
+
+
+@pytest.mark.parametrize(
+    ("name", "uri"),
+    [
+        ("aor", "sip:alice:wonderland@example.com"),
+        ("aor", "SIPS:alice:wonderland@example.com"),
+        ("aor", "alice:wonderland@example.com"),
+        ("registrar", "sip:alice:wonderland@example.com"),
+        ("outbound_proxy", "alice:wonderland@example.com:5060;lr"),
+    ],
+)
+def test_a_password_in_a_uri_is_refused_and_not_shown(name, uri):
+    settings = {"aor": "sip:alice@example.com", name: uri}
+    with pytest.raises(ConfigurationError, match=f"{name} holds a password: .* Credentials") as at:
+        EndpointConfig(**settings)
+    assert "wonderland" not in str(at.value)
+
+
+def test_a_uri_without_a_password_may_have_a_port_and_a_user():
+    config = EndpointConfig(
+        "sip:alice@example.com:5070",
+        registrar="sip:example.com:5060",
+        outbound_proxy="sip:edge@[2001:db8::1]:5061;lr",
+    )
+    assert config.registrar == "sip:example.com:5060"
