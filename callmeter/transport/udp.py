@@ -137,6 +137,10 @@ class UdpTransport:
         if error.errno == errno.EMSGSIZE:
             text = f"{len(data)} octets do not fit into a datagram"
             return MessageTooLarge(text, destination=where)
+        if error.errno == errno.EINVAL:
+            # Linux says so of what has no way from here: from loopback, to another machine.
+            text = f"{hop}: it cannot be reached from {self._local[0]}"
+            return ConnectionFailed(text, destination=where)
         return ConnectionFailed(f"{hop}: {error.strerror or error}", destination=where)
 
     def close(self) -> None:

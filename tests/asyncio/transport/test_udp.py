@@ -184,6 +184,16 @@ async def test_a_network_that_refuses_is_told_in_its_words(transport, client, mo
     assert caught.value.destination.startswith("UDP 127.0.0.1:")
 
 
+async def test_what_the_own_address_has_no_way_to_is_said_to_be_out_of_its_reach(
+    transport, client, monkeypatch
+):
+    error = OSError(errno.EINVAL, "Invalid argument")
+    monkeypatch.setattr(transport, "_socket", Stubborn(transport._socket, [error]))
+    words = r"UDP 127\.0\.0\.1:\d+: it cannot be reached from 127\.0\.0\.1"
+    with pytest.raises(ConnectionFailed, match=words):
+        transport.send(b"x", hop(client.getsockname()))
+
+
 async def test_a_full_queue_is_counted_as_loss(transport, client, monkeypatch):
     monkeypatch.setattr(transport, "_socket", Stubborn(transport._socket, [BlockingIOError()]))
     transport.send(b"x", hop(client.getsockname()))
