@@ -291,7 +291,7 @@ class Endpoint(EndpointRequests):
             TransportError: The target cannot be reached.
         """
         stack = self.stack
-        check_call_id(call_id, {call.call_id for call in self.calls})
+        self._check_call_id(call_id)
         header_lines(headers)
         uri = self.target(target)
         settings = media or self.config.media
@@ -305,6 +305,8 @@ class Endpoint(EndpointRequests):
             )
             call.abandon(error, stack.now)
             raise
+        # Another call may have taken it while the way was looked for.
+        self._check_call_id(call_id)
         media_session = self._media.open(self.media_engine, settings, address)
         try:
             call = Call(self, media_session, remote=str(uri))
@@ -313,6 +315,10 @@ class Endpoint(EndpointRequests):
             media_session.close()
             raise
         return call
+
+    def _check_call_id(self, call_id: str | None) -> None:
+        if call_id is not None:
+            check_call_id(call_id, {call.call_id for call in self.calls})
 
     def _start(self, call: Call, invitation: Invitation) -> None:
         stack = self.stack

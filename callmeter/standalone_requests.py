@@ -77,15 +77,13 @@ def header_lines(headers: Mapping[str, str] | None) -> tuple[tuple[str, str], ..
     return lines
 
 
-def check_call_id(call_id: str | None, known: Collection[str]) -> None:
+def check_call_id(call_id: str, known: Collection[str]) -> None:
     """Refuse what is no Call-ID (RFC 3261 section 25.1), or that of another call.
 
     Raises:
         ConfigurationError: It is not of the form `word` or `word@word`, or too long.
         LocalProtocolError: A call that runs has it.
     """
-    if call_id is None:
-        return
     if len(call_id) > MAX_CALL_ID or _CALL_ID.fullmatch(call_id) is None:
         raise ConfigurationError(f"{call_id[:80]!r} is no Call-ID: word or word@word")
     if call_id in known:

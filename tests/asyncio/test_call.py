@@ -156,6 +156,23 @@ async def test_a_call_has_the_call_id_it_was_given(alice, phone):
     assert [m for m in call.messages if m.text.startswith("INVITE ")]
 
 
+async def test_of_two_calls_at_once_one_gets_the_call_id(alice, phone, monkeypatch):
+    find = alice.face_target
+
+    async def find_slowly(*target):
+        await asyncio.sleep(0)
+        return await find(*target)
+
+    monkeypatch.setattr(alice, "face_target", find_slowly)
+    both = [alice.invite(phone.uri, call_id="load-8@example.com") for _ in range(2)]
+    call, refused = await asyncio.gather(*both, return_exceptions=True)
+    assert isinstance(refused, LocalProtocolError)
+    assert alice.calls == [call]
+    phone.answer(await phone.expect("INVITE"), 486)
+    async with asyncio.timeout(PATIENCE):
+        await call.ended()
+
+
 @pytest.mark.parametrize("call_id", ["", "a b", "a@b@c", "a\r\nX: y", "ä", "x" * 256])
 async def test_what_is_no_call_id_is_refused(alice, phone, call_id):
     with pytest.raises(ConfigurationError, match="no Call-ID"):
