@@ -440,7 +440,7 @@ class Call(CallRequests):
 
     def _on_ended(self, cause: str, now: float) -> None:
         self._record.times.bye_at = self._record.times.bye_at or now
-        if self.media.keys_pending and self._error is None:
+        if self.media.keys_pending and self._error is None and not self._answered.is_set():
             self._note_unkeyed(cause, now)
         match cause:
             case "bye-sent" | "bye-received" | "rejected":

@@ -10,6 +10,7 @@ import pytest
 from callmeter.config import CaptureConfig, SrtpSuite, VideoConfig
 from callmeter.errors import CallFailed, LocalProtocolError
 from callmeter.media.video import AnnexBFile, IvfFile, TestPattern, decode, mean_luma
+from callmeter.media.video_stream import VideoStream
 from callmeter.srtp.libsrtp import supported_suites
 from callmeter.testing.assertions import assert_quality, assert_secure
 from callmeter.testing.network import LinkConditions
@@ -280,3 +281,19 @@ async def test_both_tracks_of_a_capture_are_in_the_trace(meet, tmp_path):
     call.trace(tmp_path / "call.pcapng")
     assert (tmp_path / "call.pcapng").stat().st_size > 10_000
     assert call.media.video.suite == SrtpSuite.AES_CM_128_HMAC_SHA1_80
+
+
+@pytest.mark.parametrize("end", [0, 1])
+async def test_a_call_whose_later_video_has_no_keys_yet_ends_as_what_it_was(meet, monkeypatch, end):
+    ends = await meet(srtp="dtls", video=None)
+    for each in ends:
+        each.media.config = replace(each.media.config, video=VideoConfig())
+    monkeypatch.setattr(VideoStream, "send_datagram", lambda *_, **__: True)
+    async with asyncio.timeout(PATIENCE):
+        await ends[0].update()
+        assert ends[0].media.keys_pending
+        await ends[end].bye()
+        await ends[1 - end].ended()
+    for each in ends:
+        report = each.report()
+        assert (report.outcome.good, report.error) == (True, None)
