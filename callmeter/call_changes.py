@@ -129,16 +129,22 @@ class CallChanges:
         if config is not None:
             self._media.check_change(config)
             activates = self._media.config.deferred and not config.deferred
-        if not offer:
+        keyless = self._media.keys_pending
+        if offer:
+            await self._reoffer(
+                session,
+                Direction.SENDRECV if activates else None,
+                by_update=self._by_update(session, method),
+                config=config,
+                done=self._tell_updated,
+            )
+        else:
             await self._ask(session, config)
-            return
-        await self._reoffer(
-            session,
-            Direction.SENDRECV if activates else None,
-            by_update=self._by_update(session, method),
-            config=config,
-            done=self._tell_updated,
-        )
+        if self._media.keys_pending and not keyless:
+            # A line that is new has keys of its own, and is of no use before it has them.
+            await self._media.keyed()
+            if self._journal.record.life.phase is not Phase.INCALL:
+                raise CallFailed("the call ended")
 
     @staticmethod
     def _by_update(session: InviteSession, method: str | None) -> bool:

@@ -93,7 +93,7 @@ class CallRequests(ABC):
         method: str | None = None,
         offer: bool = True,
     ) -> None:
-        """Agree on the media anew while it runs: other codecs, another packet time.
+        """Agree on the media anew while it runs: other codecs, another packet time, video.
 
         Args:
             media: Settings to offer from now on; None offers what is in use.
@@ -107,6 +107,8 @@ class CallRequests(ABC):
                 serves no UPDATE.
             CallRejected: The peer refused; the call goes on unchanged.
             NegotiationError: The answer has nothing in common with the offer.
+            MediaSecurityError: The DTLS handshake of video that is new failed; the call goes on.
+            CallFailed: It ended before.
         """
         await self._changes.update(self.session, media, method=method, offer=offer)
 

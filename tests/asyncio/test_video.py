@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from callmeter.config import CaptureConfig, SrtpSuite, VideoConfig
-from callmeter.errors import CallFailed, LocalProtocolError
+from callmeter.errors import CallFailed, DtlsTimeout, LocalProtocolError
+from callmeter.events import Updated
 from callmeter.media.video import AnnexBFile, IvfFile, TestPattern, decode, mean_luma
 from callmeter.media.video_stream import VideoStream
 from callmeter.srtp.libsrtp import supported_suites
@@ -283,17 +284,55 @@ async def test_both_tracks_of_a_capture_are_in_the_trace(meet, tmp_path):
     assert call.media.video.suite == SrtpSuite.AES_CM_128_HMAC_SHA1_80
 
 
+async def add_video(ends):
+    """Begin to add video to a call of audio, as far as its answer."""
+    for each in ends:
+        each.media.config = replace(each.media.config, video=VideoConfig())
+    adding = asyncio.get_running_loop().create_task(ends[0].update())
+    async with asyncio.timeout(PATIENCE):
+        async for event in ends[0].events():
+            if isinstance(event, Updated):
+                return adding
+    raise AssertionError("the call ended")
+
+
+async def test_video_that_is_added_can_be_used_at_once(meet):
+    ends = await meet(srtp="dtls", video=None)
+    async with ends[0]:
+        await (await add_video(ends))
+        assert ends[0].media.video.secure
+        await ends[1].media.keyed()
+        assert await send(*ends, frames=5)
+
+
+async def test_video_whose_handshake_fails_is_an_error_of_the_update_alone(meet, monkeypatch):
+    ends = await meet(srtp="dtls", video=None)
+    monkeypatch.setattr(VideoStream, "send_datagram", lambda *_, **__: True)
+    failure = DtlsTimeout("no DTLS handshake")
+    async with ends[0]:
+        adding = await add_video(ends)
+        session = ends[0].media.video.keys.dtls._media
+        session._failure = failure
+        session._wake()
+        with pytest.raises(DtlsTimeout) as caught:
+            await adding
+        assert caught.value.stream == "video"
+        # What comes next does not wait for it again.
+        await ends[0].update()
+    assert ends[0].report().outcome.good
+
+
 @pytest.mark.parametrize("end", [0, 1])
 async def test_a_call_whose_later_video_has_no_keys_yet_ends_as_what_it_was(meet, monkeypatch, end):
     ends = await meet(srtp="dtls", video=None)
-    for each in ends:
-        each.media.config = replace(each.media.config, video=VideoConfig())
     monkeypatch.setattr(VideoStream, "send_datagram", lambda *_, **__: True)
+    adding = await add_video(ends)
     async with asyncio.timeout(PATIENCE):
-        await ends[0].update()
         assert ends[0].media.keys_pending
         await ends[end].bye()
         await ends[1 - end].ended()
+        with pytest.raises(CallFailed, match="the call ended"):
+            await adding
     for each in ends:
         report = each.report()
         assert (report.outcome.good, report.error) == (True, None)
