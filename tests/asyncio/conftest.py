@@ -234,6 +234,19 @@ def tell(record_property, capsys):
     return record
 
 
+async def sip_message(bound):
+    """The next message on a socket, and its source.
+
+    Not what is no SIP: somebody may still send media to the former owner of the port.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            data, source = await loop.sock_recvfrom(bound, 65_535)
+            if b"SIP/2.0" in data.partition(b"\r\n")[0]:
+                return parse_message(data), source
+
+
 class Peer:
     """A plain UDP socket that says what it is told to."""
 
@@ -250,10 +263,8 @@ class Peer:
         self._socket.sendto(text.encode(), self.source)
 
     async def receive(self):
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(PATIENCE):
-            data, self.source = await loop.sock_recvfrom(self._socket, 65_535)
-        return parse_message(data)
+        message, self.source = await sip_message(self._socket)
+        return message
 
     async def ask(self, stack, text):
         self.send(stack, text)
@@ -322,10 +333,8 @@ class Phone:
         self._cseq = 10
 
     async def receive(self):
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(PATIENCE):
-            data, self._peer = await loop.sock_recvfrom(self._socket, 65_535)
-        return parse_message(data)
+        message, self._peer = await sip_message(self._socket)
+        return message
 
     async def expect(self, method):
         while True:

@@ -14,6 +14,8 @@ from callmeter.testing.certificates import Authority
 LOOPBACK = "127.0.0.1"
 PATIENCE = 20
 HASTY = TimerConfig(t1=1 / 64, t2=0.1, t4=0.1, ring_timeout=5)
+PATIENT = TimerConfig(t1=4.0, t2=4.0)
+"""Nothing is sent again that a busy machine takes a moment to answer."""
 
 
 def config(**settings):
@@ -32,12 +34,12 @@ def tls(authority):
 async def test_calls_are_placed_answered_and_ended_by_every_transport(name):
     serving, trusting = tls(Authority())
     transport = Transport[name.upper()]
-    listening = config(transports=(transport,), tls=serving)
+    listening = config(transports=(transport,), tls=serving, timers=PATIENT)
     async with asyncio.timeout(PATIENCE), SignalingAnswerer(listening) as answerer:
         port = answerer.transport.listening(name.upper())[1]
         word = "ws" if name == "wss" else name
         target = f"sip:service@{LOOPBACK}:{port};transport={word}"
-        async with SignalingCaller(target, config(tls=trusting)) as caller:
+        async with SignalingCaller(target, config(tls=trusting, timers=PATIENT)) as caller:
             placed = await caller.run(calls=20, rate=400)
             taken = await answerer.ended(20)
             assert (caller.live, answerer.live) == (0, 0)
