@@ -22,6 +22,7 @@ from callmeter import (
 from callmeter.sdp.attributes import CryptoAttribute
 from callmeter.srtp import CryptoLine, SrtpContext
 from peers.certificates import Certificates
+from peers.conversation import UNHURRIED
 from peers.tshark import decode
 
 pytestmark = pytest.mark.interop("tshark")
@@ -44,6 +45,7 @@ def record(phone, tmp_path):
         certificate, key = authority.server()
         shared = StackConfig(
             bind="127.0.0.1",
+            timers=UNHURRIED,
             transports=(Transport.UDP, Transport.TCP, Transport.TLS),
             tls=TlsConfig(certificate=certificate, private_key=key),
         )

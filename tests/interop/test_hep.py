@@ -16,6 +16,7 @@ from callmeter import (
     Transport,
 )
 from peers.certificates import Certificates
+from peers.conversation import UNHURRIED
 from peers.sngrep import Sngrep
 from peers.tshark import decode
 
@@ -32,6 +33,7 @@ async def test_a_collector_gets_every_message_of_a_call(phone, run, tmp_path, tr
     certificate, key = authority.server()
     shared = StackConfig(
         bind="127.0.0.1",
+        timers=UNHURRIED,
         transports=(Transport.UDP, Transport.TCP, Transport.TLS),
         tls=TlsConfig(certificate=certificate, private_key=key),
         hep=HepConfig(f"127.0.0.1:{collector.port}", agent=2022, password=password),

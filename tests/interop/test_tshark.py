@@ -8,8 +8,9 @@ import itertools
 
 import pytest
 
-from callmeter import SrtpConfig, SrtpMethod, SrtpPolicy, Tone
-from peers.program import free_ports
+from callmeter import SrtpConfig, SrtpMethod, SrtpPolicy, Stack, StackConfig, Tone
+from peers.conversation import UNHURRIED
+from peers.program import HOST, free_ports
 from peers.tshark import decode
 
 pytestmark = pytest.mark.interop("tshark")
@@ -36,9 +37,12 @@ async def call_each_other(phone, capture, *, meanwhile=None, **media):
             await call.media.play(Tone(880), seconds=1.2)
             await call.ended()
 
+    config = StackConfig(bind=HOST, timers=UNHURRIED)
     async with (
-        phone("alice", ports=ports_of["alice"], **media) as alice,
-        phone("bob", ports=ports_of["bob"], **media) as bob,
+        Stack(config) as hers,
+        Stack(config) as his,
+        phone("alice", ports=ports_of["alice"], stack=hers, **media) as alice,
+        phone("bob", ports=ports_of["bob"], stack=his, **media) as bob,
         asyncio.TaskGroup() as tasks,
     ):
         ports = [alice.contact.port, bob.contact.port]
@@ -79,7 +83,10 @@ async def test_the_media_clock_runs_by_the_packet_time(record_call):
     assert len(by_stream) == 2
     for packets in by_stream.values():
         stamps = [int(stamp) for stamp, _, _ in packets]
-        assert {(b - a) % 2**32 for a, b in itertools.pairwise(stamps)} == {160}
+        steps = [(b - a) % 2**32 for a, b in itertools.pairwise(stamps)]
+        # A sender that was held up leaves packets out, and its clock goes on.
+        assert {step % 160 for step in steps} == {0}
+        assert steps.count(160) > 0.8 * len(steps)
         assert [marker for _, marker, _ in packets].count("1") == 1
         assert {len(payload.replace(":", "")) // 2 for _, _, payload in packets} == {160}
 

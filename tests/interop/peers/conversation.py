@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from callmeter import Tone
+from callmeter import TimerConfig, Tone
 from peers.tone import loudest
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ PACKETS: Final = 60
 ENOUGH: Final = 40
 """Packets that show that media flows: the other end stops a little later, or earlier."""
 PATIENCE: Final = 30.0
+UNHURRIED: Final = TimerConfig(t1=4, t2=4)
+"""Where messages are counted: none is sent again because the machine stood still for a moment."""
 
 Role = Literal["caller", "callee", "media"]
 
