@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from callmeter.cli.output import (
+    complain_of_checks,
+    failed_checks,
     follow,
     print_report,
     run,
@@ -38,21 +40,24 @@ DURATION = 5.0
 def call(
     uri: Annotated[str, typer.Argument(help="Whom to call: sip:bob@example.com.")],
     options: CallOptions,
+    strict: Annotated[  # noqa: FBT002  a command line flag
+        bool, typer.Option("--strict", help="Status 1 when a check of the diagnosis failed.")
+    ] = False,
 ) -> None:
     """Place a call, play, listen, hang up, and print what was measured.
 
     For example:
 
-    callmeter call sip:bob@192.0.2.7 --srtp sdes --duration 10
+    callmeter call sip:bob@192.0.2.7 --srtp sdes --duration 10 --strict
 
     CALLMETER_PASSWORD=... callmeter call sip:600@pbx.example.com --aor sip:100@pbx.example.com
 
     callmeter call sip:600@pbx.example.com --scenario hold.json --report call.html
     """
-    run(place(uri, options), as_json=options.json)
+    run(place(uri, options, strict=strict), as_json=options.json)
 
 
-async def place(uri: str, options: CallOptions) -> int:
+async def place(uri: str, options: CallOptions, *, strict: bool) -> int:
     """Do it; returns the exit status."""
     target = target_of(uri)
     config = options.endpoint_config(peer_host=target.host, media=options.media_config())
@@ -83,7 +88,12 @@ async def place(uri: str, options: CallOptions) -> int:
             raise
         write_trace(endpoint, options, [placed])
         write_report(placed, options)
-        return print_report(placed, options, error, acting)
+        status = print_report(placed, options, error, acting)
+    report = placed.report()
+    if strict and failed_checks(report):
+        complain_of_checks([report])
+        return 1
+    return status
 
 
 def act(

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from callmeter.cli.call import DURATION, source_of
-from callmeter.cli.output import complain, print_json, progress, run
+from callmeter.cli.output import (
+    complain,
+    complain_of_checks,
+    failed_checks,
+    print_json,
+    progress,
+    run,
+)
 from callmeter.cli.settings import CallOptions, check_folder, target_of, with_options
 from callmeter.config import LimitConfig
 from callmeter.endpoint import Endpoint
@@ -50,6 +57,12 @@ def load(
         float,
         typer.Option(help="Share of the calls that has to end well, else the status is 1.", max=1),
     ] = 1.0,
+    strict: Annotated[  # noqa: FBT002  a command line flag
+        bool,
+        typer.Option(
+            "--strict", help="A call of which a check of the diagnosis failed did not end well."
+        ),
+    ] = False,
     register: Annotated[  # noqa: FBT002  a command line flag
         bool, typer.Option("--register", help="Register --aor first.")
     ] = False,
@@ -70,7 +83,15 @@ def load(
     """
     files = {"--csv": csv, "--json-lines": json_lines}
     run(
-        place(uri, options, (calls, rate, concurrent), success, files, register=register),
+        place(
+            uri,
+            options,
+            (calls, rate, concurrent),
+            success,
+            files,
+            register=register,
+            strict=strict,
+        ),
         as_json=options.json,
     )
 
@@ -83,6 +104,7 @@ async def place(
     files: dict[str, Path | None],
     *,
     register: bool,
+    strict: bool,
 ) -> int:
     """Do it; returns the exit status."""
     if register and options.aor is None:
@@ -118,7 +140,26 @@ async def place(
         finally:
             # Whoever interrupts a load wants to see what was measured until then.
             _write(result, options, files["--csv"], files["--json-lines"])
-    good = sum(count for outcome, count in result.summary.outcomes.items() if outcome.good)
+    return judge(result, calls, success, strict=strict)
+
+
+def judge(result: LoadResult, calls: int, success: float, *, strict: bool) -> int:
+    """The exit status of a load, and on stderr why it is not 0.
+
+    Args:
+        result: What became of its calls.
+        calls: How many were asked for.
+        success: Share of them that has to end well.
+        strict: Whether a check of the diagnosis that failed is no good end.
+    """
+    if strict:
+        complain_of_checks(result.reports)
+    good = sum(
+        report.outcome is not None
+        and report.outcome.good
+        and not (strict and failed_checks(report))
+        for report in result.reports
+    )
     if good >= success * calls:
         return 0
     complain(f"{good:,} of {calls:,} calls ended well, {success:.1%} are asked for")

@@ -18,9 +18,10 @@ from callmeter.cli.remedies import remedy_of
 from callmeter.cli.terminal import TalkBar, print_colored
 from callmeter.errors import CallmeterError, ConfigurationError
 from callmeter.events import Answered
+from callmeter.metrics.report import FindingStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Coroutine, Iterable, Sequence
     from pathlib import Path
 
     from callmeter.call import Call
@@ -28,10 +29,13 @@ if TYPE_CHECKING:
     from callmeter.cli.settings import CallOptions, CommonOptions
     from callmeter.endpoint import Endpoint
     from callmeter.load import ScenarioResult
+    from callmeter.metrics.report import Finding
 
 __all__ = [
     "complain",
+    "complain_of_checks",
     "fail",
+    "failed_checks",
     "follow",
     "print_json",
     "print_report",
@@ -102,6 +106,26 @@ def complain(text: str) -> None:
     """Print a reason, as one line on stderr."""
     # What a peer sent may be in it: no markup, no second line.
     _stderr().print(f"[red]callmeter:[/red] {escape(' '.join(text.split()))}", soft_wrap=True)
+
+
+def failed_checks(report: CallReport) -> dict[str, Finding]:
+    """The checks of the diagnosis of a call that failed, by name."""
+    return {
+        finding.check: finding
+        for finding in report.diagnosis
+        if finding.status is FindingStatus.FAIL
+    }
+
+
+def complain_of_checks(reports: Sequence[CallReport]) -> None:
+    """Print the checks that failed in any of these calls, one line each."""
+    failed: dict[str, list[Finding]] = {}
+    for report in reports:
+        for check, finding in failed_checks(report).items():
+            failed.setdefault(check, []).append(finding)
+    for check, findings in failed.items():
+        where = f" in {len(findings):,} of {len(reports):,} calls" if len(reports) > 1 else ""
+        complain(f"check {check} failed{where}: {findings[0].detail}")
 
 
 def progress(text: str) -> None:

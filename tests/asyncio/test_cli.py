@@ -231,10 +231,15 @@ async def test_a_call_speaks_the_codecs_it_is_told_in_their_order(
     assert recorded_frequency(heard) == pytest.approx(440, abs=3)
 
 
-async def test_a_call_prints_what_is_wrong_with_it_and_what_to_do(entered, stack, serve):
+@pytest.fixture
+async def mallory(entered, stack):
+    """One whose SRTP has another tag length than was agreed: answered, and unheard."""
     config = EndpointConfig("sip:mallory@127.0.0.1", media=SECURE)
     endpoint = MisbehavingEndpoint(config, Misbehaviour.OTHER_TAG_LENGTH, stack)
-    mallory = await entered.enter_async_context(endpoint)
+    return await entered.enter_async_context(endpoint)
+
+
+async def test_a_call_prints_what_is_wrong_with_it_and_what_to_do(mallory, serve):
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(serve(mallory))
         result = await command_beside(
@@ -243,6 +248,37 @@ async def test_a_call_prints_what_is_wrong_with_it_and_what_to_do(entered, stack
     assert "1 check failed" in result.stdout.splitlines()[0]
     assert "FAIL          tag_length: AES_CM_128_HMAC_SHA1_80 was agreed" in result.stdout
     assert "-> Enable both AES_CM_128_HMAC_SHA1_80" in result.stdout
+
+
+@pytest.mark.parametrize("json_option", [[], ["--json"]])
+async def test_a_failed_check_of_an_answered_call_exits_1_only_if_that_is_asked_for(
+    mallory, serve, json_option
+):
+    call = ("call", mallory.contact, "--srtp", "sdes", "--duration", "0.8", *json_option)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve(mallory))
+        lenient = await command_beside(*call)
+    assert lenient.exit_code == 0, lenient.stderr
+    assert "callmeter: check" not in lenient.stderr
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve(mallory))
+        strict = await command_beside(*call, "--strict")
+    assert strict.exit_code == 1
+    complaints = [line for line in strict.stderr.splitlines() if line.startswith("callmeter: ")]
+    assert len(complaints) == 1
+    assert complaints[0].startswith(
+        "callmeter: check tag_length failed: AES_CM_128_HMAC_SHA1_80 was agreed"
+    )
+
+
+async def test_a_strict_call_without_a_failed_check_exits_0(bob, serve):
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve(bob))
+        result = await command_beside(
+            *("call", bob.contact, "--srtp", "sdes", "--duration", "0.5", "--strict", "--json")
+        )
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == ""
 
 
 async def test_a_call_can_echo_until_the_other_end_hangs_up(bob):

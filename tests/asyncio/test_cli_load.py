@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 from callmeter import CallRejected
 from callmeter.cli.app import app
-from callmeter.config import MediaConfig, SrtpConfig, SrtpPolicy
+from callmeter.config import EndpointConfig, MediaConfig, SrtpConfig, SrtpPolicy
 from callmeter.load import answer_calls
+from callmeter.testing.misbehaviour import MisbehavingEndpoint, Misbehaviour
 
 SECURE = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED))
 PATIENCE = 60
@@ -68,6 +69,26 @@ async def test_the_share_that_has_to_end_well_is_the_users(echo):
     result = await load(echo, "--calls", 2, "--rate", 20, "--success", 0)
     assert result.exit_code == 0
     assert "refused with            488 2" in result.stdout
+
+
+async def test_a_strict_load_counts_calls_with_a_failed_check_as_failed(entered, stack):
+    config = EndpointConfig("sip:mallory@127.0.0.1", media=SECURE)
+    endpoint = MisbehavingEndpoint(config, Misbehaviour.OTHER_TAG_LENGTH, stack)
+    mallory = await entered.enter_async_context(endpoint)
+    amount = ("--calls", 2, "--rate", 20, "--duration", 0.8, "--srtp", "sdes")
+    async with asyncio.TaskGroup() as tasks:
+        answering = tasks.create_task(answer_calls(mallory))
+        lenient = await load(mallory.contact, *amount)
+        strict = await load(mallory.contact, *amount, "--strict")
+        part = await load(mallory.contact, *amount, "--strict", "--success", 0)
+        answering.cancel()
+    assert (lenient.exit_code, lenient.stderr) == (0, "")
+    assert strict.exit_code == 1
+    check, share = strict.stderr.splitlines()
+    assert check.startswith("callmeter: check tag_length failed in 2 of 2 calls: AES_CM_128_")
+    assert share == "callmeter: 0 of 2 calls ended well, 100.0% are asked for"
+    assert part.exit_code == 0
+    assert part.stderr.startswith("callmeter: check tag_length failed")
 
 
 async def test_calls_that_cannot_be_placed_count_as_failed():
