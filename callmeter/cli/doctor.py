@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path  # noqa: TC003  read at run time by typer
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from callmeter.cli.output import print_json, run
-from callmeter.cli.settings import CallOptions, check_folder, target_of, with_options
+from callmeter.cli.settings import CallOptions, Srtp, check_folder, target_of, with_options
 from callmeter.doctor import Examination, Keys
 from callmeter.metrics.report import FindingStatus
 
@@ -74,7 +75,9 @@ async def check(
     """Do it; returns the exit status."""
     target = target_of(uri)
     check_folder("--html", html)
-    config = options.endpoint_config(peer_host=target.host, media=options.media_config())
+    # Which keys a call has, and whether any, is `--keys`; the suites are for those that have them.
+    keyed = replace(options, srtp=Srtp.DUAL)
+    config = options.endpoint_config(peer_host=target.host, media=keyed.media_config())
     seconds = SECONDS if options.duration is None else options.duration
     async with Examination(
         str(target),

@@ -239,13 +239,17 @@ class CallOptions(CommonOptions):
         Srtp, typer.Option(help="How media keys are exchanged.", rich_help_panel=MEDIA)
     ] = Srtp.OFF
     srtp_policy: Annotated[
-        Policy,
-        typer.Option(help="Fall back to clear media, or fail.", rich_help_panel=MEDIA),
-    ] = Policy.REQUIRED
+        Policy | None,
+        typer.Option(
+            help="Fall back to clear media, or fail; with --srtp.",
+            show_default=Policy.REQUIRED.value,
+            rich_help_panel=MEDIA,
+        ),
+    ] = None
     suites: Annotated[
         str | None,
         typer.Option(
-            help="SRTP suites by IANA name, in order, separated by commas.",
+            help="SRTP suites by IANA name, in order, separated by commas; with --srtp.",
             rich_help_panel=MEDIA,
         ),
     ] = None
@@ -319,15 +323,15 @@ class CallOptions(CommonOptions):
         check_folder("--record", self.record)
         check_folder("--report", self.report)
         _check_dtmf(self.dtmf)
+        self._check_srtp()
         method = {
             Srtp.OFF: SrtpMethod.SDES,
             Srtp.SDES: SrtpMethod.SDES,
             Srtp.DTLS: SrtpMethod.DTLS,
             Srtp.DUAL: SrtpMethod.DUAL,
         }[self.srtp]
-        policy = (
-            SrtpPolicy.DISABLED if self.srtp is Srtp.OFF else SrtpPolicy(self.srtp_policy.value)
-        )
+        asked = self.srtp_policy or Policy.REQUIRED
+        policy = SrtpPolicy.DISABLED if self.srtp is Srtp.OFF else SrtpPolicy(asked.value)
         return MediaConfig(
             codecs=tuple(self.codec or (Codec.PCMU, Codec.PCMA)),
             srtp=SrtpConfig(method=method, policy=policy, suites=_suites(self.suites)),
@@ -336,6 +340,16 @@ class CallOptions(CommonOptions):
             ice=self.ice,
             capture=self._capture_config(),
         )
+
+    def _check_srtp(self) -> None:
+        """Refuse what is said of SRTP while it is off: media would be in clear."""
+        given = {"--srtp-policy": self.srtp_policy, "--suites": self.suites}
+        for option, value in given.items():
+            if value is not None and self.srtp is Srtp.OFF:
+                raise ConfigurationError(
+                    f"{option} needs --srtp sdes, --srtp dtls or --srtp dual: media is in clear "
+                    "without"
+                )
 
     def scenario_plan(self) -> ScenarioPlan | None:
         """The plan in the file of `--scenario`."""

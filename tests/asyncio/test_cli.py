@@ -419,7 +419,24 @@ async def test_a_call_that_ends_badly_without_an_error_exits_1_with_the_outcome(
     [
         (["call"], "Missing argument"),
         (["call", "sip:a b"], "not a SIP URI"),
-        (["call", "sip:x@127.0.0.1", "--suites", "ROT13"], "known are AES_CM_128_HMAC_SHA1_80"),
+        (
+            ["call", "sip:x@127.0.0.1", "--srtp", "sdes", "--suites", "ROT13"],
+            "known are AES_CM_128_HMAC_SHA1_80",
+        ),
+        (["doctor", "sip:x@127.0.0.1", "--suites", "ROT13"], "known are AES_CM_128_HMAC_SHA1_80"),
+        (
+            ["call", "sip:x@127.0.0.1", "--suites", "AEAD_AES_128_GCM"],
+            "--suites needs --srtp sdes, --srtp dtls or --srtp dual",
+        ),
+        (
+            ["call", "sip:x@127.0.0.1", "--srtp-policy", "offered"],
+            "--srtp-policy needs --srtp sdes",
+        ),
+        (["answer", "--srtp-policy", "required"], "--srtp-policy needs --srtp sdes"),
+        (
+            ["load", "sip:x@127.0.0.1", "--srtp", "off", "--suites", "AEAD_AES_128_GCM"],
+            "--suites needs --srtp sdes",
+        ),
         (["call", "sip:x@127.0.0.1", "--codec", "G729"], "'G729' is not"),
         (["call", "sip:x@127.0.0.1", "--play", "nothing.wav"], "no such file"),
         (["call", "sip:x@127.0.0.1", "--play", "tone:high"], "frequency is a number"),
@@ -655,7 +672,7 @@ async def test_options_that_are_refused_exit_1_with_one_line(registrar):
 
 
 def test_options_of_a_call_become_settings():
-    from callmeter.cli.settings import CallOptions, Srtp  # noqa: PLC0415
+    from callmeter.cli.settings import CallOptions, Policy, Srtp  # noqa: PLC0415
 
     given = CallOptions(bind="[::1]:5062", srtp=Srtp.DUAL, suites="AEAD_AES_128_GCM", avpf=True)
     assert (given.stack_config().bind, given.stack_config().port) == ("::1", 5062)
@@ -666,6 +683,8 @@ def test_options_of_a_call_become_settings():
     assert CallOptions(ice=True).media_config().ice
     assert given.endpoint_config(peer_host="::1").aor == "sip:callmeter@[::1]"
     assert CallOptions().media_config().srtp.policy is SrtpPolicy.DISABLED
+    falls_back = CallOptions(srtp=Srtp.SDES, srtp_policy=Policy.OFFERED)
+    assert falls_back.media_config().srtp.policy is SrtpPolicy.OFFERED
     assert CallOptions(bind="::1").stack_config().port == 0
 
 
