@@ -168,6 +168,9 @@ class MediaSession(MediaNegotiation):
         Args:
             path: The file to write.
             conceal: Fill what was lost as a telephone does, in place of silence.
+
+        Raises:
+            ConfigurationError: The file cannot be made.
         """
         recorder = WavRecorder(path, conceal=conceal)
         self._running().attach(recorder)

@@ -79,6 +79,9 @@ class VideoTrack(MediaTrack):
 
         Args:
             path: The file to write.
+
+        Raises:
+            ConfigurationError: The file cannot be made.
         """
         stream = self._running()
         codec = stream.received_codec or self.codec

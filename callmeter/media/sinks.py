@@ -152,7 +152,7 @@ class WavRecorder:
 
         Raises:
             LocalProtocolError: It is already recording another stream.
-            OSError: The file cannot be made.
+            ConfigurationError: The file cannot be made.
         """
         if self._writer is not None:
             raise LocalProtocolError(f"{self!r} is already recording a stream")

@@ -20,7 +20,7 @@ from callmeter.rtp import g711
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["WaveWriter", "read_wave", "resample", "rounded"]
+__all__ = ["WaveWriter", "open_for_writing", "read_wave", "resample", "rounded"]
 
 PCM: Final = 1
 IEEE_FLOAT: Final = 3
@@ -147,6 +147,18 @@ def rounded(values: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
     return samples
 
 
+def open_for_writing(path: str | os.PathLike[str]) -> BinaryIO:
+    """Make the file of a recording.
+
+    Raises:
+        ConfigurationError: It cannot be made.
+    """
+    try:
+        return Path(path).open("wb")
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {path}: {error.strerror}") from error
+
+
 class WaveWriter:
     """Writes mono int16 samples; the header is right once `close` returns.
 
@@ -155,13 +167,13 @@ class WaveWriter:
         samples: Samples written.
 
     Raises:
-        OSError: The file cannot be made.
+        ConfigurationError: The file cannot be made.
     """
 
     __slots__ = ("_file", "rate", "samples")
 
     def __init__(self, path: str | os.PathLike[str], rate: int) -> None:
-        self._file: BinaryIO = Path(path).open("wb")  # noqa: SIM115  closed by close()
+        self._file = open_for_writing(path)
         self.rate = rate
         self.samples = 0
         self._file.write(self._header())

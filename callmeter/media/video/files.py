@@ -6,10 +6,11 @@ import struct
 from abc import ABC, abstractmethod
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Final
 
 from callmeter.errors import ConfigurationError, RtpSyntaxError
 from callmeter.media.video.frames import EncodedFrame, StoredFrames, picture_size
+from callmeter.media.wave_file import open_for_writing
 from callmeter.rtp import h264, vp8
 from callmeter.rtp.video import CLOCK_RATE
 
@@ -227,14 +228,14 @@ class _Recorder:
         skipped: Frames before the first key frame.
 
     Raises:
-        OSError: The file cannot be made.
+        ConfigurationError: The file cannot be made.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = path
         self.frames = 0
         self.skipped = 0
-        self._file: BinaryIO = Path(path).open("wb")  # noqa: SIM115  closed by close()
+        self._file = open_for_writing(path)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"

@@ -140,6 +140,13 @@ def test_what_is_written_others_can_read(tmp_path):
     assert read_wave(path)[1].tolist() == RAMP.tolist() * 2
 
 
+def test_a_file_that_cannot_be_made_is_named(tmp_path):
+    nowhere = tmp_path / "nowhere" / "heard.wav"
+    with pytest.raises(ConfigurationError) as caught:
+        WaveWriter(nowhere, 8000)
+    assert str(caught.value) == f"cannot write {nowhere}: No such file or directory"
+
+
 def test_silence_is_written_as_zeros(tmp_path):
     writer = WaveWriter(tmp_path / "out.wav", 8000)
     writer.write(RAMP[:1])

@@ -203,6 +203,14 @@ def test_what_is_recorded_as_ivf_can_be_sent_again(tmp_path):
     assert repr(recorder) == f"IvfRecorder({str(path)!r})"
 
 
+@pytest.mark.parametrize("recorder", [IvfRecorder, AnnexBRecorder])
+def test_a_recording_that_cannot_be_made_is_named(tmp_path, recorder):
+    nowhere = tmp_path / "nowhere" / "seen"
+    with pytest.raises(ConfigurationError) as caught:
+        recorder(nowhere)
+    assert str(caught.value) == f"cannot write {nowhere}: No such file or directory"
+
+
 def test_a_recording_of_nothing_is_a_file_without_frames(tmp_path):
     path = tmp_path / "heard.ivf"
     IvfRecorder(path).close()
