@@ -37,6 +37,9 @@ STREAM_LABELS: Final = ("direction", "kind", "codec", "keying")
 MAX_SERIES: Final = 4096
 """Combinations of labels at most; what comes beyond is counted in `refused`."""
 
+_LATE_TICKS: Final = "late_ticks"
+"""Of the process, and in the report of each stream that was there: never a sum over streams."""
+
 _BUCKETS: Final[Mapping[str, tuple[float, ...]]] = {
     "ms": (1, 2, 5, 10, 20, 40, 60, 100, 200, 500, 1000, 2000, 5000, 10_000, 60_000, 600_000),
     "%": (0, 0.1, 0.5, 1, 2, 5, 10, 20, 50, 100),
@@ -82,13 +85,21 @@ class CallCollector(Collector):
 
     Args:
         running: How many calls there are at this moment, asked when Prometheus asks.
+        late_ticks: How many media ticks of the process began late so far, asked likewise:
+            `lambda: stack.media.late_ticks`. Without it they are not exported, as a late tick
+            is in the report of every stream that was there.
 
     Attributes:
         refused: Values left out because there were too many combinations of labels.
     """
 
-    def __init__(self, running: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self,
+        running: Callable[[], int] | None = None,
+        late_ticks: Callable[[], int] | None = None,
+    ) -> None:
         self._running = running
+        self._late_ticks = late_ticks
         self._calls: dict[Labels, int] = {}
         self._counters: dict[str, dict[Labels, float]] = {}
         self._distributions: dict[str, dict[Labels, _Distribution]] = {}
@@ -115,7 +126,7 @@ class CallCollector(Collector):
 
     def _take(self, key: str, labels: Labels, value: float | str | None) -> None:
         metric = CATALOGUE.get(key)
-        if metric is None or value is None or isinstance(value, str):
+        if metric is None or key == _LATE_TICKS or value is None or isinstance(value, str):
             return
         if metric.kind is Kind.COUNTER:
             sums = self._counters.setdefault(key, {})
@@ -151,6 +162,12 @@ class CallCollector(Collector):
         if self._running is not None:
             yield GaugeMetricFamily(
                 f"{PREFIX}calls_running", "Calls of this moment.", value=self._running()
+            )
+        if self._late_ticks is not None:
+            yield CounterMetricFamily(
+                PREFIX + _LATE_TICKS,
+                "Media ticks of this process more than 5 ms late.",
+                value=self._late_ticks(),
             )
         # Copies, because another thread may be reading while a call ends.
         for key, sums in tuple(self._counters.items()):

@@ -87,7 +87,8 @@ OWN: Final = (
         COUNTER,
         SEND,
         "",
-        "Own media ticks more than 5 ms late: what the peer measures as jitter may be ours.",
+        "Media ticks of this process more than 5 ms late while the stream was there, the same ones "
+        "for each stream: what the peer measures as jitter may be ours.",
         verified=False,
     ),
     stream(

@@ -108,6 +108,20 @@ def test_running_calls_are_asked_for_when_prometheus_asks():
     assert value_of(samples_of(collector), "callmeter_calls_running") == 5
 
 
+def test_late_ticks_are_those_of_the_process_and_not_added_up_over_streams():
+    stream = StreamReport(codec="PCMU", send={"late_ticks": 7, "packets_sent": 1})
+    report = CallReport(phase=Phase.CLOSED, media=(stream, stream))
+    alone = CallCollector()
+    alone.add(report)
+    assert not any("late_ticks" in name for name, _ in samples_of(alone))
+    late = [7]
+    collector = CallCollector(late_ticks=lambda: late[0])
+    collector.add(report)
+    assert value_of(samples_of(collector), "callmeter_late_ticks_total") == 7
+    late[0] = 9
+    assert value_of(samples_of(collector), "callmeter_late_ticks_total") == 9
+
+
 @pytest.mark.parametrize(
     ("stream", "name"),
     [
