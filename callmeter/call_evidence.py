@@ -183,6 +183,7 @@ def _stream_facts(track: MediaTrack, statistics: StreamStatistics) -> dict[str, 
         "rtcp_mismatches": statistics.rtcp_encryption_mismatches,
         "rtcp_short_tags": statistics.rtcp_short_tags,
         "reported_loss": statistics.reported_fraction_lost,
+        "report_after": statistics.report_after_s,
         "dropped": statistics.dropped,
     }
 

@@ -203,6 +203,7 @@ class CallEvidence:
         rtcp_mismatches: SRTCP packets whose E bit is not what was agreed.
         rtcp_short_tags: SRTCP packets with the tag length of RTP.
         reported_loss: Loss of our packets by the peer's last report, percent, or None.
+        report_after: Seconds from our first packet to the peer's last report, or None.
         level_dbov: Level of the received audio, None when it was not measured.
         level_packets: Packets that were measured.
         keyed_after: Seconds from the answer to the keys of the DTLS handshake, None before.
@@ -245,6 +246,7 @@ class CallEvidence:
     rtcp_mismatches: int = 0
     rtcp_short_tags: int = 0
     reported_loss: float | None = None
+    report_after: float | None = None
     level_dbov: float | None = None
     level_packets: int = 0
     keyed_after: float | None = None

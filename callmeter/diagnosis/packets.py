@@ -20,7 +20,7 @@ NOTHING_S: Final = 1.5
 ENOUGH: Final = 50
 """Packets, a second of them, that show a direction."""
 REPORTS: Final = 2
-"""The first one may have been sent before anything came."""
+"""The first one may have been sent before anything came, unless it came a while after it."""
 ALL_LOST: Final = 99.0
 """Percent, as exact as the eight bits of a report block."""
 FLOOR_DBOV: Final = -70.0
@@ -84,13 +84,19 @@ def media_both_ways(evidence: CallEvidence) -> Verdict:
             f"{received} packets were received, and the peer reports a loss of "
             f"{evidence.reported_loss:.0f} % of the {sent} sent"
         )
-    if sent >= ENOUGH and evidence.rtcp_received >= REPORTS and evidence.reported_loss is None:
+    if sent >= ENOUGH and _reported(evidence) and evidence.reported_loss is None:
         cannot = "hears them not, or cannot decrypt them" if evidence.secure else "hears them not"
+        say = "says" if evidence.rtcp_received == 1 else "say"
         return warns(
-            f"{evidence.rtcp_received} reports of the peer say nothing of the {sent} packets sent: "
-            f"it {cannot}"
+            f"{counted(evidence.rtcp_received, 'report')} of the peer {say} nothing of the {sent} "
+            f"packets sent: it {cannot}"
         )
     return passes(f"{counted(sent, 'packet')} sent, {received} received")
+
+
+def _reported(evidence: CallEvidence) -> bool:
+    """Whether the peer has told what it hears, at a time when it should have heard something."""
+    return evidence.rtcp_received >= REPORTS or (evidence.report_after or 0.0) > EARLY_S
 
 
 def _restricted(evidence: CallEvidence) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from callmeter.errors import RtcpSyntaxError
@@ -73,6 +74,7 @@ class RtcpReporter:
         "extended",
         "feedback",
         "received",
+        "report_after",
         "schedule",
         "sent",
     )
@@ -105,6 +107,7 @@ class RtcpReporter:
         self.drift = ClockDrift(float(reception.clock_rate[row]))
         self.sent = 0
         self.received = 0
+        self.report_after: float | None = None
 
     def due(self, now: float) -> bool:
         """Whether a report is to be sent now."""
@@ -180,6 +183,9 @@ class RtcpReporter:
         except RtcpSyntaxError:
             return None
         self.received += 1
+        if any(isinstance(packet, SenderReport | ReceiverReport) for packet in packets):
+            begun = float(self._table.first_sent[self._row])
+            self.report_after = None if math.isnan(begun) else arrival - begun
         ntp = ntp_timestamp(wall)
         self.schedule.on_received(packets, len(data), arrival, ntp)
         for packet in packets:

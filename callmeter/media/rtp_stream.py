@@ -413,6 +413,7 @@ class RtpStream(StreamOccasions, ABC):
             socket_overflows=sum(
                 engine.backend.overflows.of(bound.fileno()) for bound in self._sockets()
             ),
+            report_after_s=None if reporter is None else reporter.report_after,
             late_ticks=max(0, engine.late_ticks - self._late_before),
             send_measures=self.measures.of(Direction.SEND),
             receive_measures=self.measures.of(Direction.RECEIVE),

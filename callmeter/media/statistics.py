@@ -78,6 +78,7 @@ class StreamStatistics:
         reported_fraction_lost: Loss of our packets by the peer's last report, percent.
         reported_packets_lost: The same, packets in all.
         reported_jitter_ms: Jitter of our packets by the peer's last report.
+        report_after_s: From our first packet to the peer's last report, None without one.
         rtcp_packets_sent, rtcp_packets_received: Compound packets.
         feedback_sent, feedback_received: RTCP feedback messages, of those received the ones about
             the own stream.
@@ -141,6 +142,7 @@ class StreamStatistics:
     dropped: Mapping[str, int]
     socket_overflows: int
     late_ticks: int = 0
+    report_after_s: float | None = None
     jitter_buffer_settings: JitterBufferSettings | None = None
     xr: ExtendedReportStatistics = NO_REPORTS
     video: VideoStatistics | None = None

@@ -9,6 +9,10 @@ import pytest
 from callmeter.diagnosis import packets
 from callmeter.srtp.trial import FailureCause
 
+ONE_REPORT = (
+    "1 report of the peer says nothing of the 150 packets sent: it hears them not, or cannot "
+    "decrypt them"
+)
 NOTHING = {"packets_received": 0, "rtcp_received": 0}
 
 
@@ -48,6 +52,9 @@ def test_whether_anything_arrives(status_of, healthy, changes, status):
         ({"reported_loss": 99.6, "packets_sent": 20}, "pass", "20"),
         ({"reported_loss": None}, "warn", "2 reports of the peer"),
         ({"reported_loss": None, "rtcp_received": 1}, "pass", "150"),
+        ({"reported_loss": None, "rtcp_received": 1, "report_after": 0.9}, "pass", "150"),
+        ({"reported_loss": None, "rtcp_received": 1, "report_after": 1.1}, "warn", ONE_REPORT),
+        ({"rtcp_received": 1, "report_after": 1.1}, "pass", "150"),
     ],
 )
 def test_whether_media_flows_both_ways(status_of, healthy, changes, status, words):

@@ -9,6 +9,7 @@ import pytest
 from callmeter.media.events import PeerLeft, ReportReceived
 from callmeter.media.reports import RtcpReporter
 from callmeter.rtp import SendTable, StreamTable, build_compound, parse_rtcp
+from callmeter.rtp.feedback import GenericNack
 from callmeter.rtp.rtcp import Goodbye, ReceiverReport, ReportBlock, SenderReport, UnknownRtcp
 from callmeter.rtp.xr import (
     DelaySinceReference,
@@ -75,6 +76,19 @@ def test_a_report_about_others_has_no_figures_for_us(reporter):
     data = build_compound([ReceiverReport(PEER, (ReportBlock(1),))])
     (event,) = reporter.on_compound(data, 101.0, WALL)
     assert (event.rtt_s, event.fraction_lost, event.jitter_s) == (None, None, None)
+
+
+def test_it_is_known_how_long_after_our_first_packet_the_peer_last_reported(reporter, tables):
+    report = build_compound([ReceiverReport(PEER)])
+    reporter.on_compound(report, 101.0, WALL)
+    assert reporter.report_after is None
+    tables[1].advance_one(0, 160, 160, 102.0)
+    reporter.on_compound(report, 104.5, WALL)
+    assert reporter.report_after == 2.5
+    # No report, though it is RTCP.
+    nack = build_compound([GenericNack(PEER, 0xCAFE, (7,))])
+    assert reporter.on_compound(nack, 105.0, WALL, reduced_size=True) is not None
+    assert reporter.report_after == 2.5
 
 
 def test_only_the_goodbye_of_the_known_peer_is_an_event(reporter):
