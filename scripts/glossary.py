@@ -37,7 +37,7 @@ def rows(metrics: Iterable[Metric]) -> Iterator[str]:
             metric.kind.value,
             of,
             metric.rfc,
-            f"{beyond} (lower is worse)" if metric.inverted else beyond,
+            f"{beyond} (lower is worse)".lstrip() if metric.inverted else beyond,
         ]
         yield "| " + " | ".join(cells) + " |"
 

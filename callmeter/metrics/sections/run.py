@@ -20,7 +20,8 @@ RUN: Final = (
         "ner",
         "ratio",
         "ITU-T E.425",
-        "Network effectiveness ratio: calls answered, or refused by whom they were for.",
+        "Network effectiveness ratio: calls answered, or refused by whom they were for (486, 603). "
+        "Unlike in ITU-T E.425, ring-no-answer does not count.",
         inverted=True,
     ),
     run(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -137,6 +138,15 @@ def test_a_value_is_graded_by_the_published_limits(key, value, grade):
 
 def test_own_limits_replace_the_defaults():
     assert CATALOGUE["jitter_ms"].grade(50, Thresholds(60, 80)) is Grade.GOOD
+
+
+def test_the_glossary_has_no_blank_for_limits_that_are_not_there():
+    script = Path(__file__).resolve().parents[3] / "scripts" / "glossary.py"
+    rows = list(runpy.run_path(str(script))["rows"]([CATALOGUE["ner"], CATALOGUE["mos"]]))[2:]
+    assert [row.rpartition(" | ")[2] for row in rows] == [
+        "(lower is worse) |",
+        "3.5, 2.5 (lower is worse) |",
+    ]
 
 
 def test_the_glossary_of_the_documentation_is_what_the_catalogue_says():
