@@ -27,6 +27,7 @@ from callmeter.cli.settings import CallOptions, with_options
 from callmeter.config import Transport
 from callmeter.endpoint import Endpoint
 from callmeter.errors import CallmeterError, ConfigurationError
+from callmeter.load.calls import on_shared_port
 from callmeter.metrics import summarize
 from callmeter.stack import Stack
 
@@ -71,7 +72,9 @@ def answer(
     run(work(options, calls, register=register), as_json=options.json)
 
 
-async def listen(entered: AsyncExitStack, options: CallOptions, *, register: bool) -> Endpoint:
+async def listen(
+    entered: AsyncExitStack, options: CallOptions, *, register: bool, together: bool = False
+) -> Endpoint:
     """An endpoint that takes calls; where, is told."""
     if register and options.aor is None:
         raise ConfigurationError("--register needs --aor sip:user@domain")
@@ -82,7 +85,8 @@ async def listen(entered: AsyncExitStack, options: CallOptions, *, register: boo
             f"--transport {options.transport} takes calls with --tls-cert and --tls-key, "
             "or with --register"
         )
-    config = options.endpoint_config(media=options.media_config())
+    media = options.media_config()
+    config = options.endpoint_config(media=on_shared_port(media) if together else media)
     source_of(options.play)
     stack = await entered.enter_async_context(Stack(options.stack_config()))
     endpoint = await entered.enter_async_context(Endpoint(config, stack))
@@ -138,7 +142,7 @@ async def serve_together(options: CallOptions, calls: int, *, register: bool) ->
     plan = options.scenario_plan()
     reports: list[CallReport] = []
     async with AsyncExitStack() as entered:
-        endpoint = await listen(entered, options, register=register)
+        endpoint = await listen(entered, options, register=register, together=True)
         try:
             async with asyncio.TaskGroup() as tasks:
                 telling = tasks.create_task(tell(endpoint, reports, quiet=options.json))

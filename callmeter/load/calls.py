@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from callmeter.load.plan import ScenarioPlan
     from callmeter.metrics.aggregate import CallSummary
 
-__all__ = ["CallLoad", "LoadResult", "answer_calls", "run_calls"]
+__all__ = ["CallLoad", "LoadResult", "answer_calls", "on_shared_port", "run_calls"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ async def run_calls(
     result = LoadResult() if result is None else result
     loop = asyncio.get_running_loop()
     places = asyncio.Semaphore(load.concurrent or load.calls)
-    media = load.media or _shared(endpoint.config.media)
+    media = load.media or on_shared_port(endpoint.config.media)
     with frozen_heap():
         begun = loop.time()
         async with asyncio.TaskGroup() as calls:
@@ -177,5 +177,10 @@ async def _echo(incoming: IncomingCall) -> None:
             await call.ended()
 
 
-def _shared(media: MediaConfig) -> MediaConfig:
+def on_shared_port(media: MediaConfig) -> MediaConfig:
+    """Media of many calls on one port, unless RTCP is to have a port of its own.
+
+    Args:
+        media: Their settings.
+    """
     return media if media.rtcp_mux is False else replace(media, shared_port=True)

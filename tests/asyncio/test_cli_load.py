@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -188,6 +189,27 @@ async def test_calls_are_answered_while_others_are_up(make_endpoint, answering, 
         assert json.loads(out)["outcomes"]["SUCCESS"] == 3
     else:
         assert out.decode().startswith("3 calls, ASR 100.0%")
+
+
+@pytest.mark.parametrize(
+    ("own", "offered", "ports"),
+    [([], True, 1), (["--no-rtcp-mux"], True, 3), ([], False, 3)],
+    ids=["as a load", "RTCP on its own port", "a peer without rtcp-mux"],
+)
+async def test_calls_that_are_answered_together_share_a_media_port(
+    make_endpoint, answering, own, offered, ports
+):
+    process, port = await answering("--calls", "3", *own)
+    alice = await make_endpoint("alice", media=replace(SECURE, rtcp_mux=offered))
+    async with AsyncExitStack() as up, asyncio.timeout(PATIENCE):
+        calls = [
+            await up.enter_async_context(alice.call(f"sip:bob@127.0.0.1:{port}")) for _ in range(3)
+        ]
+        found = {call.report().media[0].remote for call in calls}
+    async with asyncio.timeout(PATIENCE):
+        _, complaint = await process.communicate()
+    assert process.returncode == 0, complaint
+    assert len(found) == ports
 
 
 async def test_calls_that_find_no_common_ground_are_summed_up_and_exit_1(make_endpoint, answering):
