@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from callmeter.config import SrtpPolicy, SrtpSuite
@@ -26,6 +27,7 @@ __all__ = [
     "assert_messages",
     "assert_quality",
     "assert_secure",
+    "wait_heard",
 ]
 
 SECURITY_CHECKS: Final = frozenset(
@@ -42,6 +44,7 @@ SECURITY_CHECKS: Final = frozenset(
     }
 )
 TRYING: Final = 100
+LISTEN_AGAIN_S: Final = 0.1
 
 
 def assert_secure(call: Call, *, suite: SrtpSuite | str | None = None) -> None:
@@ -161,6 +164,38 @@ def assert_heard(call: Call | Ear, *, tone: float | None = None, tolerance_hz: f
     if not any(abs(sound.frequency_hz - tone) <= tolerance_hz for sound in sounds):
         nearest = min(sounds, key=lambda sound: abs(sound.frequency_hz - tone))
         _fail(about, f"did not hear the tone: the nearest was {nearest}", wanted)
+
+
+async def wait_heard(
+    call: Call | Ear, *, tone: float | None = None, within: float = 10, tolerance_hz: float = 10
+) -> None:
+    """Wait until `assert_heard` holds: the peer may take its time, and so may a busy machine.
+
+    Args:
+        call: As for `assert_heard`.
+        tone: As for `assert_heard`.
+        within: Seconds it may take.
+        tolerance_hz: How far the tone may be off.
+
+    Raises:
+        AssertionError: It did not come in this time.
+        ConfigurationError: Nobody listens to this call.
+    """
+    __tracebackhide__ = True
+    ear, _ = _ear_of(call)
+    loop = asyncio.get_running_loop()
+    end, packets = loop.time() + within, -1
+    while loop.time() < end:
+        if ear.packets != packets:
+            packets = ear.packets
+            try:
+                assert_heard(call, tone=tone, tolerance_hz=tolerance_hz)
+            except AssertionError:
+                pass
+            else:
+                return
+        await asyncio.sleep(LISTEN_AGAIN_S)
+    assert_heard(call, tone=tone, tolerance_hz=tolerance_hz)
 
 
 def assert_messages(call: Call, *expected: str | int, exact: bool = False) -> None:

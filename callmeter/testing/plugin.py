@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         assert_messages,
         assert_quality,
         assert_secure,
+        wait_heard,
     )
     from callmeter.testing.call_cases import CallCase, callmeter_matrix
     from callmeter.testing.impaired_network import ImpairedNetwork
@@ -41,6 +42,7 @@ __all__ = [
     "assert_quality",
     "assert_secure",
     "callmeter_matrix",
+    "wait_heard",
 ]
 
 FixtureT = TypeVar("FixtureT", bound="Callable[..., Any]")
@@ -53,6 +55,7 @@ _HOMES: Final = {
     "assert_quality": "assertions",
     "assert_secure": "assertions",
     "callmeter_matrix": "call_cases",
+    "wait_heard": "assertions",
 }
 _TARGET_OPTIONS: Final = {
     "callmeter_target": "SIP URI of the system under test",

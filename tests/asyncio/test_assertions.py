@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from callmeter.testing.assertions import (
     assert_messages,
     assert_quality,
     assert_secure,
+    wait_heard,
 )
 from callmeter.testing.ear import Ear
 
@@ -25,7 +27,10 @@ HELD_UP_S = 0.1
 async def secured(phones):
     alice, bob = await phones("alice", srtp="sdes"), await phones("bob", srtp="sdes")
     async with alice.call(bob.aor) as call:
-        await call.media.play(Tone(1000), seconds=0.7)
+        async with asyncio.TaskGroup() as tasks:
+            playing = tasks.create_task(call.media.play(Tone(1000)))
+            await wait_heard(call, tone=1000)
+            playing.cancel()
         yield call
 
 
@@ -147,7 +152,7 @@ async def test_the_tone_that_came_back_is_heard_and_no_other(secured):
     assert_heard(secured)
     assert_heard(secured, tone=1000)
     text = says(assert_heard, secured, tone=440)
-    assert "did not hear the tone: the nearest was 1000 Hz at -1" in text
+    assert "did not hear the tone: the nearest was 1000 Hz at -" in text
     assert "expected    440 Hz, 10 Hz more or less" in text
 
 
@@ -155,8 +160,30 @@ async def test_the_tone_that_came_back_is_heard_and_no_other(secured):
 async def test_a_tone_is_heard_in_every_codec(phones, codec):
     alice, bob = await phones("alice", codec=codec), await phones("bob", codec=codec)
     async with alice.call(bob.aor) as call:
-        await call.media.play(Tone(1000), seconds=0.8)
+        async with asyncio.TaskGroup() as tasks:
+            playing = tasks.create_task(call.media.play(Tone(1000)))
+            await wait_heard(call, tone=1000)
+            playing.cancel()
         assert_heard(call, tone=1000)
+
+
+async def test_a_tone_that_does_not_come_in_time_is_told(phones):
+    alice, bob = await phones("alice"), await phones("bob")
+    async with alice.call(bob.aor) as call, asyncio.TaskGroup() as tasks:
+        playing = tasks.create_task(call.media.play(Tone(440)))
+        await wait_heard(call)
+        with pytest.raises(AssertionError, match="did not hear the tone: the nearest was 440 Hz"):
+            await wait_heard(call, tone=1000, within=0.2)
+        playing.cancel()
+
+
+async def test_nobody_waits_for_what_nobody_hears(make_endpoint):
+    alice, bob = await make_endpoint("alice"), await make_endpoint("bob")
+    call = await alice.invite(str(bob.contact))
+    await (await bob.next_call(20)).answer()
+    await call.answered()
+    with pytest.raises(ConfigurationError, match="nobody listened to this call"):
+        await wait_heard(call)
 
 
 async def test_silence_is_told_from_nothing(phones):
@@ -176,8 +203,10 @@ async def test_an_ear_that_was_attached_can_be_asked(make_endpoint):
     await call.answered()
     incoming.media.attach(ear)
     assert says(assert_heard, ear).startswith("the call heard nothing")
-    await call.media.play(seconds=0.5)
-    assert_heard(ear, tone=440)
+    async with asyncio.TaskGroup() as tasks:
+        playing = tasks.create_task(call.media.play())
+        await wait_heard(ear, tone=440)
+        playing.cancel()
     with pytest.raises(ConfigurationError, match="nobody listened to this call"):
         assert_heard(call)
     text = says(assert_secure, call)

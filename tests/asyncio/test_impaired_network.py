@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from callmeter.errors import LocalProtocolError
-from callmeter.testing.assertions import assert_heard, assert_secure
+from callmeter.testing.assertions import assert_secure, wait_heard
 from callmeter.testing.impaired_network import REGISTRAR, ImpairedNetwork
 from callmeter.testing.network import LinkConditions
 
@@ -124,9 +124,10 @@ async def test_all_media_of_a_call_goes_through_it(phones, impaired, transport, 
     settings = {"srtp": srtp, "transport": transport}
     alice, bob = await phones("alice", **settings), await phones("bob", **settings)
     signaling = impaired.counters["sent"]
-    async with alice.call(bob.aor) as call:
-        await call.media.play(seconds=0.6)
-        assert_heard(call, tone=440)
+    async with alice.call(bob.aor) as call, asyncio.TaskGroup() as tasks:
+        playing = tasks.create_task(call.media.play())
+        await wait_heard(call, tone=440)
+        playing.cancel()
     stream = call.report().media[0]
     assert stream.secure is (srtp != "none")
     assert impaired.counters["sent"] - signaling >= stream.send["packets_sent"] * 2
