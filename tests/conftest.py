@@ -189,9 +189,15 @@ class OwnNetwork:
             return
         self._common = self._current()
         if self._system.unshare(self.CLONE_NEWNET) == 0:
-            self._own = self._current()
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-                fcntl.ioctl(control, self.SIOCSIFFLAGS, self.UP)
+            own = self._current()
+            try:
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+                    fcntl.ioctl(control, self.SIOCSIFFLAGS, self.UP)
+            except OSError:
+                # It may make a network and not set it up: a container without NET_ADMIN.
+                os.close(own)
+            else:
+                self._own = own
             self._move(self._common)
 
     @staticmethod
