@@ -46,6 +46,7 @@ class SignalingAnswerer(SignalingShell):
             answers are up to that much later. 0 reads each as it comes.
 
     Raises:
+        ConfigurationError: `pace` is no time.
         ConnectionFailed: On entry, when an address or port cannot be bound.
 
     Attributes:
@@ -64,8 +65,7 @@ class SignalingAnswerer(SignalingShell):
         user: str = "callmeter",
         pace: float = PACE,
     ) -> None:
-        super().__init__(config, Transport.UDP)
-        self._pace = pace
+        super().__init__(config, Transport.UDP, pace)
         self._user = user
         self._face: tuple[str, int] | None = None
         self._faced: Hop | None = None

@@ -54,7 +54,7 @@ class SignalingCaller(SignalingShell):
             comes by UDP is read then, too, so that an ACK may be that much later.
 
     Raises:
-        ConfigurationError: `target` or `caller` is no SIP URI.
+        ConfigurationError: `target` or `caller` is no SIP URI, or `pace` no time.
         ConnectionFailed: On entry, when no port can be bound, or the target not be reached.
 
     Attributes:
@@ -73,8 +73,7 @@ class SignalingCaller(SignalingShell):
         transport: Transport = Transport.UDP,
         pace: float = PACE,
     ) -> None:
-        super().__init__(config, transport)
-        self._pace = pace
+        super().__init__(config, transport, pace)
         self._target = setting_uri("target", target)
         self._caller = f"<{setting_uri('caller', caller)}>"
         self._offer = offer

@@ -11,11 +11,13 @@ import asyncio
 import secrets
 from abc import ABC, abstractmethod
 from contextlib import AsyncExitStack
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from callmeter.config import StackConfig, Transport
 from callmeter.errors import (
     CallmeterError,
+    ConfigurationError,
     ConnectionFailed,
     LocalProtocolError,
     SipSyntaxError,
@@ -85,7 +87,10 @@ class _Entropy:
 class SignalingShell(ABC):
     """What both roles share: sockets, transactions and the tick."""
 
-    def __init__(self, config: StackConfig | None, default: Transport) -> None:
+    def __init__(self, config: StackConfig | None, default: Transport, pace: float = PACE) -> None:
+        if not 0 <= pace < inf:
+            raise ConfigurationError(f"pace is a number of seconds, 0 or more, not {pace}")
+        self._pace = pace
         self.config = config or StackConfig()
         self._default = default
         self._source: Hop | None = None
