@@ -90,7 +90,8 @@ async def place(uri: str, options: CallOptions, *, strict: bool) -> int:
         write_report(placed, options)
         status = print_report(placed, options, error, acting)
     report = placed.report()
-    if strict and failed_checks(report):
+    # Of a call that failed the reason was told already.
+    if status == 0 and strict and failed_checks(report):
         complain_of_checks([report])
         return 1
     return status
