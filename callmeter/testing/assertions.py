@@ -44,7 +44,8 @@ SECURITY_CHECKS: Final = frozenset(
     }
 )
 TRYING: Final = 100
-LISTEN_AGAIN_S: Final = 0.1
+LISTEN_AGAIN_S: Final = 0.2
+"""All that is remembered is decoded each time; a window of it is twice as long."""
 
 
 def assert_secure(call: Call, *, suite: SrtpSuite | str | None = None) -> None:
