@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from callmeter import events as call_events
 from callmeter.call_bodies import (
@@ -270,8 +270,7 @@ class Call(CallRequests):
         now = self._endpoint.stack.now
         if session.answered:
             return session.bye(now, reason_of(self._error))
-        client: ClientInviteSession = session  # type: ignore[assignment]
-        return client.cancel(now)
+        return cast("ClientInviteSession", session).cancel(now)
 
     # what the core tells
 

@@ -6,7 +6,7 @@ the 2xx, in the ACK, or early: in a provisional response (RFC 3960), or in a PRA
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from callmeter.call_bodies import BAD_DESCRIPTION, session_description
 from callmeter.errors import LocalProtocolError
@@ -156,7 +156,7 @@ class CalleeSetup:
             NegotiationError: Nothing in common.
             MediaSecurityError: Its keys are not usable.
         """
-        session: ServerInviteSession = event.session  # type: ignore[assignment]
+        session = cast("ServerInviteSession", event.session)
         if event.key is not None:
             try:
                 answer = self._media.accept_offer(session_description(event.request))

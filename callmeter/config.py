@@ -547,6 +547,7 @@ class EndpointConfig:
 
     def with_media(self, **changes: object) -> EndpointConfig:
         """A copy whose media settings are changed: `config.with_media(rtcp_mux=True)`."""
+        # `MediaConfig` looks at what each of them is.
         return replace(self, media=replace(self.media, **changes))  # type: ignore[arg-type]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from callmeter import events
 from callmeter.call import Call
@@ -37,8 +37,7 @@ class IncomingCall(Call):
     @property
     def server_session(self) -> ServerInviteSession:
         """The session as callee (sans-IO), lower stability."""
-        session: ServerInviteSession = self.session  # type: ignore[assignment]
-        return session
+        return cast("ServerInviteSession", self.session)
 
     @property
     def caller(self) -> str:

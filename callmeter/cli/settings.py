@@ -469,6 +469,7 @@ def with_options(
             for field in fields
         ]
         own = [item.replace(annotation=own_hints[item.name]) for item in own]
+        # A function may have one; its type does not say so.
         command.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
         command.__annotations__ = {item.name: item.annotation for item in [*own, *added]}
         return command

@@ -134,6 +134,7 @@ class RemoteTrack:
 
     def noted(self, note: str, **changes: object) -> RemoteTrack:
         """A copy with these changes and a note why."""
+        # Fields of this class, by its own modules.
         return replace(self, notes=(*self.notes, note), **changes)  # type: ignore[arg-type]
 
 

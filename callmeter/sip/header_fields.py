@@ -358,7 +358,7 @@ class Headers:
             return NotImplemented
         return self.line_keys == other.line_keys and self.line_values == other.line_values
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # its lines change
 
     def __repr__(self) -> str:
         return f"Headers({self.line_keys!r})"

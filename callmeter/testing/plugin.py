@@ -265,6 +265,7 @@ def pytest_fixture_setup(
     plain = _PLAIN.get(fixturedef.argname) if ours else None
     if plain is None or "anyio_backend" not in request.fixturenames:
         return (yield)
+    # pytest calls it final, and offers no other way.
     forced, fixturedef.func = fixturedef.func, plain  # type: ignore[misc]
     try:
         return (yield)

@@ -111,6 +111,7 @@ class G711Codec(AudioCodec):
     clock_rate = sample_rate = octet_rate = 8000
     immediate = True
 
+    # Where the protocol has an attribute: only read.
     @property
     def name(self) -> str:  # type: ignore[override]
         """Encoding name of RFC 3551."""
