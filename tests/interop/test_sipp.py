@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from callmeter import CallRejected, events
+from callmeter import CallRejected, SrtpConfig, SrtpPolicy, events
+from callmeter.errors import NegotiationError
 from peers.conversation import hear
 
 pytestmark = pytest.mark.interop("sipp")
@@ -157,3 +158,26 @@ async def test_a_cancelled_task_cancels_the_ringing_call(phone, sipp, transport)
             await calling
         verdict = await callee.result()
     assert (verdict.status, verdict.successful, verdict.failed) == (0, 1, 0)
+
+
+async def test_the_reason_of_a_bye_of_sipp_is_told(phone, sipp, transport):
+    async with phone("service", transport=transport) as bob, asyncio.TaskGroup() as tasks:
+        calling = sipp("uac_reason", transport=transport, target=address(bob), hold=300)
+        serving = tasks.create_task(serve(await bob.next_call(20)))
+        verdict = await calling.result()
+    assert (verdict.status, verdict.successful) == (0, 1)
+    found = {each["check"]: each for each in serving.result()["diagnosis"]}["hung_up_normally"]
+    assert found["status"] == "warn"
+    assert 'Q.850;cause=41;text="Temporary failure"' in found["detail"]
+
+
+async def test_sipp_is_told_why_its_answer_ends_the_call(phone, sipp, transport):
+    callee = sipp("uas", transport=transport)
+    required = SrtpConfig(policy=SrtpPolicy.REQUIRED)
+    async with phone(transport=transport, srtp=required) as alice:
+        # It answers the offer of SRTP in clear.
+        with pytest.raises(NegotiationError):
+            await place(alice, uri(callee))
+        verdict = await callee.result()
+    assert (verdict.status, verdict.successful) == (0, 1)
+    assert 'Reason: SIP;cause=488;text="' in verdict.messages
