@@ -113,12 +113,18 @@ async def test_ringing_then_answering_is_what_the_caller_sees(calls, silent_port
     assert (report["outcome"], report["final_status_code"]) == ("SUCCESS", 200)
 
 
-async def test_a_second_answer_is_refused_and_changes_nothing_in_the_report(calls, silent_port):
+async def answered(calls, port):
+    """A call that is up, and who called."""
     _, caller = await calls()
-    incoming = await caller.call(description(silent_port))
+    incoming = await caller.call(description(port))
     answering = asyncio.get_running_loop().create_task(incoming.answer())
     caller.ack(await caller.response(200))
     await answering
+    return incoming, caller
+
+
+async def test_a_second_answer_is_refused_and_changes_nothing_in_the_report(calls, silent_port):
+    incoming, caller = await answered(calls, silent_port)
     answered_at = incoming._record.times.answer_at
     with pytest.raises(LocalProtocolError, match="answered already"):
         await incoming.answer()
@@ -225,11 +231,7 @@ async def test_an_offer_with_nothing_in_common_gets_488_and_its_reason_in_words(
 
 
 async def test_an_answered_call_can_be_neither_refused_nor_rung(calls, silent_port):
-    _, caller = await calls()
-    incoming = await caller.call(description(silent_port))
-    answering = asyncio.get_running_loop().create_task(incoming.answer())
-    caller.ack(await caller.response(200))
-    await answering
+    incoming, caller = await answered(calls, silent_port)
     for act in (incoming.ring, incoming.reject):
         with pytest.raises(LocalProtocolError):
             act()
