@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from callmeter.config import StackConfig
+    from callmeter.sip.learned_shapes import Usual
     from callmeter.sip.message import Request, Response
     from callmeter.sip.signaling_uas import UasCounters
     from callmeter.sip.transaction.effects import Hop
     from callmeter.sip.transaction.key import Key
-    from callmeter.sip.usual_message import Found
 
 __all__ = ["SignalingAnswerer"]
 
@@ -109,10 +109,10 @@ class SignalingAnswerer(SignalingShell):
         merged = self._layer.is_merged(request, key)
         return self._uas.on_request(key, request, now, merged=merged, invite_key=invite_key)
 
-    def _on_usual(self, found: Found, source: Hop, now: float) -> bool:
+    def _on_usual(self, usual: Usual, source: Hop, now: float) -> bool:
         if source is not self._faced:
             self._face_towards(source)
-        replies = self._uas.on_usual(self._layer, found, source, now)
+        replies = self._uas.on_usual(self._layer, usual, source, now)
         if replies is None:
             return False
         for octets in replies:

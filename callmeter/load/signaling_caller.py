@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from callmeter.config import StackConfig
+    from callmeter.sip.learned_shapes import Usual
     from callmeter.sip.message import Request, Response
     from callmeter.sip.signaling_uac import UacCounters
     from callmeter.sip.transaction.effects import Hop
     from callmeter.sip.transaction.key import Key
-    from callmeter.sip.usual_message import Found
 
 __all__ = ["SignalingCaller"]
 
@@ -162,8 +162,8 @@ class SignalingCaller(SignalingShell):
         del now
         return self._calling.on_request(key, request)
 
-    def _on_usual(self, found: Found, source: Hop, now: float) -> bool:
-        posts = None if self._uac is None else self._uac.on_usual(self._means, found, source, now)
+    def _on_usual(self, usual: Usual, source: Hop, now: float) -> bool:
+        posts = None if self._uac is None else self._uac.on_usual(self._means, usual, source, now)
         if posts is None:
             return False
         for post in posts:

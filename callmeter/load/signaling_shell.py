@@ -23,15 +23,10 @@ from callmeter.errors import (
     SipSyntaxError,
     TransportError,
 )
+from callmeter.sip.learned_shapes import LearnedShapes
 from callmeter.sip.message import Request, Response
 from callmeter.sip.next_hop import host_port, next_hop_uri, transport_of
-from callmeter.sip.parser import (
-    ParserLimits,
-    is_keepalive,
-    message_of,
-    parse_message,
-    usual_match,
-)
+from callmeter.sip.parser import ParserLimits, is_keepalive, parse_message
 from callmeter.sip.prepared_messages import PreparedRequest
 from callmeter.sip.session_events import CancelRequest, Respond, SendAck, SendRequest
 from callmeter.sip.transaction.effects import (
@@ -49,9 +44,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
+    from callmeter.sip.learned_shapes import Usual
     from callmeter.sip.transaction.key import Key
     from callmeter.sip.uri import SipUri
-    from callmeter.sip.usual_message import Found
 
 __all__ = ["PACE", "SignalingShell", "contact_uri", "description"]
 
@@ -97,6 +92,7 @@ class SignalingShell(ABC):
         self.malformed = 0
         self.unreachable = 0
         self._limits = ParserLimits(message=self.config.limits.message)
+        self._shapes = LearnedShapes(self._limits)
         self._entropy = _Entropy()
         self._layer = TransactionLayer(
             self.config.timers,
@@ -178,7 +174,7 @@ class SignalingShell(ABC):
         """A request was delivered."""
 
     @abstractmethod
-    def _on_usual(self, found: Found, source: Hop, now: float) -> bool:
+    def _on_usual(self, usual: Usual, source: Hop, now: float) -> bool:
         """A usual message by datagram: whether the role is through with it, in one step.
 
         If not, nothing has changed.
@@ -208,23 +204,21 @@ class SignalingShell(ABC):
 
     def on_datagram(self, data: bytes, source: Hop) -> None:
         """One datagram from a transport; never raises for what it holds."""
-        found = usual_match(data, self._limits)
-        if found is not None:
+        usual = self._shapes.find(data)
+        if usual is not None:
             now = self._now
             if now is None:
                 # One look at the clock is enough for what is read in one go.
                 now = self._now = self._loop.time()
                 self._keep_time()
-            if self._on_usual(found, source, now):
+            if self._on_usual(usual, source, now):
                 return
-            message = message_of(found, data)
-        else:
-            try:
-                message = parse_message(data, self._limits)
-            except SipSyntaxError as error:
-                if not is_keepalive(data):
-                    self.on_syntax_error(error, source)
-                return
+        try:
+            message = parse_message(data, self._limits)
+        except SipSyntaxError as error:
+            if not is_keepalive(data):
+                self.on_syntax_error(error, source)
+            return
         self.on_message(message, data, source)
 
     def on_message(self, message: Request | Response, data: bytes, source: Hop) -> None:

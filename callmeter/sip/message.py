@@ -370,7 +370,7 @@ class Request(Message):
             self.uri = uri
 
     @classmethod
-    def from_usual(cls, found: Found, data: bytes = b"") -> Self:
+    def from_usual(cls, found: Found, data: bytes) -> Self:
         """The request whose head the pattern of usual messages has found in the data."""
         request = _blank(cls)
         request._seen = found  # noqa: SLF001  its own class
@@ -495,7 +495,7 @@ class Response(Message):
         self.reason = REASON_PHRASES.get(status, "") if reason is None else reason
 
     @classmethod
-    def from_usual(cls, found: Found, data: bytes = b"") -> Self:
+    def from_usual(cls, found: Found, data: bytes) -> Self:
         """The response whose head the pattern of usual messages has found in the data."""
         response = _blank(cls)
         response._seen = found  # noqa: SLF001  its own class

@@ -32,7 +32,6 @@ __all__ = [
     "Head",
     "ParserLimits",
     "is_keepalive",
-    "message_of",
     "parse_header_lines",
     "parse_message",
     "usual_match",
@@ -315,11 +314,10 @@ def parse_message(data: bytes, limits: ParserLimits = DEFAULT_LIMITS) -> Request
 def usual_message(data: bytes, limits: ParserLimits) -> Request | Response | None:
     """The message if it has the usual shape and fills the data, else None: that says nothing."""
     found = usual_match(data, limits)
-    return None if found is None else message_of(found, data)
+    return None if found is None else _message(found, data)
 
 
-def message_of(found: Found, data: bytes) -> Request | Response:
-    """The message that `usual_match` has found in the data."""
+def _message(found: Found, data: bytes) -> Request | Response:
     return (Response if data[:4] == b"SIP/" else Request).from_usual(found, data)
 
 

@@ -19,13 +19,13 @@ from callmeter.sip.transaction.timer_wheel import TimerWheel
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from callmeter.sip.learned_shapes import Usual
     from callmeter.sip.message import Request, Response
     from callmeter.sip.session_events import Effect
     from callmeter.sip.transaction.effects import Hop
     from callmeter.sip.transaction.key import Key
     from callmeter.sip.transaction.layer import TransactionLayer
     from callmeter.sip.uri import SipUri
-    from callmeter.sip.usual_message import Found
 
 __all__ = ["Means", "Post", "SignalingUac", "UacCounters", "Way"]
 
@@ -273,7 +273,7 @@ class SignalingUac:
         return []
 
     def on_usual(
-        self, means: Means, found: Found, source: Hop, now: float
+        self, means: Means, usual: Usual, source: Hop, now: float
     ) -> Sequence[Post] | None:
         """The response of a plain call in one step, without the effects of all others.
 
@@ -282,7 +282,7 @@ class SignalingUac:
 
         Args:
             means: What is needed beyond the calls.
-            found: What `usual_match` gave.
+            usual: What `LearnedShapes` found.
             source: Where the response came from, by datagram.
             now: Loop time.
 
@@ -290,16 +290,13 @@ class SignalingUac:
             What to send; None where it takes more than this. Nothing has changed then, and the
             message is for the layer.
         """
-        (
-            code, _, _, more_vias, _, _, _, _, _, branch, _, _, _, to, _, _, _, method, _, _,
-            contact, _, _, _, special,
-        ) = found.groups()  # fmt: skip
+        shape, (_, branch, _, _, to, _, _, _), _ = usual
+        status, method, layer = shape.status, shape.method, means.layer
         key = ("c", branch, method)
         token = means.tokens.get(key)
         call = None if token is None else self._calls.get(abs(token))
-        if more_vias is not None or call is None or not code.isdigit():
+        if call is None or not status or not shape.one_via:
             return None
-        status, layer = int(code), means.layer
         if method != "INVITE":
             if not layer.hear(key, status, source, now):
                 return None
@@ -308,10 +305,9 @@ class SignalingUac:
             return ()
         if status < FINAL:
             return () if layer.hear(key, status, source, now) else None
-        if contact is None or special is not None or call.state is not CALLING:
+        target = shape.target
+        if target is None or shape.special or call.state is not CALLING:
             return None
-        start = contact.rfind("<")
-        target = contact.partition(";")[0] if start < 0 else contact[start + 1 : contact.rfind(">")]
         way = means.ways.get(target)
         if way is None or not layer.hear(key, status, source, now):
             return None

@@ -8,7 +8,7 @@ of the offer; reliable provisional responses, session timers, and an application
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from callmeter.sip.capabilities import ACCEPT, Capabilities
 from callmeter.sip.dialog import Dialog
@@ -18,11 +18,13 @@ from callmeter.sip.session_events import Respond, SendRequest
 from callmeter.sip.timers import NEVER, backoff
 from callmeter.sip.transaction.key import MAGIC_COOKIE
 from callmeter.sip.transaction.timer_wheel import TimerWheel
+from callmeter.sip.usual_message import match_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from callmeter.config import TimerConfig
+    from callmeter.sip.learned_shapes import Usual
     from callmeter.sip.session_events import Effect
     from callmeter.sip.transaction.effects import Hop
     from callmeter.sip.transaction.key import Key
@@ -107,7 +109,7 @@ class UasCall:
     def __init__(
         self,
         key: Key,
-        made_of: Request | Found,
+        made_of: Request | bytes,
         tag: str,
         call_id: str,
         from_tag: str | None,
@@ -127,11 +129,12 @@ class UasCall:
 
     @property
     def request(self) -> Request:
-        """The INVITE; one that was answered at once is without its body."""
+        """The INVITE."""
         made_of = self.made_of
-        if isinstance(made_of, Request):
-            return made_of
-        return Request.from_usual(made_of)
+        if isinstance(made_of, bytes):
+            found = cast("Found", match_request(made_of.decode("latin-1")))
+            made_of = self.made_of = Request.from_usual(found, made_of)
+        return made_of
 
     def next_deadline(self) -> float:
         """When something is to be done without being asked."""
@@ -269,7 +272,7 @@ class SignalingUas:
         return []
 
     def on_usual(
-        self, layer: TransactionLayer, found: Found, source: Hop, now: float
+        self, layer: TransactionLayer, usual: Usual, source: Hop, now: float
     ) -> Sequence[bytes] | None:
         """A plain INVITE, ACK or BYE in one step, without the effects of all others.
 
@@ -278,7 +281,7 @@ class SignalingUas:
 
         Args:
             layer: The transactions of this user agent.
-            found: What `usual_match` gave.
+            usual: What `LearnedShapes` found.
             source: Where the request came from, by datagram.
             now: Loop time.
 
@@ -286,19 +289,12 @@ class SignalingUas:
             What to send back to `source`; None where it takes more than this. Nothing has changed
             then, and the message is for the layer.
         """
-        (
-            method, _, _, more_vias, via, _, host, port, before, branch, after, from_, from_tag,
-            to, to_tag, call_id, number, _, length, content_type, _, _, _, _, special,
-        ) = found.groups()  # fmt: skip
+        shape, (via, branch, from_, from_tag, to, to_tag, call_id, number), data = usual
+        method, host = shape.method, shape.host
         if (
-            port is None
+            not shape.plain
             or host != source.host
-            or int(port) != source.port
-            or before
-            or after
-            or special is not None
-            or more_vias is not None
-            or (content_type is None and length != "0")
+            or shape.port != source.port
             or branch == MAGIC_COOKIE
             or not branch.startswith(MAGIC_COOKIE)
         ):
@@ -310,7 +306,7 @@ class SignalingUas:
             return ()
         key = ("s", branch, host, source.port, method)
         if method == "BYE":
-            call = self._calls.get(to_tag)
+            call = self._calls.get(to_tag or "")
             if (
                 call is None
                 or call.call_id != call_id
@@ -343,7 +339,7 @@ class SignalingUas:
             f"{via}\r\nFrom:{from_}\r\nTo:{to};tag={tag}\r\n"
             f"Call-ID: {call_id}\r\nCSeq: {number} INVITE\r\n"
         )
-        call = self._calls[tag] = UasCall(key, found, tag, call_id, from_tag, sequence)
+        call = self._calls[tag] = UasCall(key, data, tag, call_id, from_tag, sequence)
         counters, t1 = self.counters, self._timers.t1
         counters.invites += 1
         counters.answered += 1

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callmeter.config import TimerConfig
-from callmeter.sip.parser import DEFAULT_LIMITS, parse_message, usual_match
+from callmeter.sip.learned_shapes import LearnedShapes
+from callmeter.sip.parser import DEFAULT_LIMITS, parse_message
 from callmeter.sip.prepared_messages import PreparedRequest
 from callmeter.sip.session_events import CancelRequest, Respond, SendAck, SendRequest
 from callmeter.sip.signaling_uac import Means, SignalingUac, UacCounters
@@ -214,6 +215,7 @@ class End:
         self.short = short
         self.done_short = 0
         self.sent = []
+        self.shapes = LearnedShapes(DEFAULT_LIMITS, after=1)
         self.layer = TransactionLayer(TimerConfig(), counted())
         self.uac = SignalingUac(
             parse_uri("sip:bob@192.0.2.2"),
@@ -235,8 +237,8 @@ class End:
 
     def hear(self, data, source, now):
         if self.short:
-            found = usual_match(data, DEFAULT_LIMITS)
-            posts = None if found is None else self.uac.on_usual(self.means, found, source, now)
+            usual = self.shapes.find(data)
+            posts = None if usual is None else self.uac.on_usual(self.means, usual, source, now)
             if posts is not None:
                 self.done_short += 1
                 self.sent += [post[:2] for post in posts]

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callmeter.config import TimerConfig
-from callmeter.sip.parser import DEFAULT_LIMITS, parse_message, usual_match
+from callmeter.sip.learned_shapes import LearnedShapes
+from callmeter.sip.parser import DEFAULT_LIMITS, parse_message
 from callmeter.sip.session_events import Respond, SendRequest
 from callmeter.sip.signaling_uas import SignalingUas, UasCounters
 from callmeter.sip.transaction import Deliver, Hop, Send, TimedOut, TransactionLayer
@@ -249,14 +250,15 @@ class End:
         self.taken_short = 0
         self.tags = {}
         self.sent = []
+        self.shapes = LearnedShapes(DEFAULT_LIMITS, after=1)
         self.layer = TransactionLayer(TimerConfig(), counted(), limit=served)
         self.uas = SignalingUas(BODY, "sip:me@192.0.2.1", TimerConfig(), counted(), **settings)
 
     def hear(self, data, source, now):
         if self.short:
-            found = usual_match(data, DEFAULT_LIMITS)
-            if found is not None:
-                replies = self.uas.on_usual(self.layer, found, source, now)
+            usual = self.shapes.find(data)
+            if usual is not None:
+                replies = self.uas.on_usual(self.layer, usual, source, now)
                 if replies is not None:
                     self.taken_short += 1
                     self.note((octets, source) for octets in replies)
