@@ -10,7 +10,6 @@ from callmeter.config import Transport
 from callmeter.errors import ConnectionFailed, LocalProtocolError
 from callmeter.load.signaling_shell import PACE, SignalingShell, contact_uri, description
 from callmeter.sip.signaling_uac import Means, SignalingUac
-from callmeter.transport.udp import nothing
 from callmeter.uri_settings import setting_uri
 
 if TYPE_CHECKING:
@@ -51,7 +50,8 @@ class SignalingCaller(SignalingShell):
         hold: Seconds from the ACK to the BYE.
         transport: How the target is reached unless its URI says so.
         pace: Seconds between two times that calls are placed; from 500 calls a second on, what
-            comes by UDP is read then, too, so that an ACK may be that much later.
+            comes by UDP is read and timers are looked at then, too, so that an ACK may be that
+            much later.
 
     Raises:
         ConfigurationError: `target` or `caller` is no SIP URI, or `pace` no time.
@@ -112,16 +112,14 @@ class SignalingCaller(SignalingShell):
         """
         uac, start, placed = self._calling, self._loop.time(), 0
         by_hand = rate >= BY_HAND_FROM
-        reading = self.transport.read_by_hand() if by_hand else contextlib.nullcontext(nothing)
+        turns = self._by_hand() if by_hand else contextlib.nullcontext(self._by_itself)
         try:
-            with reading as read:
+            with turns as turn:
                 while placed < calls or (by_hand and len(uac)):
-                    read()
-                    now = self._loop.time()
+                    now = turn()
                     due = min(calls, int((now - start) * rate) + 1)
                     self._place(due - placed, now)
                     placed = due
-                    self._keep_time()
                     await asyncio.sleep(max(self._pace, start + placed / rate - self._loop.time()))
             await self._until(lambda: not len(uac))
         finally:

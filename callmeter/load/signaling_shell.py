@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from abc import ABC, abstractmethod
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -41,7 +41,7 @@ from callmeter.sip.transaction.layer import TransactionLayer
 from callmeter.transport.layer import Route, TransportLayer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
     from callmeter.sip.learned_shapes import Usual
@@ -101,6 +101,8 @@ class SignalingShell(ABC):
         )
         self._exit: AsyncExitStack | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._looks_by_hand = False
+        self._looked = 0.0
         self._locals: dict[tuple[str, str], tuple[str, int]] = {}
         self._hops: dict[str, Hop] = {}
         self._ways: dict[str, tuple[Hop, str]] = {}
@@ -387,17 +389,51 @@ class SignalingShell(ABC):
 
     def _keep_time(self) -> None:
         """Have the timers looked at a tick from now."""
-        if self._timer is None and self._exit is not None:
+        if self._timer is None and self._exit is not None and not self._looks_by_hand:
             self._timer = self._loop.call_later(TICK, self._on_tick)
 
     def _on_tick(self) -> None:
-        now = self._loop.time()
         self._timer = None
+        self._look(self._loop.time())
+        if self._layer.next_deadline() is not None or self._next_deadline() is not None:
+            self._keep_time()
+
+    def _look(self, now: float) -> None:
+        """Do what is due."""
+        self._looked = now
         self._apply(self._layer.on_deadline(now), now)
         self._apply(self._on_due(now), now)
         self._ticked.set()
-        if self._layer.next_deadline() is not None or self._next_deadline() is not None:
-            self._keep_time()
+
+    @contextmanager
+    def _by_hand(self) -> Iterator[Callable[[], float]]:
+        """Datagrams and timers wait until what this gives is called; it gives the time.
+
+        Each waking up costs as much as a call or two.
+        """
+        with self.transport.read_by_hand() as read:
+
+            def turn() -> float:
+                read()
+                now = self._loop.time()
+                if now - self._looked >= TICK:
+                    self._look(now)
+                return now
+
+            self._looks_by_hand = True
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            try:
+                yield turn
+            finally:
+                self._looks_by_hand = False
+                self._keep_time()
+
+    def _by_itself(self) -> float:
+        """As what `_by_hand` gives, where nothing waits for it."""
+        self._keep_time()
+        return self._loop.time()
 
 
 def description(host: str) -> bytes:

@@ -30,15 +30,16 @@ def target(answerer, name="UDP"):
     return f"sip:service@{LOOPBACK}:{answerer.transport.listening(name)[1]}"
 
 
-async def test_a_call_is_held_and_one_that_rings_too_long_is_cancelled():
+@pytest.mark.parametrize("rate", [100, 1000])
+async def test_a_call_is_held_and_one_that_rings_too_long_is_cancelled(rate):
     hasty = config(timers=TimerConfig(ring_timeout=0.1))
     async with asyncio.timeout(PATIENCE), SignalingAnswerer(config()) as answerer:
         async with SignalingCaller(target(answerer), config(), hold=0.05) as caller:
-            counters = await caller.run(calls=3, rate=100)
+            counters = await caller.run(calls=3, rate=rate)
         assert (counters.ended, counters.statuses) == (3, {200: 3})
     async with asyncio.timeout(PATIENCE), SignalingAnswerer(config(), answer_after=60) as answerer:
         async with SignalingCaller(target(answerer), hasty) as caller:
-            counters = await caller.run(calls=2, rate=100)
+            counters = await caller.run(calls=2, rate=rate)
         assert (counters.refused, counters.statuses) == (2, {487: 2})
         assert answerer.counters.cancelled == 2
 
@@ -57,13 +58,25 @@ async def test_calls_by_the_thousand_a_second_come_to_the_same_end(name):
     assert (taken.answered, taken.confirmed, taken.ended) == (203, 203, 203)
 
 
-async def test_a_peer_that_is_silent_fails_the_call(free_udp_socket):
+@pytest.mark.parametrize(("rate", "pace"), [(100, 0.01), (1000, 0.01), (1000, 0), (1000, 0.05)])
+async def test_a_peer_that_is_silent_fails_the_call(free_udp_socket, rate, pace):
     hasty = config(timers=TimerConfig(t1=1 / 640, t2=0.01, t4=0.01))
     port = free_udp_socket.getsockname()[1]
     async with asyncio.timeout(PATIENCE):
-        async with SignalingCaller(f"sip:nobody@{LOOPBACK}:{port}", hasty) as caller:
-            counters = await caller.run(calls=2, rate=100)
+        async with SignalingCaller(f"sip:nobody@{LOOPBACK}:{port}", hasty, pace=pace) as caller:
+            counters = await caller.run(calls=2, rate=rate)
     assert (counters.invites, counters.failed, counters.answered) == (2, 2, 0)
+
+
+async def test_timers_run_on_when_all_calls_have_ended():
+    hasty = config(timers=TimerConfig(t1=1 / 64, t2=0.05, t4=0.05))
+    async with (
+        asyncio.timeout(PATIENCE),
+        SignalingAnswerer(config()) as answerer,
+        SignalingCaller(target(answerer), hasty) as caller,
+    ):
+        await caller.run(calls=5, rate=1000)
+        await caller._until(lambda: not caller.transactions)
 
 
 async def test_a_run_that_is_cancelled_hangs_up():
