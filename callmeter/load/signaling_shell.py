@@ -278,7 +278,7 @@ class SignalingShell(ABC):
         self._now = None
         if not self._outbox:
             return
-        send, posted, self._outbox = self.transport.send, self._outbox, []
+        send, posted, self._outbox = self.transport.datagram_sender(), self._outbox, []
         for octets, hop, key in posted:
             try:
                 send(octets, hop)
@@ -325,6 +325,7 @@ class SignalingShell(ABC):
         key, effects = self._layer.request(request, hop, sent_by, now)
         if effect.token:
             self._tokens[key] = effect.token
+        if effect.token > 0:
             self._keys[effect.token] = key
         self._apply(effects, now)
 

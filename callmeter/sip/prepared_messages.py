@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
     from callmeter.sip.usual_message import UsualLines
 
-__all__ = ["PreparedRequest", "PreparedResponse", "RequestTemplate", "ResponseTemplate"]
+__all__ = [
+    "PreparedRequest",
+    "PreparedResponse",
+    "RequestTemplate",
+    "ResponseTemplate",
+    "WrittenRequest",
+]
 
 
 class PreparedResponse(Response):
@@ -96,6 +102,40 @@ class PreparedRequest(Request):
             return getattr(self, name)
 
 
+class WrittenRequest(Request):
+    """A request that is written already, its Via included: it goes where it goes.
+
+    Args:
+        method: The method.
+        uri: The Request-URI.
+        octets: The whole of it.
+    """
+
+    __slots__ = ("octets",)
+
+    def __init__(self, method: str, uri: str, octets: bytes) -> None:
+        self.method = method
+        self._uri_text = uri
+        self._uri = None
+        self.next_hop = None
+        self.octets = octets
+
+    def to_bytes(self) -> bytes:
+        """The message as on the wire."""
+        return self.octets
+
+    if TYPE_CHECKING:
+        octets: bytes
+    else:
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in {"_headers", "_seen", "body"}:
+                raise AttributeError(name)
+            whole = parse_message(self.octets)
+            self.headers, self.body = whole.headers, whole.body
+            return getattr(self, name)
+
+
 class ResponseTemplate:
     """Responses of one kind to any number of requests (RFC 3261 section 8.2.6).
 
@@ -133,21 +173,22 @@ class ResponseTemplate:
             return self._compose(request, to_tag)
         return PreparedResponse(self.status, self._write(usual, to_tag))
 
-    def write(self, copied: str) -> bytes:
+    def write(self, copied: bytes) -> bytes:
         """The response to a usual request with one Via, whole.
 
         Args:
             copied: What it has of its request, from the Via behind its protocol to the line end
                 of CSeq.
         """
-        return self._start + copied.encode("latin-1") + self._tail
+        return self._start + copied + self._tail
 
     def _write(self, usual: UsualLines, to_tag: str) -> bytes:
         tag = "" if usual.to_tag is not None else f";tag={to_tag}"
-        return self.write(
+        copied = (
             f"{usual.via}\r\nFrom:{usual.from_}\r\nTo:{usual.to}{tag}\r\n"
             f"Call-ID: {usual.call_id}\r\nCSeq: {usual.number} {usual.method}\r\n"
         )
+        return self.write(copied.encode("latin-1"))
 
     def _compose(self, request: Request, to_tag: str) -> Response:
         routes = [("Record-Route", line) for line in request.headers.get_all("Record-Route")]
@@ -194,6 +235,26 @@ class RequestTemplate:
     def write(self, local: str, remote: str, call_id: str, number: int) -> bytes:
         """All of the request behind its Via; arguments as in `fill`."""
         head = (
+            f"From: {local}\r\nTo: {remote}\r\nCall-ID: {call_id}\r\n"
+            f"CSeq: {number} {self.method}\r\n"
+        )
+        return head.encode("latin-1") + self._tail
+
+    def write_whole(
+        self, uri: str, via: str, local: str, remote: str, call_id: str, number: int
+    ) -> bytes:
+        """The request with its Via, whole.
+
+        Args:
+            uri: The Request-URI, of ASCII.
+            via: Sent-by and branch of a Via by UDP.
+            local: As in `fill`, and all that follows.
+            remote: Value of To.
+            call_id: Value of Call-ID.
+            number: CSeq number.
+        """
+        head = (
+            f"{self.method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {via};rport\r\n"
             f"From: {local}\r\nTo: {remote}\r\nCall-ID: {call_id}\r\n"
             f"CSeq: {number} {self.method}\r\n"
         )

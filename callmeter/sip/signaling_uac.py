@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from callmeter.sip.capabilities import ACCEPT, Capabilities
 from callmeter.sip.dialog import Dialog
-from callmeter.sip.prepared_messages import PreparedRequest, RequestTemplate, ResponseTemplate
+from callmeter.sip.prepared_messages import (
+    PreparedRequest,
+    RequestTemplate,
+    ResponseTemplate,
+    WrittenRequest,
+)
 from callmeter.sip.session_events import CancelRequest, Respond, SendAck, SendRequest
 from callmeter.sip.timers import NEVER
 from callmeter.sip.transaction.timer_wheel import TimerWheel
@@ -84,7 +89,7 @@ class Means(NamedTuple):
         layer: The transactions.
         ways: How datagrams get to a URI, by its text.
         tokens: What transactions were begun as, `SendRequest.token`.
-        keys: The reverse.
+        keys: The reverse, of INVITEs, as nothing else is cancelled.
     """
 
     layer: TransactionLayer
@@ -235,9 +240,9 @@ class SignalingUac:
         random = self._entropy(16).hex()
         tag, call_id = random[:16], random[16:]
         branch = layer.new_branch()
-        lines = self._invite.write(f"{self._caller};tag={tag}", self._to, call_id, 1)
-        via = f"SIP/2.0/UDP {sent_by};branch={branch};rport"
-        request = PreparedRequest("INVITE", target, lines, via)
+        via, local = f"{sent_by};branch={branch}", f"{self._caller};tag={tag}"
+        octets = self._invite.write_whole(target, via, local, self._to, call_id, 1)
+        request = WrittenRequest("INVITE", target, octets)
         key = layer.begin(request, branch, hop, now)
         means.tokens[key] = number
         means.keys[number] = key
@@ -245,7 +250,7 @@ class SignalingUac:
         self.counters.invites += 1
         call.due = due = now + self._ring_timeout
         self._deadlines.put(call, due)
-        return request.to_bytes(), hop, key
+        return octets, hop, key
 
     def hang_up(self) -> list[Effect]:
         """End all calls: BYE where they are answered, CANCEL where they are not."""
@@ -321,11 +326,11 @@ class SignalingUac:
         """The ACK, and the BYE unless the call is held."""
         layer, (hop, sent_by) = means.layer, way
         local, remote, target = f"{self._caller};tag={call.tag}", call.remote, call.target
-        via = f"SIP/2.0/UDP {sent_by};branch={layer.new_branch()};rport"
-        lines = self._ack.write(local, remote, call.call_id, 1)
-        ack = f"ACK {target} SIP/2.0\r\nVia: {via}\r\n".encode() + lines, hop, None
-        lines = self._bye.write(local, remote, call.call_id, 2)
+        via = f"{sent_by};branch={layer.new_branch()}"
+        octets = self._ack.write_whole(target, via, local, remote, call.call_id, 1)
+        ack = octets, hop, None
         if self._hold > 0:
+            lines = self._bye.write(local, remote, call.call_id, 2)
             call.bye = PreparedRequest("BYE", target, lines)
             call.state = ANSWERED
             self._arm(call, now + self._hold)
@@ -333,11 +338,11 @@ class SignalingUac:
         call.state = LEAVING
         self._disarm(call)
         branch = layer.new_branch()
-        bye = PreparedRequest("BYE", target, lines, f"SIP/2.0/UDP {sent_by};branch={branch};rport")
-        key = layer.begin(bye, branch, hop, now)
-        means.tokens[key] = token = -call.token
-        means.keys[token] = key
-        return ack, (bye.to_bytes(), hop, key)
+        via = f"{sent_by};branch={branch}"
+        octets = self._bye.write_whole(target, via, local, remote, call.call_id, 2)
+        key = layer.begin(WrittenRequest("BYE", target, octets), branch, hop, now)
+        means.tokens[key] = -call.token
+        return ack, (octets, hop, key)
 
     def on_failure(self, token: int) -> list[Effect]:
         """The layer's `TimedOut` or `TransportFailed` for the client transaction of `token`."""

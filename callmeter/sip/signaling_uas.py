@@ -318,7 +318,7 @@ class SignalingUas:
             copied = (
                 f"{via}\r\nFrom:{from_}\r\nTo:{to}\r\nCall-ID: {call_id}\r\nCSeq: {number} BYE\r\n"
             )
-            octets = self._ok.write(copied)
+            octets = self._ok.write(copied.encode("latin-1"))
             if not layer.complete_at_once(key, source, PreparedResponse(200, octets), now):
                 return None
             self._forget(call)
@@ -339,17 +339,18 @@ class SignalingUas:
             f"{via}\r\nFrom:{from_}\r\nTo:{to};tag={tag}\r\n"
             f"Call-ID: {call_id}\r\nCSeq: {number} INVITE\r\n"
         )
+        lines = copied.encode("latin-1")
         call = self._calls[tag] = UasCall(key, data, tag, call_id, from_tag, sequence)
         counters, t1 = self.counters, self._timers.t1
         counters.invites += 1
         counters.answered += 1
         call.state = ANSWERED
-        call.answer = octets = self._200.write(copied)
+        call.answer = octets = self._200.write(lines)
         call.interval = t1
         call.gives_up_at = now + 64 * t1
         call.due = due = now + t1
         self._deadlines.put(call, due)
-        return (self._ringing.write(copied), octets) if self._ring else (octets,)
+        return (self._ringing.write(lines), octets) if self._ring else (octets,)
 
     def on_failure(self, key: Key) -> list[Effect]:
         """The layer's `TimedOut` or `TransportFailed` for a server transaction."""

@@ -204,6 +204,11 @@ class TransportLayer:
         """
         self._transport(hop).send(data, hop)
 
+    def datagram_sender(self) -> Callable[[bytes, Hop], object]:
+        """What `send` comes to where all hops are by UDP, for who sends many."""
+        udp = self._transports.get("UDP")
+        return self.send if udp is None else udp.send
+
     def ready(self, hop: Hop) -> bool:
         """Whether `local_towards` knows what a message to `hop` will leave from."""
         transport = self._transports.get(hop.transport)

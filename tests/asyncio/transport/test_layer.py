@@ -143,6 +143,8 @@ async def test_what_is_not_wanted_is_not_open(make_layer):
     assert layer.listening("TLS") == (LOOPBACK, 0)
     with pytest.raises(ConnectionFailed, match="no UDP transport is open"):
         layer.send(b"x", Hop("UDP", LOOPBACK, 5060))
+    with pytest.raises(ConnectionFailed, match="no UDP transport is open"):
+        layer.datagram_sender()(b"x", Hop("UDP", LOOPBACK, 5060))
     layer.close()
     assert layer.listening_anywhere() == (LOOPBACK, 0)
     assert layer.first_listening() == "UDP"

@@ -4,7 +4,12 @@ import pytest
 
 from callmeter.errors import LocalProtocolError
 from callmeter.sip.parser import parse_message
-from callmeter.sip.prepared_messages import PreparedRequest, RequestTemplate, ResponseTemplate
+from callmeter.sip.prepared_messages import (
+    PreparedRequest,
+    RequestTemplate,
+    ResponseTemplate,
+    WrittenRequest,
+)
 
 INVITE = (
     b"INVITE sip:b@b.example SIP/2.0\r\nVia: SIP/2.0/UDP a:5070;branch=z9hG4bK1\r\n"
@@ -46,9 +51,12 @@ def test_a_prepared_response_can_be_looked_into():
         _ = response.no_such_thing
 
 
+INVITES = RequestTemplate("INVITE", [("Contact", "<sip:me>")], b"v=0\r\n")
+VALUES = ("<sip:a@a>;tag=1", "<sip:b@b.example>", "c", 7)
+
+
 def invite():
-    made = RequestTemplate("INVITE", [("Contact", "<sip:me>")], b"v=0\r\n")
-    return made.fill("sip:b@b.example", "<sip:a@a>;tag=1", "<sip:b@b.example>", "c", 7)
+    return INVITES.fill("sip:b@b.example", *VALUES)
 
 
 def test_a_prepared_request_takes_one_via_and_is_whole():
@@ -70,6 +78,19 @@ def test_a_prepared_request_can_be_looked_into_before_it_has_a_via():
     with pytest.raises(AttributeError):
         _ = request.no_such_thing
     assert isinstance(request, PreparedRequest)
+
+
+def test_a_request_is_the_same_however_it_is_written():
+    octets = INVITES.write_whole("sip:b@b.example", "a:5070;branch=z9hG4bK1", *VALUES)
+    via = "SIP/2.0/UDP a:5070;branch=z9hG4bK1;rport"
+    assert octets == invite().with_via(via).to_bytes()
+    written = WrittenRequest("INVITE", "sip:b@b.example", octets)
+    assert written.to_bytes() == octets
+    assert (str(written.uri), written.via.branch) == ("sip:b@b.example", "z9hG4bK1")
+    assert (written.from_tag, written.body) == ("1", b"v=0\r\n")
+    assert written.headers == parse_message(octets).headers
+    with pytest.raises(AttributeError):
+        _ = written.no_such_thing
 
 
 def test_what_would_break_the_lines_is_refused():

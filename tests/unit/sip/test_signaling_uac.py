@@ -269,7 +269,9 @@ class End:
                         ways[request.uri_text] = THERE, SENT_BY
                     key, further = layer.request(request, THERE, SENT_BY, now)
                     if token:
-                        tokens[key], keys[token] = token, key
+                        tokens[key] = token
+                    if token > 0:
+                        keys[token] = key
                     self.apply(further, now)
                 case SendAck(request):
                     self.apply(layer.stateless(request, THERE, SENT_BY), now)
