@@ -2,7 +2,7 @@
 
 A tick sends what is due and takes what has arrived. Its schedule is absolute (`t0 + k * 5 ms`),
 so lateness never adds up: a late tick is followed by the next one at its own time. Few streams
-share one phase of 20 ms; many are spread over four of 5 ms.
+share one phase of 20 ms; very many are spread over two of 10 ms.
 """
 
 from __future__ import annotations
@@ -44,10 +44,12 @@ __all__ = ["MediaEngine"]
 
 PHASE_S: Final = PHASE_MS / 1000
 PHASES: Final = 4
-SPREAD: Final = ((0, 4), (300, 2))
+SPREAD: Final = ((0, 4), (1_100, 2))
 """From so many streams on a tick has so many phases: small batches are dear, large ones late."""
+MANY: Final = 300
+"""From so many streams on what they have in memory is laid in order, and RTCP waits its turn."""
 GATHER_AT: Final = 0.7
-"""There have to be so much fewer before they are gathered again."""
+"""There have to be so much fewer before they are gathered again, or count as few."""
 REPORT_PHASES: Final = 50
 """Many streams have their RTCP sent and read four times a second: what runs seldom runs slowly,
 so some at once are cheaper than one by one. The times in it are those of arrival and sending."""
@@ -128,7 +130,7 @@ class MediaEngine:
         self._origin = 0.0
         self._phase = 0
         self._step = PHASES
-        self._changed = self._scattered = self._reports_left = False
+        self._many = self._changed = self._scattered = self._reports_left = False
         self._compaction: Iterator[bool] | None = None
         self._next_second = 0.0
 
@@ -399,7 +401,8 @@ class MediaEngine:
             # Those that are together in one phase go to those that come between.
             self.lanes.due[rows] += rows // (PHASES // self._step) * step % self._step
         self._step = step
-        self._receive.deferring = step < PHASES
+        self._many = streams >= (MANY * GATHER_AT if self._many else MANY)
+        self._receive.deferring = self._many
 
     def _begin(self) -> None:
         loop = self._running()
@@ -448,7 +451,7 @@ class MediaEngine:
         self.send_table.skip(rows, units)
 
     def _keep_deadlines(self, now: float) -> None:
-        if self._reports_left or self._step == PHASES or self._phase % REPORT_PHASES < self._step:
+        if self._reports_left or not self._many or self._phase % REPORT_PHASES < self._step:
             self._reports_left = self._keep_reports(now)
         if self._compaction is not None and self._has_spare_time():
             self._compaction = self._compaction if next(self._compaction, False) else None
@@ -486,9 +489,9 @@ class MediaEngine:
         self.overload.on_second()
         if self._changed:
             self._changed = False
-            if self._step < PHASES:
+            if self._many:
                 lanes.arrange()
-        elif self._scattered and self._step < PHASES:
+        elif self._scattered and self._many:
             self._scattered = False
             self._compaction = lanes.compact()
         self.reception.roll()

@@ -127,7 +127,7 @@ class ReceiveLane:
             if row is None:
                 # Its stream stopped while this batch was worked on.
                 continue
-            datagram, source = arena.packet(slot), received.sources[slot]
+            datagram, source = arena.packet(slot), received.source(slot)
             port = None
             if row == _SHARED:
                 port = self._ports[received.descriptors[slot]]

@@ -63,6 +63,13 @@ class Received:
         self._sources = sources
         self.heads = None
 
+    def source(self, slot: int) -> Hashable:
+        """One of them: few packets of a batch are asked for theirs."""
+        if self._sources is None and self._names is not None:
+            name: Hashable = self._names[slot].tobytes()
+            return name
+        return self.sources[slot]
+
     def take_names(self, names: npt.NDArray[np.void], heads: npt.NDArray[np.uint64] | None) -> None:
         """Sources as the kernel wrote them; they become objects when somebody asks for them."""
         self._names, self._sources, self.heads = names, None, heads

@@ -107,6 +107,24 @@ def test_many_streams_are_spread_over_phases_and_few_are_gathered_again(make_lab
     assert 49 <= streams[0].statistics().send.packets_sent - before <= 51
 
 
+def test_hundreds_of_streams_share_a_phase_and_are_laid_in_order(make_lab, monkeypatch):
+    monkeypatch.setattr(engine_module, "MANY", 20)
+    lab = make_lab()
+    streams = [stream for _ in range(10) for stream in lab.pair(secure=True)]
+    lab.run(2.0)
+    ticks = lab.engine.tick_lateness.count
+    lab.run(1.0)
+    assert 49 <= lab.engine.tick_lateness.count - ticks <= 51
+    assert lab.engine.lanes.arranged
+    assert lab.engine._receive.deferring
+    # With a few less they still count as many.
+    streams[0].stop()
+    assert lab.engine._receive.deferring
+    for stream in streams[1:8]:
+        stream.stop()
+    assert not lab.engine._receive.deferring
+
+
 def test_a_full_engine_refuses_by_name_and_counts(make_lab):
     lab = make_lab(max_streams=2)
     first = lab.open()
@@ -234,7 +252,7 @@ def test_late_ticks_are_told_as_our_own_and_not_as_the_jitter_of_the_peer(make_l
 
 
 def test_many_streams_that_stay_have_their_keys_laid_side_by_side(make_lab, monkeypatch):
-    monkeypatch.setattr(engine_module, "SPREAD", ((0, 4), (2, 1)))
+    monkeypatch.setattr(engine_module, "MANY", 2)
     lab = make_lab()
     a, b = lab.pair(secure=True)
     handles = lab.engine.lanes.send_handles

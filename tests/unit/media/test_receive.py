@@ -209,6 +209,7 @@ def test_a_stream_that_is_stopped_by_a_sink_of_its_batch_is_left_alone(make_lab)
 
 def test_many_streams_read_their_rtcp_four_times_a_second(make_lab, monkeypatch):
     monkeypatch.setattr(engine_module, "SPREAD", ((0, 4), (2, 1)))
+    monkeypatch.setattr(engine_module, "MANY", 2)
     lab = make_lab()
     a, b = lab.pair(secure=True)
     lab.run(0.1)
@@ -245,6 +246,7 @@ def test_the_rtcp_of_many_streams_is_spread_over_ticks(
     make_lab, monkeypatch, rounds, spare, progress_expected
 ):
     monkeypatch.setattr(engine_module, "SPREAD", ((0, 4), (2, 1)))
+    monkeypatch.setattr(engine_module, "MANY", 2)
     monkeypatch.setattr(engine_module, "REPORTS", 2)
     monkeypatch.setattr(engine_module, "REPORT_ROUNDS", rounds)
     monkeypatch.setattr(engine_module, "SPARE_S", spare)
@@ -280,6 +282,7 @@ def test_the_rtcp_of_many_streams_is_spread_over_ticks(
 
 def test_rtcp_that_is_too_much_to_wait_is_read_at_once(make_lab, monkeypatch):
     monkeypatch.setattr(engine_module, "SPREAD", ((0, 4), (2, 1)))
+    monkeypatch.setattr(engine_module, "MANY", 2)
     monkeypatch.setattr(receive, "MAX_DEFERRED", 0)
     lab = make_lab()
     a, b = lab.pair()

@@ -65,7 +65,10 @@ def test_datagrams_arrive_whole_with_their_socket_and_source(bench, version):
     for datagram, descriptor in zip(datagrams, bench.received.descriptors, strict=True):
         assert descriptor == (first, second)[sent.index(datagram) % 2].fileno()
     native = bench.backend.to_native(first, *sender.getsockname()[:2])
+    # One alone is asked for before all are, and after.
+    assert bench.received.source(len(sent) - 1) == native
     assert set(bench.received.sources) == {native}
+    assert bench.received.source(0) == native
     assert bench.backend.to_host_port(native) == sender.getsockname()[:2]
     assert bench.receive() == []
 
