@@ -68,6 +68,39 @@ async def test_a_peer_that_is_silent_fails_the_call(free_udp_socket, rate, pace)
     assert (counters.invites, counters.failed, counters.answered) == (2, 2, 0)
 
 
+@pytest.mark.parametrize("rate", [100, 1000])
+async def test_what_fails_while_calls_are_placed_is_raised(monkeypatch, rate):
+    def fail(*_):
+        raise RuntimeError("no more calls")
+
+    async with (
+        asyncio.timeout(PATIENCE),
+        SignalingAnswerer(config()) as answerer,
+        SignalingCaller(target(answerer), config()) as caller,
+    ):
+        assert (await caller.run(calls=0, rate=rate)).invites == 0
+        monkeypatch.setattr(caller, "_place", fail)
+        with pytest.raises(RuntimeError, match="no more calls"):
+            await caller.run(calls=1, rate=rate)
+
+
+@pytest.mark.parametrize("rate", [10, 1000])
+async def test_placing_can_be_cancelled(rate):
+    async with (
+        asyncio.timeout(PATIENCE),
+        SignalingAnswerer(config()) as answerer,
+        SignalingCaller(target(answerer), config(), hold=3600) as caller,
+        asyncio.TaskGroup() as tasks,
+    ):
+        running = tasks.create_task(caller.run(calls=1_000_000, rate=rate))
+        await answerer._until(lambda: answerer.counters.confirmed > 0)
+        running.cancel()
+        await answerer.ended(1)
+        placed = caller.counters.invites
+        await caller._until(lambda: not caller.live)
+        assert caller.counters.invites == placed
+
+
 async def test_timers_run_on_when_all_calls_have_ended():
     hasty = config(timers=TimerConfig(t1=1 / 64, t2=0.05, t4=0.05))
     async with (
