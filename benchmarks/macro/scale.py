@@ -71,7 +71,6 @@ def main() -> None:
     options.add_argument("--json", action="store_true")
     given = options.parse_args()
     given.seconds = given.seconds or (60 if given.full else 3)
-    os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     good = True
     for calls, suite, ports in FULL if given.full else SMALL:
         figures = run(calls, suite, ports, given)
