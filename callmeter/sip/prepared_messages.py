@@ -6,7 +6,7 @@ made only of a message that somebody looks into.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from callmeter.errors import LocalProtocolError
 from callmeter.sip.grammar import is_token
@@ -26,6 +26,19 @@ __all__ = [
     "ResponseTemplate",
     "WrittenRequest",
 ]
+
+
+_READ_LATE: Final = frozenset({"_headers", "_seen", "body"})
+"""What a written message has of its text only once it is asked for."""
+
+
+def _read(written: Request | Response, name: str) -> Request | Response:
+    """Parse a written message for a part of it that is asked for; gives what was parsed."""
+    if name not in _READ_LATE and name != "reason":
+        raise AttributeError(name)
+    whole = parse_message(written.to_bytes())
+    written.headers, written.body = whole.headers, whole.body
+    return whole
 
 
 class PreparedResponse(Response):
@@ -51,10 +64,7 @@ class PreparedResponse(Response):
     else:
 
         def __getattr__(self, name: str) -> Any:
-            if name not in {"_headers", "_seen", "body", "reason"}:
-                raise AttributeError(name)
-            whole = parse_message(self.octets)
-            self.headers, self.body, self.reason = whole.headers, whole.body, whole.reason
+            self.reason = _read(self, name).reason
             return getattr(self, name)
 
 
@@ -92,7 +102,7 @@ class PreparedRequest(Request):
     else:
 
         def __getattr__(self, name: str) -> Any:
-            if name not in {"_headers", "_seen", "body"}:
+            if name not in _READ_LATE:
                 raise AttributeError(name)
             via = self._via or "SIP/2.0/UDP localhost"
             whole = parse_message(PreparedRequest.to_bytes(self.with_via(via)))
@@ -129,11 +139,8 @@ class WrittenRequest(Request):
     else:
 
         def __getattr__(self, name: str) -> Any:
-            if name not in {"_headers", "_seen", "body"}:
-                raise AttributeError(name)
-            whole = parse_message(self.octets)
-            self.headers, self.body = whole.headers, whole.body
-            return getattr(self, name)
+            _read(self, name)
+            return object.__getattribute__(self, name)
 
 
 class ResponseTemplate:
