@@ -19,8 +19,10 @@ _DECIMAL: Final = re.compile(r"[0-9]{1,10}")
 _TOKEN: Final = re.compile(r"[!#-'*+\-.0-9A-Z^-~]+")
 _BLANK_RUN: Final = re.compile(r"[ \t]+")
 _INLINE_KEY: Final = re.compile(r"inline:.*", re.IGNORECASE | re.DOTALL)
+# What stands behind the suite is optional, so that a line without it is not searched again from
+# each further "crypto:": where the first has nothing behind it, no other has.
 _CRYPTO_LINE: Final = re.compile(
-    r"(crypto[ \t]*+:[ \t]*+[^ \t]*+[ \t]++[^ \t]++)[ \t].*", re.IGNORECASE | re.DOTALL
+    r"(crypto[ \t]*+:[ \t]*+[^ \t]*+[ \t]*+[^ \t]*+)([ \t].*)?", re.IGNORECASE | re.DOTALL
 )
 _LONG_BASE64: Final = re.compile(r"[A-Za-z0-9+/]{32,}={0,2}")
 _SECRET_LINE: Final = re.compile(
@@ -58,7 +60,7 @@ def redacted(line: str) -> str:
     A line break may have cut a key off its attribute, so whatever looks like one goes too.
     """
     line = _INLINE_KEY.sub("inline:***", line)
-    line = _CRYPTO_LINE.sub(r"\1 ***", line)
+    line = _CRYPTO_LINE.sub(lambda found: found[1] + (" ***" if found[2] else ""), line)
     line = _SECRET_LINE.sub(r"\1***", line)
     return _LONG_BASE64.sub("***", line)
 
