@@ -15,6 +15,7 @@ import logging
 import os
 import socket
 import struct
+import time
 import weakref
 from collections import deque
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from callmeter.errors import CallmeterError
 from callmeter.srtp.sdes import MasterKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # A loaded machine is slow; that is no fault of the input.
 PATIENT: Final = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
@@ -252,3 +253,31 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
             report.outcome = "failed"
             report.longrepr = f"{item.nodeid} shows secrets:\n" + "\n".join(leaks)
     return report
+
+
+LINEAR: Final = 8
+"""Four times the octets: work that grows with the size takes 4 times as long, a square 16 times."""
+ROUNDS: Final = 20
+
+
+def times_longer(work: Callable[[bytes], object], quarter: bytes, whole: bytes) -> float:
+    """How many times as long `work` takes for `whole` as for `quarter`, the quickest of each.
+
+    The two take turns, so that a slow machine is slow for both, and there are more rounds only
+    as long as the figure looks like a square.
+    """
+    quickest = [float("inf")] * 2
+    for _ in range(ROUNDS):
+        for index, data in enumerate((quarter, whole)):
+            start = time.process_time()
+            work(data)
+            quickest[index] = min(quickest[index], time.process_time() - start)
+        if quickest[1] < LINEAR * quickest[0]:
+            break
+    return quickest[1] / quickest[0]
+
+
+@pytest.fixture(scope="session")
+def grows_with_the_size() -> Callable[[Callable[[bytes], object], bytes, bytes], bool]:
+    """Whether work grows no faster than its input, of which a quarter and the whole are given."""
+    return lambda work, quarter, whole: times_longer(work, quarter, whole) < LINEAR
