@@ -80,10 +80,10 @@ def rejection(
         response: Itself, if there was one.
         srtp: What was offered.
     """
+    said = warning_of(response) if status == NOT_ACCEPTABLE_HERE else ""
+    if said.startswith("305 "):  # incompatible media format
+        return NoCommonCodec(f"488 {reason}: warning {said}")
     if status == NOT_ACCEPTABLE_HERE and srtp.enabled:
-        said = warning_of(response)
-        if said.startswith("305 "):  # incompatible media format
-            return NoCommonCodec(f"488 {reason}: warning {said}")
         why = (
             f"warning {said}"
             if said
@@ -92,13 +92,11 @@ def rejection(
         return NoCommonSuite(f"488 {reason}: {why}", offered=srtp.suites)
     header = None if response is None else response.headers.get("Retry-After")
     retry_after = None if header is None else parse_delta_seconds(header)
-    return CallRejected(status, reason, retry_after=retry_after, detail=_detail(status, response))
+    detail = f"warning {said}" if said else _detail(status, response)
+    return CallRejected(status, reason, retry_after=retry_after, detail=detail)
 
 
 def _detail(status: int, response: Response | None) -> str:
-    if status == NOT_ACCEPTABLE_HERE:
-        said = warning_of(response)
-        return f"warning {said}" if said else ""
     name, text = WANTS.get(status, ("", ""))
     if response is None or not name:
         return ""

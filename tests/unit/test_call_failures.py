@@ -10,6 +10,7 @@ from callmeter.errors import (
     CallRejected,
     CallTimedOut,
     FingerprintMismatch,
+    NoCommonCodec,
     NoCommonSuite,
     SrtpRequired,
 )
@@ -65,6 +66,21 @@ def test_the_time_to_wait_is_kept():
     error = rejection(503, "Reason", response(503, ("Retry-After", "7")), SrtpConfig())
     assert isinstance(error, CallRejected)
     assert error.retry_after == 7
+
+
+@pytest.mark.parametrize("policy", [SrtpPolicy.DISABLED, SrtpPolicy.REQUIRED])
+def test_488_with_a_warning_of_the_formats_is_about_the_codecs(policy):
+    refused = response(488, ("Warning", '305 pbx "Incompatible media format"'))
+    error = rejection(488, "Not Acceptable Here", refused, SrtpConfig(policy=policy))
+    assert isinstance(error, NoCommonCodec)
+    assert str(error) == "488 Not Acceptable Here: warning 305 Incompatible media format"
+
+
+def test_488_with_another_warning_tells_it():
+    refused = response(488, ("Warning", '399 pbx "not now"'))
+    error = rejection(488, "Not Acceptable Here", refused, SrtpConfig())
+    assert isinstance(error, CallRejected)
+    assert str(error) == "488 Not Acceptable Here: warning 399 not now"
 
 
 def test_488_to_an_offer_of_srtp_is_about_its_suites():
