@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from callmeter.cli.call import act, source_of, talk
-from callmeter.cli.load import tell
+from callmeter.cli.load import judge, tell
 from callmeter.cli.output import (
-    complain,
     follow,
+    judged,
     print_json,
     print_report,
     progress,
@@ -57,6 +57,10 @@ def answer(
             "--together", help="Answer calls while others are up, and sum them up at the end."
         ),
     ] = False,
+    strict: Annotated[  # noqa: FBT002  a command line flag
+        bool,
+        typer.Option("--strict", help="Status 1 when a check of the diagnosis of a call failed."),
+    ] = False,
 ) -> None:
     """Answer calls one after the other, play or echo, and print what was measured.
 
@@ -69,7 +73,7 @@ def answer(
     callmeter answer --bind 192.0.2.7:5060 --srtp sdes --play echo --together --calls 1000
     """
     work = serve_together if together else serve
-    run(work(options, calls, register=register), as_json=options.json)
+    run(work(options, calls, register=register, strict=strict), as_json=options.json)
 
 
 async def listen(
@@ -98,7 +102,7 @@ async def listen(
     return endpoint
 
 
-async def serve(options: CallOptions, calls: int, *, register: bool) -> int:
+async def serve(options: CallOptions, calls: int, *, register: bool, strict: bool) -> int:
     """Do it; returns the exit status of the worst call."""
     plan = options.scenario_plan()
     worst = 0
@@ -126,7 +130,8 @@ async def serve(options: CallOptions, calls: int, *, register: bool) -> int:
                 write_trace(endpoint, options, recent)
                 write_report(incoming, options, done)
                 raise
-            worst = max(worst, print_report(incoming, options, error, acting))
+            status = print_report(incoming, options, error, acting)
+            worst = max(worst, judged(status, incoming.report(), strict=strict))
             write_trace(endpoint, options, recent)
             write_report(incoming, options, done)
             if done == calls:
@@ -134,7 +139,7 @@ async def serve(options: CallOptions, calls: int, *, register: bool) -> int:
     return worst
 
 
-async def serve_together(options: CallOptions, calls: int, *, register: bool) -> int:
+async def serve_together(options: CallOptions, calls: int, *, register: bool, strict: bool) -> int:
     """Answer whoever calls, whoever else is on the line; returns the exit status."""
     for option in OF_ONE_CALL:
         if getattr(options, option) is not None:
@@ -161,11 +166,7 @@ async def serve_together(options: CallOptions, calls: int, *, register: bool) ->
                 print_json(summary.to_dict())
             else:
                 sys.stdout.write(f"{summary}\n")
-    good = sum(count for outcome, count in summary.outcomes.items() if outcome.good)
-    if good == len(reports):
-        return 0
-    complain(f"{good:,} of {len(reports):,} calls ended well")
-    return 1
+    return judge(reports, len(reports), strict=strict)
 
 
 async def _take(

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from callmeter.cli.output import (
-    complain_of_checks,
-    failed_checks,
     follow,
+    judged,
     print_report,
     run,
     show_report,
@@ -89,12 +88,7 @@ async def place(uri: str, options: CallOptions, *, strict: bool) -> int:
         write_trace(endpoint, options, [placed])
         write_report(placed, options)
         status = print_report(placed, options, error, acting)
-    report = placed.report()
-    # Of a call that failed the reason was told already.
-    if status == 0 and strict and failed_checks(report):
-        complain_of_checks([report])
-        return 1
-    return status
+    return judged(status, placed.report(), strict=strict)
 
 
 def act(

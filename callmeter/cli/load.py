@@ -140,29 +140,32 @@ async def place(
         finally:
             # Whoever interrupts a load wants to see what was measured until then.
             _write(result, options, files["--csv"], files["--json-lines"])
-    return judge(result, calls, success, strict=strict)
+    return judge(result.reports, calls, success, strict=strict)
 
 
-def judge(result: LoadResult, calls: int, success: float, *, strict: bool) -> int:
-    """The exit status of a load, and on stderr why it is not 0.
+def judge(
+    reports: Sequence[CallReport], calls: int, success: float | None = None, *, strict: bool
+) -> int:
+    """The exit status of many calls, and on stderr why it is not 0.
 
     Args:
-        result: What became of its calls.
+        reports: What became of them.
         calls: How many were asked for.
-        success: Share of them that has to end well.
+        success: Share of them that has to end well; None is all, without a word of it.
         strict: Whether a check of the diagnosis that failed is no good end.
     """
     if strict:
-        complain_of_checks(result.reports)
+        complain_of_checks(reports)
     good = sum(
         report.outcome is not None
         and report.outcome.good
         and not (strict and failed_checks(report))
-        for report in result.reports
+        for report in reports
     )
-    if good >= success * calls:
+    if good >= (1.0 if success is None else success) * calls:
         return 0
-    complain(f"{good:,} of {calls:,} calls ended well, {success:.1%} are asked for")
+    asked = "" if success is None else f", {success:.1%} are asked for"
+    complain(f"{good:,} of {calls:,} calls ended well{asked}")
     return 1
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "fail",
     "failed_checks",
     "follow",
+    "judged",
     "print_json",
     "print_report",
     "progress",
@@ -126,6 +127,20 @@ def complain_of_checks(reports: Sequence[CallReport]) -> None:
     for check, findings in failed.items():
         where = f" in {len(findings):,} of {len(reports):,} calls" if len(reports) > 1 else ""
         complain(f"check {check} failed{where}: {findings[0].detail}")
+
+
+def judged(status: int, report: CallReport, *, strict: bool) -> int:
+    """The exit status of a call, and on stderr the checks that made it 1.
+
+    Args:
+        status: Without `--strict`; of a call that failed the reason was told already.
+        report: What was measured.
+        strict: Whether a check of the diagnosis that failed is no good end.
+    """
+    if status == 0 and strict and failed_checks(report):
+        complain_of_checks([report])
+        return 1
+    return status
 
 
 def progress(text: str) -> None:

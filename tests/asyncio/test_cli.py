@@ -29,7 +29,7 @@ from callmeter.testing.misbehaviour import MisbehavingEndpoint, Misbehaviour
 SECURE = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED))
 PATIENCE = 60
 PASSWORD = "wonderland"
-PROGRAM = [sys.executable, "-c", "from callmeter.cli import main; main()"]
+PROGRAM = [sys.executable, "-P", "-m", "callmeter"]
 
 REPORT_KEYS = {
     "phase",
@@ -337,14 +337,18 @@ async def test_a_call_does_what_its_scenario_says(bob, tmp_path):
     assert incoming.report().to_dict()["counters"]["hold_count"] == 1
 
 
-async def test_a_scenario_of_which_something_failed_exits_1(bob, serve, tmp_path):
+@pytest.mark.parametrize("duration", ["0.05", "0.5"], ids=["the call is over", "without keys"])
+async def test_a_scenario_of_which_something_failed_exits_1(
+    make_endpoint, serve, tmp_path, duration
+):
+    # A call in clear has no keys to change, whether it is over by then or, on a slow machine, not.
     plan = tmp_path / "plan.json"
-    plan.write_text('{"steps": [{"at": 0.1, "do": "hold"}, {"at": 0.1, "do": "rekey"}]}')
+    plan.write_text('{"steps": [{"at": 0.1, "do": "rekey"}, {"at": 0.1, "do": "rekey"}]}')
+    bob = await make_endpoint("bob")
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(serve(bob))
         result = await command_beside(
-            *("call", bob.contact, "--srtp", "sdes", "--json", "--scenario", plan),
-            *("--duration", "0.05"),
+            *("call", bob.contact, "--json", "--scenario", plan, "--duration", duration)
         )
     assert result.exit_code == 1
     assert result.stderr.splitlines() == ["callmeter: 2 of 2 actions of the scenario failed"]
@@ -514,6 +518,25 @@ async def read_port(process) -> str:
         line = (await process.stderr.readline()).decode()
     assert line.startswith("listening on UDP 127.0.0.1 port ")
     return line.split()[5]
+
+
+@pytest.mark.parametrize(("strict", "status"), [([], 0), (["--strict"], 1)])
+async def test_a_failed_check_of_a_call_that_came_in_exits_1_only_if_that_is_asked_for(
+    mallory, strict, status
+):
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM,
+        *("answer", "--bind", "127.0.0.1:0", "--srtp", "sdes", *strict),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    port = await read_port(process)
+    async with asyncio.timeout(PATIENCE):
+        async with mallory.call(f"sip:bob@127.0.0.1:{port}") as call:
+            await call.media.play(Tone(440), seconds=0.8)
+        _, complaints = await process.communicate()
+    assert process.returncode == status, complaints
+    assert complaints.decode().count("callmeter: check tag_length failed: AES_CM") == status
 
 
 @pytest.mark.parametrize("json_option", [[], ["--json"]])

@@ -18,11 +18,12 @@ from callmeter import CallRejected
 from callmeter.cli.app import app
 from callmeter.config import EndpointConfig, MediaConfig, SrtpConfig, SrtpPolicy
 from callmeter.load import answer_calls
+from callmeter.media.sources import Tone
 from callmeter.testing.misbehaviour import MisbehavingEndpoint, Misbehaviour
 
 SECURE = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED))
 PATIENCE = 60
-PROGRAM = [sys.executable, "-c", "from callmeter.cli import main; main()"]
+PROGRAM = [sys.executable, "-P", "-m", "callmeter"]
 
 
 async def load(*arguments):
@@ -224,6 +225,25 @@ async def test_calls_that_find_no_common_ground_are_summed_up_and_exit_1(make_en
     assert process.returncode == 1
     assert b"NEGOTIATION_FAILED 2" in out
     assert complaint.decode().splitlines()[-1] == "callmeter: 0 of 2 calls ended well"
+
+
+async def test_a_strict_answerer_tells_in_how_many_calls_a_check_failed(
+    make_endpoint, entered, stack, answering
+):
+    process, port = await answering("--calls", "2", "--strict")
+    config = EndpointConfig("sip:mallory@127.0.0.1", media=SECURE)
+    mallory = await entered.enter_async_context(
+        MisbehavingEndpoint(config, Misbehaviour.OTHER_TAG_LENGTH, stack)
+    )
+    for caller in (await make_endpoint("alice", media=SECURE), mallory):
+        async with asyncio.timeout(PATIENCE), caller.call(f"sip:bob@127.0.0.1:{port}") as call:
+            await call.media.play(Tone(440), seconds=0.8)
+    async with asyncio.timeout(PATIENCE):
+        _, complaints = await process.communicate()
+    assert process.returncode == 1
+    check, share = complaints.decode().splitlines()[-2:]
+    assert check.startswith("callmeter: check tag_length failed in 1 of 2 calls: AES_CM_128")
+    assert share == "callmeter: 1 of 2 calls ended well"
 
 
 async def test_calls_that_are_interrupted_are_hung_up_and_summed_up(make_endpoint, answering):

@@ -30,7 +30,7 @@ from callmeter.errors import (
 from callmeter.metrics.phases import Phase
 from callmeter.metrics.report import CallReport, Finding, FindingStatus
 
-PROGRAM = [sys.executable, "-c", "from callmeter.cli import main; main()"]
+PROGRAM = [sys.executable, "-P", "-m", "callmeter"]
 PATIENCE = 60
 COMMANDS = sorted(typer.main.get_command(app).commands)
 GREEN = "\x1b[1;32m"
