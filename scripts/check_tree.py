@@ -16,6 +16,7 @@ ASYNCIO = ROOT / "tests" / "asyncio"
 LINES_MAX = 600
 
 UNPAIRED = {
+    "__main__.py": "every test of the commands runs it",
     "cli": "the commands are run as programs in tests/asyncio and by the demo session",
     "dispatch_parties.py": "protocols, which mypy checks, and two values without behaviour",
     "metrics/sections": "rows of data, tested one by one through the catalogue",
