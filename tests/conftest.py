@@ -13,6 +13,7 @@ import fcntl
 import functools
 import logging
 import os
+import signal
 import socket
 import struct
 import time
@@ -143,6 +144,9 @@ watch(CallmeterError, "__init__", CANARIES.note_error)
 
 def pytest_configure() -> None:
     logging.getLogger().addHandler(CANARIES)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started in the background of a script: programs that tests interrupt would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_unconfigure() -> None:
