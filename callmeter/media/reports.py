@@ -67,6 +67,7 @@ class RtcpReporter:
 
     __slots__ = (
         "_cname",
+        "_description",
         "_reception",
         "_row",
         "_table",
@@ -92,6 +93,7 @@ class RtcpReporter:
     ) -> None:
         self._row = row
         self._cname = cname
+        self._description: tuple[int | None, bytes] = None, b""
         self._reception = reception
         self._table = table
         self.schedule = ReportSchedule(
@@ -147,8 +149,7 @@ class RtcpReporter:
             )
         else:
             report = ReceiverReport(ssrc, blocks)
-        described = SourceDescription.cname(ssrc, self._cname)
-        packets: list[RtcpPacket] = [report, described, *feedback]
+        packets: list[RtcpPacket] = [*feedback]
         answer = self.schedule.take_references(now)
         extended = () if answer is None else answer.blocks
         extended += self.extended.blocks(ntp_timestamp(wall), statistics)
@@ -157,7 +158,15 @@ class RtcpReporter:
         if goodbye:
             packets.append(Goodbye((ssrc,)))
             self.schedule.stop()
-        return build_compound(packets)
+        rest = build_compound(packets) if packets else b""
+        return build_compound((report,)) + self._described(ssrc) + rest
+
+    def _described(self, ssrc: int) -> bytes:
+        """The source description, the same in every packet."""
+        if self._description[0] != ssrc:
+            described = SourceDescription.cname(ssrc, self._cname)
+            self._description = ssrc, build_compound((described,))
+        return self._description[1]
 
     def on_sent(self, octets: int) -> None:
         """A compound packet of this size has left."""
@@ -183,34 +192,27 @@ class RtcpReporter:
         except RtcpSyntaxError:
             return None
         self.received += 1
-        if any(isinstance(packet, SenderReport | ReceiverReport) for packet in packets):
-            begun = float(self._table.first_sent[self._row])
-            self.report_after = None if math.isnan(begun) else arrival - begun
         ntp = ntp_timestamp(wall)
         self.schedule.on_received(packets, len(data), arrival, ntp)
+        own, known = int(self._table.ssrc[self._row]), int(self._reception.ssrc[self._row])
+        reports: list[MediaEvent] = []
+        others: list[MediaEvent] = []
         for packet in packets:
-            if isinstance(packet, SenderReport):
-                self.drift.add(packet.ssrc, packet.ntp, packet.rtp_timestamp)
+            if isinstance(packet, SenderReport | ReceiverReport):
+                reports.append(self._report_event(packet, own, arrival, ntp))
+                if isinstance(packet, SenderReport):
+                    self.drift.add(packet.ssrc, packet.ntp, packet.rtp_timestamp)
             elif isinstance(packet, ExtendedReport):
-                self.extended.on_received(packet, int(self._table.ssrc[self._row]), ntp)
-        events: list[MediaEvent] = [
-            self._report_event(packet, arrival, ntp)
-            for packet in packets
-            if isinstance(packet, SenderReport | ReceiverReport)
-        ]
-        known = int(self._reception.ssrc[self._row])
-        events.extend(
-            PeerLeft(at=arrival, ssrc=known)
-            for packet in packets
-            if isinstance(packet, Goodbye) and known in packet.ssrcs
-        )
-        own = int(self._table.ssrc[self._row])
-        events.extend(
-            self._feedback_event(packet, own, arrival)
-            for packet in packets
-            if isinstance(packet, Feedback) and concerns(packet, own)
-        )
-        return events
+                self.extended.on_received(packet, own, ntp)
+            elif isinstance(packet, Goodbye):
+                if known in packet.ssrcs:
+                    others.append(PeerLeft(at=arrival, ssrc=known))
+            elif isinstance(packet, Feedback) and concerns(packet, own):
+                others.append(self._feedback_event(packet, own, arrival))
+        if reports:
+            begun = float(self._table.first_sent[self._row])
+            self.report_after = None if math.isnan(begun) else arrival - begun
+        return reports + others
 
     def _feedback_event(self, message: Feedback, own: int, arrival: float) -> FeedbackReceived:
         kind = self.feedback.received.note(message)
@@ -219,9 +221,8 @@ class RtcpReporter:
         return FeedbackReceived(at=arrival, kind=kind, lost=lost, repeated=repeated)
 
     def _report_event(
-        self, report: SenderReport | ReceiverReport, arrival: float, ntp: int
+        self, report: SenderReport | ReceiverReport, ssrc: int, arrival: float, ntp: int
     ) -> ReportReceived:
-        ssrc = int(self._table.ssrc[self._row])
         for block in report.blocks:
             if block.ssrc == ssrc:
                 return ReportReceived(
