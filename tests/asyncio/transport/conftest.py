@@ -76,6 +76,10 @@ class Side:
     def hop(self):
         return Hop(self.transport.name, self.transport.local[0], self.port)
 
+    def hop_to(self, port, name=None):
+        """By this transport to a port of the loopback, under a name."""
+        return Hop(self.transport.name, LOOPBACK, port, name=name)
+
     @property
     def connections(self):
         return list(self.pool._live.values())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import ssl
 from dataclasses import replace
 
@@ -14,12 +13,8 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from callmeter.config import ClientCertificates, ConnectionLimits, TlsConfig, TlsVerify
+from callmeter.config import ClientCertificates, TlsConfig, TlsVerify
 from callmeter.errors import ConnectionFailed, TlsError
-from callmeter.sip.parser import ParserLimits
-from callmeter.sip.transaction.effects import Hop
-from callmeter.transport.connection_pool import ConnectionPool
-from callmeter.transport.stream import StreamTransport
 from callmeter.transport.tls_settings import TlsSettings
 from callmeter.transport.websocket import (
     ClientWebSocket,
@@ -44,97 +39,16 @@ def options(number=1, body=b""):
     )
 
 
-class User:
-    """Keeps what arrives; `echo` sends each message back on its own connection."""
-
-    def __init__(self):
-        self.messages = []
-        self.sources = []
-        self.syntax_errors = []
-        self.unreachable = []
-        self.lost = []
-        self.something = asyncio.Event()
-        self.answer = None
-
-    def on_message(self, message, data, source):
-        self.messages.append(data)
-        self.sources.append(source)
-        if self.answer is not None:
-            self.answer(data, source)
-        self.something.set()
-
-    def on_syntax_error(self, error, source):
-        self.syntax_errors.append(error)
-        self.something.set()
-
-    def on_unreachable(self, destination, error):
-        self.unreachable.append((destination, error))
-        self.something.set()
-
-    def on_flow_lost(self, flow, error):
-        self.lost.append((flow, error))
-        self.something.set()
-
-    async def until(self, condition):
-        async with asyncio.timeout(PATIENCE):
-            while not condition():
-                self.something.clear()
-                await self.something.wait()
-
-
-class Side:
-    """A pool, its user and one transport."""
-
-    def __init__(self, transport, pool, user):
-        self.transport = transport
-        self.pool = pool
-        self.user = user
-
-    @property
-    def port(self):
-        return self.transport.local[1]
-
-    def hop(self, port=None, name=None):
-        port = self.port if port is None else port
-        return Hop(self.transport.name, LOOPBACK, port, name=name)
-
-    async def opened(self, hop):
-        connection = self.transport.connection(hop)
-        async with asyncio.timeout(PATIENCE):
-            await self.pool.opened(connection)
-        return connection
-
-
 @pytest.fixture
-def make_side():
-    sides = []
+def make_side(make_side):
+    """Sides of WebSocket; without layers of a server they do not listen."""
 
     def make(*, server=None, client=client_layers, name="WS", **limits):
-        loop = asyncio.get_running_loop()
-        user = User()
-        pool = ConnectionPool(
-            loop,
-            user,
-            replace(ConnectionLimits(), **limits),
-            ParserLimits(),
-            secrets.token_bytes,
+        return make_side(
+            listens=server is not None, server=server, client=client, name=name, **limits
         )
-        transport = StreamTransport(
-            loop,
-            pool,
-            name,
-            client_layers=client,
-            server_layers=server,
-            bind=LOOPBACK,
-            port=0,
-        )
-        sides.append(Side(transport, pool, user))
-        return sides[-1]
 
-    yield make
-    for side in sides:
-        side.transport.close()
-        side.pool.close()
+    return make
 
 
 async def happens(condition):
@@ -209,7 +123,7 @@ async def accept(reader, writer):
 
 async def test_messages_go_both_ways_on_one_connection(alice, bob):
     for number in range(5):
-        alice.transport.send(options(number), bob.hop())
+        alice.transport.send(options(number), bob.hop)
     await alice.user.until(lambda: len(alice.user.messages) == 5)
     assert alice.user.messages == bob.user.messages == [options(number) for number in range(5)]
     assert len(alice.pool) == len(bob.pool) == 1
@@ -217,13 +131,13 @@ async def test_messages_go_both_ways_on_one_connection(alice, bob):
 
 async def test_a_message_of_many_segments_arrives_whole(alice, bob):
     large = options(1, b"x" * 60_000)
-    alice.transport.send(large, bob.hop())
+    alice.transport.send(large, bob.hop)
     await alice.user.until(lambda: alice.user.messages)
     assert alice.user.messages == [large]
 
 
 async def test_a_message_above_64_kib_ends_the_connection_at_both_ends(alice, bob):
-    connection = await alice.opened(bob.hop())
+    connection = await alice.opened(bob.hop)
     connection.send(b"OPTIONS " + b"x" * 70_000)
     await alice.user.until(lambda: alice.user.lost)
     await bob.user.until(lambda: bob.user.lost)
@@ -232,21 +146,21 @@ async def test_a_message_above_64_kib_ends_the_connection_at_both_ends(alice, bo
 
 
 async def test_what_is_no_sip_message_is_an_error_and_the_next_one_counts(alice, bob):
-    alice.transport.send(b"hello\r\n\r\n", bob.hop())
-    alice.transport.send(options(), bob.hop())
+    alice.transport.send(b"hello\r\n\r\n", bob.hop)
+    alice.transport.send(options(), bob.hop)
     await bob.user.until(lambda: bob.user.messages)
     assert len(bob.user.syntax_errors) == 1
 
 
 async def test_a_closed_pool_says_goodbye_in_websocket(alice, bob):
-    await alice.opened(bob.hop())
+    await alice.opened(bob.hop)
     alice.pool.close()
     await bob.user.until(lambda: bob.user.lost)
     assert "closed by the peer: 1000" in bob.user.lost[0][1]
 
 
 async def test_a_double_line_break_is_answered_as_on_any_stream(alice, bob):
-    connection = await alice.opened(bob.hop())
+    connection = await alice.opened(bob.hop)
     connection.pong_due = asyncio.get_running_loop().time() + PATIENCE
     connection.send(b"\r\n\r\n")
     connection.send(options())
@@ -256,7 +170,7 @@ async def test_a_double_line_break_is_answered_as_on_any_stream(alice, bob):
 
 async def test_pings_keep_a_connection_that_says_nothing_else(make_side, bob):
     alice = make_side(keep_alive=0.01, pong=PATIENCE)
-    connection = await alice.opened(bob.hop())
+    connection = await alice.opened(bob.hop)
     pings = []
     send_ping = connection._layers[0].ping
 
@@ -280,7 +194,7 @@ async def test_a_peer_that_answers_no_ping_is_lost(make_side):
 
     alice = make_side(pong=0.1)
     async with raw_server(deaf) as port:
-        connection = await alice.opened(alice.hop(port))
+        connection = await alice.opened(alice.hop_to(port))
         connection.keep_alive(asyncio.get_running_loop().time())
         await alice.user.until(lambda: alice.user.lost)
     assert "no pong came" in alice.user.lost[0][1]
@@ -289,7 +203,7 @@ async def test_a_peer_that_answers_no_ping_is_lost(make_side):
 async def test_a_message_that_is_never_finished_ends_the_connection(make_side, alice):
     bob = make_side(server=plain, message=0.2)
     reader, writer = await asyncio.open_connection(LOOPBACK, bob.port)
-    client = ClientWebSocket(bob.hop())
+    client = ClientWebSocket(bob.hop)
     writer.write(client.start())
     client.receive(await reader.read(4096))
     writer.write(client.send(options())[:-1])
@@ -301,7 +215,7 @@ async def test_a_message_that_is_never_finished_ends_the_connection(make_side, a
 async def test_a_peer_that_pings_and_never_reads_is_cut_off(make_side):
     bob = make_side(server=plain, write_queue=10_000)
     reader, writer = await asyncio.open_connection(LOOPBACK, bob.port, limit=4096)
-    client = ClientWebSocket(bob.hop())
+    client = ClientWebSocket(bob.hop)
     writer.write(client.start())
     client.receive(await reader.readuntil(b"\r\n\r\n"))
     ping = b"\x89\xfd" + bytes(4 + 125)
@@ -318,7 +232,7 @@ async def test_a_peer_that_pings_and_never_reads_is_cut_off(make_side):
 async def test_a_request_for_another_path_is_told_at_both_ends(make_side, bob):
     alice = make_side(client=lambda hop: client_layers(hop, resource="/other"))
     with pytest.raises(ConnectionFailed, match="does not support WebSocket at /other: 404"):
-        await alice.opened(bob.hop())
+        await alice.opened(bob.hop)
     assert len(bob.pool) == len(alice.pool) == 0
 
 
@@ -338,7 +252,7 @@ async def test_a_server_that_never_answers_the_handshake_is_named(make_side):
 
     alice = make_side(connect=0.2)
     async with raw_server(silent) as port:
-        alice.transport.send(options(), alice.hop(port))
+        alice.transport.send(options(), alice.hop_to(port))
         await alice.user.until(lambda: alice.user.unreachable)
     [(hop, error)] = alice.user.unreachable
     assert hop.port == port
@@ -360,7 +274,7 @@ async def test_a_server_without_websocket_is_told_in_words(alice, answer, words)
 
     async with raw_server(other) as port:
         with pytest.raises(ConnectionFailed, match=words):
-            await alice.opened(alice.hop(port))
+            await alice.opened(alice.hop_to(port))
 
 
 # against the library's own ends
@@ -368,8 +282,8 @@ async def test_a_server_without_websocket_is_told_in_words(alice, answer, words)
 
 async def test_the_librarys_server_takes_and_sends_messages(alice):
     async with library_server(echo) as port:
-        alice.transport.send(options(1), alice.hop(port))
-        alice.transport.send(options(2, b"caf\xe9"), alice.hop(port))
+        alice.transport.send(options(1), alice.hop_to(port))
+        alice.transport.send(options(2, b"caf\xe9"), alice.hop_to(port))
         await alice.user.until(lambda: len(alice.user.messages) == 2)
     assert alice.user.messages == [options(1), options(2, b"caf\xe9")]
 
@@ -383,8 +297,8 @@ async def test_text_goes_as_text_and_the_rest_as_binary(alice):
             await websocket.send(message)
 
     async with library_server(keep) as port:
-        alice.transport.send(options(1, "café".encode()), alice.hop(port))
-        alice.transport.send(options(2, b"caf\xe9"), alice.hop(port))
+        alice.transport.send(options(1, "café".encode()), alice.hop_to(port))
+        alice.transport.send(options(2, b"caf\xe9"), alice.hop_to(port))
         await alice.user.until(lambda: len(alice.user.messages) == 2)
     assert kinds == [str, bytes]
 
@@ -395,7 +309,7 @@ async def test_a_fragmented_message_of_the_librarys_server_arrives_whole(alice):
         await websocket.wait_closed()
 
     async with library_server(send) as port:
-        await alice.opened(alice.hop(port))
+        await alice.opened(alice.hop_to(port))
         await alice.user.until(lambda: alice.user.messages)
     assert alice.user.messages == [options()]
 
@@ -403,13 +317,13 @@ async def test_a_fragmented_message_of_the_librarys_server_arrives_whole(alice):
 async def test_a_server_without_the_subprotocol_is_refused(alice):
     async with library_server(echo, subprotocols=None) as port:
         with pytest.raises(ConnectionFailed, match="peer does not speak SIP over WebSocket"):
-            await alice.opened(alice.hop(port))
+            await alice.opened(alice.hop_to(port))
 
 
 async def test_a_server_of_another_subprotocol_says_400(alice):
     async with library_server(echo, subprotocols=["msrp"]) as port:
         with pytest.raises(ConnectionFailed, match="400 Bad Request"):
-            await alice.opened(alice.hop(port))
+            await alice.opened(alice.hop_to(port))
 
 
 async def test_the_librarys_server_answers_our_ping_and_we_its(make_side):
@@ -422,7 +336,7 @@ async def test_the_librarys_server_answers_our_ping_and_we_its(make_side):
 
     alice = make_side(keep_alive=60.0)
     async with library_server(ping) as port, asyncio.timeout(PATIENCE):
-        connection = await alice.opened(alice.hop(port))
+        connection = await alice.opened(alice.hop_to(port))
         await ponged.wait()
         connection.keep_alive(0.0)
         await happens(lambda: connection.ping_at > 0.0)
@@ -436,7 +350,7 @@ async def test_the_goodbye_of_the_librarys_server_is_told_with_its_code(alice):
         await websocket.close(1001, "shutting down")
 
     async with library_server(leave) as port:
-        alice.transport.connection(alice.hop(port))
+        alice.transport.connection(alice.hop_to(port))
         await alice.user.until(lambda: alice.user.lost)
     assert "closed by the peer: 1001 (going away) shutting down" in alice.user.lost[0][1]
 
@@ -522,7 +436,7 @@ async def secure_alice(make_side, trusting):
 async def test_messages_go_both_ways_over_tls(secure_alice, secure_bob):
     large = options(2, b"x" * 60_000)
     for message in (options(1), large):
-        secure_alice.transport.send(message, secure_bob.hop(name=DOMAIN))
+        secure_alice.transport.send(message, secure_bob.hop_to(secure_bob.port, DOMAIN))
     await secure_alice.user.until(lambda: len(secure_alice.user.messages) == 2)
     assert secure_alice.user.messages == [options(1), large]
     secure_alice.pool.close()
@@ -532,13 +446,13 @@ async def test_messages_go_both_ways_over_tls(secure_alice, secure_bob):
 
 async def test_a_server_of_another_name_is_refused_before_the_websocket(secure_alice, secure_bob):
     with pytest.raises(TlsError) as caught:
-        await secure_alice.opened(secure_bob.hop(name="other.test"))
+        await secure_alice.opened(secure_bob.hop_to(secure_bob.port, "other.test"))
     assert caught.value.kind == "name_mismatch"
 
 
 async def test_a_server_without_tls_is_told_from_one_without_websocket(secure_alice, bob):
     with pytest.raises(TlsError, match="peer does not speak TLS"):
-        await secure_alice.opened(secure_alice.hop(bob.port, DOMAIN))
+        await secure_alice.opened(secure_alice.hop_to(bob.port, DOMAIN))
 
 
 async def test_a_tls_server_without_websocket_is_told_from_one_without_tls(
@@ -551,7 +465,7 @@ async def test_a_tls_server_without_websocket_is_told_from_one_without_tls(
     server_context.maximum_version = ssl.TLSVersion.TLSv1_2
     async with raw_server(other, ssl=server_context) as port:
         with pytest.raises(ConnectionFailed, match="server does not support WebSocket: it closed"):
-            await secure_alice.opened(secure_alice.hop(port, DOMAIN))
+            await secure_alice.opened(secure_alice.hop_to(port, DOMAIN))
 
 
 async def test_a_missing_client_certificate_is_told_as_such(make_side, secure_alice, server_config):
@@ -559,7 +473,7 @@ async def test_a_missing_client_certificate_is_told_as_such(make_side, secure_al
     settings = TlsSettings.of(strict)
     bob = make_side(name="WSS", server=lambda: server_layers(settings))
     with pytest.raises(TlsError) as caught:
-        await secure_alice.opened(bob.hop(name=DOMAIN))
+        await secure_alice.opened(bob.hop_to(bob.port, DOMAIN))
     assert caught.value.kind == "client_cert_rejected"
 
 
@@ -575,7 +489,7 @@ def server_context(server_config, tmp_path):
 
 async def test_the_librarys_server_over_tls_takes_and_sends_messages(secure_alice, server_context):
     async with library_server(echo, ssl=server_context) as port:
-        hop = secure_alice.hop(port, DOMAIN)
+        hop = secure_alice.hop_to(port, DOMAIN)
         secure_alice.transport.send(options(), hop)
         await secure_alice.user.until(lambda: secure_alice.user.messages)
     assert secure_alice.user.messages == [options()]
