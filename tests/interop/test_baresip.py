@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from callmeter import (
@@ -14,6 +12,7 @@ from callmeter import (
     SrtpPolicy,
     Tone,
 )
+from peers.baresip import held_and_resumed
 from peers.conversation import PACKETS, talk
 from peers.tone import loudest
 
@@ -114,18 +113,7 @@ async def test_hold_and_resume_keep_the_secure_call_audible(
         async with alice.call(bob.uri) as call:
             await control.event("CALL_ESTABLISHED")
             await call.media.play(Tone(OWN_TONE), seconds=0.4)
-            if holder == "callmeter":
-                await call.hold()
-                await asyncio.sleep(0.4)
-                await call.resume()
-            else:
-                await control.command("hold")
-                await until(lambda: call.media.on_hold)
-                await asyncio.sleep(0.4)
-                assert call.media.on_hold
-                await control.command("resume")
-                await until(lambda: not call.media.on_hold)
-            assert not call.media.on_hold
+            await held_and_resumed(holder, call, control, until)
             await talk(call, heard)
         report = call.report().to_dict()
     await control.close()

@@ -13,6 +13,9 @@ from peers.program import HOST, PeerError, Program, free_ports, tcp_listening
 from peers.tone import is_complete, write_tone
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from callmeter.call import Call
     from peers.certificates import Certificates
 
 # Paths are relative: it cuts off the name of a recording after 128 characters.
@@ -117,6 +120,34 @@ class Control:
         """Close the connection; baresip keeps running."""
         self._writer.close()
         await self._writer.wait_closed()
+
+
+async def held_and_resumed(
+    holder: str,
+    call: Call,
+    control: Control,
+    until: Callable[[Callable[[], object]], Awaitable[None]],
+) -> None:
+    """One of the two, `"callmeter"` or `"baresip"`, holds a call for a moment.
+
+    Args:
+        holder: Who.
+        call: It is up.
+        control: Of baresip.
+        until: Waits for what no event tells of.
+    """
+    if holder == "callmeter":
+        await call.hold()
+        await asyncio.sleep(0.4)
+        await call.resume()
+    else:
+        await control.command("hold")
+        await until(lambda: call.media.on_hold)
+        await asyncio.sleep(0.4)
+        assert call.media.on_hold
+        await control.command("resume")
+        await until(lambda: not call.media.on_hold)
+    assert not call.media.on_hold
 
 
 class Baresip(Program):
