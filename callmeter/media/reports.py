@@ -67,7 +67,6 @@ class RtcpReporter:
 
     __slots__ = (
         "_cname",
-        "_description",
         "_reception",
         "_row",
         "_table",
@@ -93,7 +92,6 @@ class RtcpReporter:
     ) -> None:
         self._row = row
         self._cname = cname
-        self._description: tuple[int | None, bytes] = None, b""
         self._reception = reception
         self._table = table
         self.schedule = ReportSchedule(
@@ -149,7 +147,8 @@ class RtcpReporter:
             )
         else:
             report = ReceiverReport(ssrc, blocks)
-        packets: list[RtcpPacket] = [*feedback]
+        described = SourceDescription.cname(ssrc, self._cname)
+        packets: list[RtcpPacket] = [report, described, *feedback]
         answer = self.schedule.take_references(now)
         extended = () if answer is None else answer.blocks
         extended += self.extended.blocks(ntp_timestamp(wall), statistics)
@@ -158,15 +157,7 @@ class RtcpReporter:
         if goodbye:
             packets.append(Goodbye((ssrc,)))
             self.schedule.stop()
-        rest = build_compound(packets) if packets else b""
-        return build_compound((report,)) + self._described(ssrc) + rest
-
-    def _described(self, ssrc: int) -> bytes:
-        """The source description, the same in every packet."""
-        if self._description[0] != ssrc:
-            described = SourceDescription.cname(ssrc, self._cname)
-            self._description = ssrc, build_compound((described,))
-        return self._description[1]
+        return build_compound(packets)
 
     def on_sent(self, octets: int) -> None:
         """A compound packet of this size has left."""
@@ -195,24 +186,22 @@ class RtcpReporter:
         ntp = ntp_timestamp(wall)
         self.schedule.on_received(packets, len(data), arrival, ntp)
         own, known = int(self._table.ssrc[self._row]), int(self._reception.ssrc[self._row])
-        reports: list[MediaEvent] = []
-        others: list[MediaEvent] = []
+        events: list[MediaEvent] = []
         for packet in packets:
             if isinstance(packet, SenderReport | ReceiverReport):
-                reports.append(self._report_event(packet, own, arrival, ntp))
+                begun = float(self._table.first_sent[self._row])
+                self.report_after = None if math.isnan(begun) else arrival - begun
+                events.append(self._report_event(packet, own, arrival, ntp))
                 if isinstance(packet, SenderReport):
                     self.drift.add(packet.ssrc, packet.ntp, packet.rtp_timestamp)
             elif isinstance(packet, ExtendedReport):
                 self.extended.on_received(packet, own, ntp)
             elif isinstance(packet, Goodbye):
                 if known in packet.ssrcs:
-                    others.append(PeerLeft(at=arrival, ssrc=known))
+                    events.append(PeerLeft(at=arrival, ssrc=known))
             elif isinstance(packet, Feedback) and concerns(packet, own):
-                others.append(self._feedback_event(packet, own, arrival))
-        if reports:
-            begun = float(self._table.first_sent[self._row])
-            self.report_after = None if math.isnan(begun) else arrival - begun
-        return reports + others
+                events.append(self._feedback_event(packet, own, arrival))
+        return events
 
     def _feedback_event(self, message: Feedback, own: int, arrival: float) -> FeedbackReceived:
         kind = self.feedback.received.note(message)

@@ -135,7 +135,7 @@ class ReportSchedule:
         self.report_interval: float | None = None
         self._last_report_at: float | None = None
         self.refused = 0
-        self._deadline: float | None = now + self._drawn(self._mean_interval(self._least))
+        self._deadline: float | None = now + self._interval()
 
     @property
     def members(self) -> int:
@@ -156,17 +156,15 @@ class ReportSchedule:
         if self._deadline is None or now < self._deadline:
             return False
         self._forget_silent_members(now)
-        self._members_before = self.members
-        mean = self._mean_interval(self._least)
-        due = self._previous + self._drawn(mean)
+        due = self._previous + self._interval()
         if due > now:
             self._deadline = due
+            self._members_before = self.members
             return False
-        if self._initial:
-            self._initial = False
-            mean = self._mean_interval(self._minimum)
+        self._initial = False
         self._previous = now
-        self._deadline = now + self._drawn(mean)
+        self._deadline = now + self._interval()
+        self._members_before = self.members
         return True
 
     def stop(self) -> None:
@@ -256,9 +254,6 @@ class ReportSchedule:
         self._members_before = members
 
     def _forget_silent_members(self, now: float) -> None:
-        # The mean interval is never shorter than the least one: mostly there is nothing to count.
-        if min(self._members.values(), default=now) >= now - _SILENT_INTERVALS * self._minimum:
-            return
         oldest = now - _SILENT_INTERVALS * self._mean_interval(self._minimum)
         for ssrc in [ssrc for ssrc, heard in self._members.items() if heard < oldest]:
             del self._members[ssrc]
@@ -279,10 +274,7 @@ class ReportSchedule:
                 members -= senders
         return max(self._average_size * members / bandwidth, minimum)
 
-    @property
-    def _least(self) -> float:
-        return self._initial_minimum if self._initial else self._minimum
-
-    def _drawn(self, mean: float) -> float:
+    def _interval(self) -> float:
+        mean = self._mean_interval(self._initial_minimum if self._initial else self._minimum)
         chance = int.from_bytes(self._entropy(4)) / (1 << 32)
         return mean * (chance + 0.5) / _COMPENSATION
