@@ -32,10 +32,8 @@ _READ_LATE: Final = frozenset({"_headers", "_seen", "body"})
 """What a written message has of its text only once it is asked for."""
 
 
-def _read(written: Request | Response, name: str) -> Request | Response:
-    """Parse a written message for a part of it that is asked for; gives what was parsed."""
-    if name not in _READ_LATE and name != "reason":
-        raise AttributeError(name)
+def _read(written: Request | Response) -> Request | Response:
+    """Parse a written message, of which a part is asked for; gives what was parsed."""
     whole = parse_message(written.to_bytes())
     written.headers, written.body = whole.headers, whole.body
     return whole
@@ -64,7 +62,9 @@ class PreparedResponse(Response):
     else:
 
         def __getattr__(self, name: str) -> Any:
-            self.reason = _read(self, name).reason
+            if name not in _READ_LATE and name != "reason":
+                raise AttributeError(name)
+            self.reason = _read(self).reason
             return getattr(self, name)
 
 
@@ -139,8 +139,10 @@ class WrittenRequest(Request):
     else:
 
         def __getattr__(self, name: str) -> Any:
-            _read(self, name)
-            return object.__getattribute__(self, name)
+            if name not in _READ_LATE:
+                raise AttributeError(name)
+            _read(self)
+            return getattr(self, name)
 
 
 class ResponseTemplate:
