@@ -14,7 +14,6 @@ from callmeter.cli.call import act, source_of, talk
 from callmeter.cli.load import judge, tell
 from callmeter.cli.output import (
     follow,
-    judged,
     print_json,
     print_report,
     progress,
@@ -130,8 +129,7 @@ async def serve(options: CallOptions, calls: int, *, register: bool, strict: boo
                 write_trace(endpoint, options, recent)
                 write_report(incoming, options, done)
                 raise
-            status = print_report(incoming, options, error, acting)
-            worst = max(worst, judged(status, incoming.report(), strict=strict))
+            worst = max(worst, print_report(incoming, options, error, acting, strict=strict))
             write_trace(endpoint, options, recent)
             write_report(incoming, options, done)
             if done == calls:

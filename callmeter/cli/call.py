@@ -10,7 +10,6 @@ import typer
 
 from callmeter.cli.output import (
     follow,
-    judged,
     print_report,
     run,
     show_report,
@@ -87,8 +86,7 @@ async def place(uri: str, options: CallOptions, *, strict: bool) -> int:
             raise
         write_trace(endpoint, options, [placed])
         write_report(placed, options)
-        status = print_report(placed, options, error, acting)
-    return judged(status, placed.report(), strict=strict)
+        return print_report(placed, options, error, acting, strict=strict)
 
 
 def act(

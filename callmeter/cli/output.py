@@ -37,7 +37,6 @@ __all__ = [
     "fail",
     "failed_checks",
     "follow",
-    "judged",
     "print_json",
     "print_report",
     "progress",
@@ -129,20 +128,6 @@ def complain_of_checks(reports: Sequence[CallReport]) -> None:
         complain(f"check {check} failed{where}: {findings[0].detail}")
 
 
-def judged(status: int, report: CallReport, *, strict: bool) -> int:
-    """The exit status of a call, and on stderr the checks that made it 1.
-
-    Args:
-        status: Without `--strict`; of a call that failed the reason was told already.
-        report: What was measured.
-        strict: Whether a check of the diagnosis that failed is no good end.
-    """
-    if status == 0 and strict and failed_checks(report):
-        complain_of_checks([report])
-        return 1
-    return status
-
-
 def progress(text: str) -> None:
     """One line on stderr about what happens."""
     _tell(_stderr(), text)
@@ -188,8 +173,18 @@ def print_report(
     options: CommonOptions,
     error: CallmeterError | None = None,
     acting: asyncio.Task[ScenarioResult] | None = None,
+    *,
+    strict: bool,
 ) -> int:
-    """Print the report of a call that has ended; returns the exit status."""
+    """Print the report of a call that has ended; returns the exit status.
+
+    Args:
+        call: It.
+        options: What was asked for.
+        error: What it failed with.
+        acting: The scenario beside the call.
+        strict: Whether a check of the diagnosis that failed is no good end.
+    """
     report, scenario = show_report(call, options, acting)
     if error is not None:
         complain(_reason(error, report))
@@ -199,6 +194,8 @@ def print_report(
         complain(f"the call ended as {name}{reason}")
     elif scenario is not None and scenario.failed:
         complain(f"{scenario.failed} of {len(scenario.steps)} actions of the scenario failed")
+    elif strict and failed_checks(report):
+        complain_of_checks([report])
     else:
         return 0
     return 1
