@@ -1,4 +1,5 @@
-"""What every test folder shares: how long hypothesis searches, and that no test shows a secret.
+"""What every test folder shares: how long hypothesis searches, that no test shows a secret, and
+how the time grows that some work takes.
 
 Every secret that a test gives to callmeter is a canary: passwords, SDES keys, private keys, what
 DTLS derives. A test fails when one of them stands in a log record, in its output, or in an error

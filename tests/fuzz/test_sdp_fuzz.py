@@ -157,7 +157,7 @@ LONG_DESCRIPTIONS = {
     "tabs of words that look like crypto": (b"\r\nzz=", b"crypto \t", 1000),
     "formats": (b" ", b" ".join(b"%d" % number for number in range(1, 101)) + b" ", 20),
     "line ends": (b"\r\n", b"\n", 65_000),
-    "formats described": (b"", b"\r\na=rtpmap:96 x/1\r\na=fmtp:96 x", 500),
+    "formats described": (b"", b"\r\na=rtpmap:96 x/1\r\na=fmtp:96 x", 256),
 }
 
 

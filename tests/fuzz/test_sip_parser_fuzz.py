@@ -273,7 +273,7 @@ SHAPES = {
     "brackets": (b"Contact: a,", b"<", 8_000, b""),
     "commas": (b"Contact: ", b",", 8_000, b""),
     "vias": (b"Via: ", b"SIP/2.0/UDP a;branch=b,", 340, b"SIP/2.0/UDP a"),
-    "headers": (b"", b"X: a\r\n", 239, b"X: a"),
+    "headers": (b"", b"X-A: a\r\n", 239, b"X-A: a"),
     "params": (b"Contact: <sip:a>", b";a", 3_900, b""),
     "uri params": (b"Contact: <sip:a", b";a", 3_900, b">"),
     "blanks": (b"Contact: <sip:a>;a", b" ", 8_000, b"="),
