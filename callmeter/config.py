@@ -457,6 +457,7 @@ class StackConfig:
         segmentation: Media of many calls from a shared port to one address leaves in large
             pieces, which the kernel cuts (UDP GSO). Off, a capture on this host sees what the
             network sees.
+        io_uring: Media of many calls with a port each goes through io_uring, where Linux has one.
     """
 
     bind: str = "0.0.0.0"  # noqa: S104  a SIP phone listens; the address is a setting
@@ -471,6 +472,7 @@ class StackConfig:
     name_servers: tuple[str, ...] = ()
     hep: HepConfig | None = None
     segmentation: bool = True
+    io_uring: bool = True
 
     def __post_init__(self) -> None:
         settle(self, transports=Transport)

@@ -135,6 +135,7 @@ class Stack:
             wall_clock=time.time,  # noqa: TID251  RTCP sender reports carry wall clock time
             max_streams=self.config.limits.media_ports,
             segmentation=self.config.segmentation,
+            io_uring=self.config.io_uring,
             tick_delay=self.config.limits.tick_delay,
             on_overload=self._on_media_late,
         )

@@ -79,8 +79,9 @@ class MediaEngine:
         max_streams: Streams at most.
         tick_delay: Seconds by which ticks may be late for some seconds on end.
         on_overload: Called with whether they are later, when that changes.
-        backend: `"mmsg"` or `"portable"`; None takes what is best for the first stream.
+        backend: `"mmsg"`, `"uring"` or `"portable"`; None takes what is best for the first stream.
         segmentation: Let the kernel cut what goes from a shared port to one address.
+        io_uring: Whether what is best for ports of their own may be `"uring"`.
 
     Attributes:
         tick_lateness: How late ticks began.
@@ -100,11 +101,15 @@ class MediaEngine:
         max_streams: int = 16_384,
         backend: str | None = None,
         segmentation: bool = True,
+        io_uring: bool = True,
         tick_delay: float = 0.05,
         on_overload: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self.entropy = entropy
         self.wall = wall_clock
+        choosing = backend is None
+        if choosing and not io_uring:
+            backend = "portable"
         self.backend: Backend = new_backend(backend, segmentation=segmentation)
         self._segmentation = segmentation
         self.lanes = LaneTable(FIRST_ROWS, max_streams)
@@ -117,7 +122,7 @@ class MediaEngine:
         self.overload = Overload(tick_delay, on_overload)
         self.handshakes = HandshakeQueue(self.call_soon)
         self.sessions = SessionMemory()
-        self._choosing = backend is None
+        self._choosing = choosing
         self._receive = ReceiveLane(self.lanes, self.reception, self.backend)
         self.sockets = StreamSockets(self.lanes, self.reception, self._receive, entropy)
         self._transmit = SendLane(self.lanes, self.send_table, self.backend)

@@ -141,12 +141,9 @@ class SendLane:
         """Returns the slots that were refused."""
         lanes = self._lanes
         if self.backend.by_heads:
-            descriptors = lanes.descriptor[rows]
-            only = int(descriptors[0])
-            if (descriptors == only).all():
-                return self.backend.send_to_heads(
-                    self._arena, len(rows), only, lanes.destination_head[rows]
-                )
+            return self.backend.send_to_heads(
+                self._arena, len(rows), lanes.descriptor[rows], lanes.destination_head[rows]
+            )
         outlets: list[Any] = list(map(lanes.outlets.__getitem__, chosen))
         destinations: list[Any] = list(map(lanes.destinations.__getitem__, chosen))
         return self.backend.send(self._arena, len(rows), outlets, destinations)

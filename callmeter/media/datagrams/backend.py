@@ -130,9 +130,13 @@ class Backend(Protocol):
         """Send the first `count` slots; returns the slots the kernel refused."""
 
     def send_to_heads(
-        self, arena: Arena, count: int, descriptor: int, heads: npt.NDArray[np.uint64]
+        self,
+        arena: Arena,
+        count: int,
+        descriptors: npt.NDArray[np.int64],
+        heads: npt.NDArray[np.uint64],
     ) -> list[int]:
-        """As `send`, from one socket to addresses given by their heads; only under `by_heads`."""
+        """As `send`, to addresses given by their heads; only under `by_heads`."""
 
     def send_one(self, outlet: Any, datagram: bytes, destination: Any) -> bool:
         """Send one datagram of the control lane; False when the kernel refused it."""

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from callmeter.media.arena import Arena
     from callmeter.media.datagrams.backend import Received
 
-__all__ = ["MmsgBackend", "available"]
+__all__ = ["MmsgBackend", "Tables", "available"]
 
 PER_SOCKET: Final = 64
 CANNOT_CUT: Final = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP})
@@ -71,10 +71,11 @@ def available() -> bool:
     return _LIBRARY is not None
 
 
-class _Tables:
+class Tables:
     """The kernel's view of an arena.
 
     Attributes:
+        places: uint64, the address of each message.
         used: Messages that the kernel has written to since they were last renewed.
     """
 
@@ -84,6 +85,7 @@ class _Tables:
         "heads",
         "messages",
         "names",
+        "places",
         "sources",
         "used",
         "vectors",
@@ -105,6 +107,7 @@ class _Tables:
         self.messages["iov_count"] = 1
         self.messages["control"] = self.controls.ctypes.data + slots * CONTROL.itemsize
         self.address = self.messages.ctypes.data
+        self.places = self.address + slots * MESSAGE.itemsize
         self.used = capacity
 
     def renew(self, *, wide: bool) -> None:
@@ -116,6 +119,14 @@ class _Tables:
         if wide:
             self.names[: self.used, IPV4_NAME_OCTETS:] = 0
         self.used = 0
+
+    def move_up(self, arena: Arena, first: int, good: npt.NDArray[np.int64]) -> None:
+        """Let the datagrams that came stand together: those of `first + good`, from `first` on."""
+        moved = slice(first, first + len(good))
+        for column in (arena.octets, self.names, self.controls, self.messages["length"]):
+            column[moved] = column[first + good]
+        for field in ("name_length", "control_length"):
+            self.messages[field][moved] = self.messages[field][first + good]
 
 
 class MmsgBackend:
@@ -138,8 +149,8 @@ class MmsgBackend:
         self._poller = new_poller()
         self._added: set[int] = set()
         self._wide = False
-        self._tables: dict[int, _Tables] = {}
-        self._segments: dict[int, Segmentation] = {}
+        self._tables: dict[Arena, Tables] = {}
+        self._segments: dict[Arena, Segmentation] = {}
         self._cuts = segmentation and can_cut()
 
     def add(self, bound: socket.socket) -> None:
@@ -180,35 +191,18 @@ class MmsgBackend:
             return (socket.inet_ntop(socket.AF_INET6, native[8:24]), port)
         return (socket.inet_ntoa(native[4:8]), port)
 
-    def _of(self, arena: Arena) -> _Tables:
-        tables = self._tables.get(id(arena))
+    def _of(self, arena: Arena) -> Tables:
+        tables = self._tables.get(arena)
         if tables is None:
-            tables = self._tables[id(arena)] = _Tables(arena)
+            tables = self._tables[arena] = Tables(arena)
         return tables
 
     def receive(self, arena: Arena, received: Received) -> None:
         """Fill the arena with what is there, in turn from each socket that has something."""
         tables = self._of(arena)
-        capacity, count = arena.capacity, 0
-        descriptors: list[int] = []
-        recvmmsg, size = _LIBRARY.recvmmsg, MESSAGE.itemsize
-        flags = socket.MSG_DONTWAIT | socket.MSG_TRUNC
-        ready = self._poller.poll(0)
         tables.renew(wide=self._wide)
-        while ready and count < capacity:
-            again = False
-            share = max(PER_SOCKET, capacity // len(ready))
-            for descriptor, _ in ready:
-                room = min(capacity - count, share)
-                if not room:
-                    break
-                taken = recvmmsg(descriptor, tables.address + size * count, room, flags, None)
-                if taken > 0:
-                    count += taken
-                    descriptors.extend([descriptor] * taken)
-                    again |= taken == room
-            ready = self._poller.poll(0) if again else ()
-        received.count = tables.used = count
+        descriptors = self._take(tables, arena)
+        count = received.count = len(descriptors)
         received.descriptors = descriptors
         if not count:
             received.sources = []
@@ -217,8 +211,36 @@ class MmsgBackend:
         received.take_names(tables.sources[:count], None if self._wide else tables.heads[:count])
         self._read_controls(tables, count, descriptors, received)
 
+    def _take(self, tables: Tables, arena: Arena) -> list[int]:
+        """Returns the socket of each slot that was filled."""
+        descriptors: list[int] = []
+        ready = self._poller.poll(0)
+        while ready and len(descriptors) < arena.capacity:
+            again = self._take_from(tables, arena, ready, descriptors)
+            ready = self._poller.poll(0) if again else ()
+        return descriptors
+
+    def _take_from(
+        self, tables: Tables, arena: Arena, ready: Sequence[tuple[int, int]], descriptors: list[int]
+    ) -> bool:
+        """Take the share of each socket; returns whether one of them may have more."""
+        recvmmsg, size, again = _LIBRARY.recvmmsg, MESSAGE.itemsize, False
+        flags = socket.MSG_DONTWAIT | socket.MSG_TRUNC
+        share = max(PER_SOCKET, arena.capacity // len(ready))
+        for descriptor, _ in ready:
+            count = len(descriptors)
+            room = min(arena.capacity - count, share)
+            if not room:
+                break
+            taken = recvmmsg(descriptor, tables.address + size * count, room, flags, None)
+            if taken > 0:
+                descriptors.extend([descriptor] * taken)
+                tables.used = count + taken
+                again |= taken == room
+        return again
+
     def _read_controls(
-        self, tables: _Tables, count: int, descriptors: list[int], received: Received
+        self, tables: Tables, count: int, descriptors: list[int], received: Received
     ) -> None:
         controls = tables.controls[:count]
         # The kernel says how much it wrote; behind that stands what an earlier datagram left.
@@ -234,7 +256,7 @@ class MmsgBackend:
     def send(
         self, arena: Arena, count: int, outlets: Sequence[Any], destinations: Sequence[Any]
     ) -> list[int]:
-        """Send the first `count` slots, one call for each run of one socket."""
+        """Send the first `count` slots."""
         tables = self._of(arena)
         messages = tables.messages[:count]
         names = np.frombuffer(b"".join(destinations), np.uint8).reshape(count, NAME_OCTETS)
@@ -245,37 +267,51 @@ class MmsgBackend:
             else IPV4_NAME_OCTETS
         )
         tables.vectors["length"][:count] = arena.lengths[:count]
+        return self._send_from(tables, outlets, count)
+
+    def _send_from(
+        self, tables: Tables, descriptors: Sequence[int] | npt.NDArray[np.int64], count: int
+    ) -> list[int]:
+        """Send the first `count` messages, one call for each run of one socket."""
         refused: list[int] = []
         start = 0
         while start < count:
             end = start + 1
-            while end < count and outlets[end] == outlets[start]:
+            while end < count and descriptors[end] == descriptors[start]:
                 end += 1
-            self._send_run(tables, outlets[start], start, end, refused)
+            self._send_run(tables, int(descriptors[start]), start, end, refused)
             start = end
         return refused
 
     def send_to_heads(
-        self, arena: Arena, count: int, descriptor: int, heads: npt.NDArray[np.uint64]
+        self,
+        arena: Arena,
+        count: int,
+        descriptors: npt.NDArray[np.int64],
+        heads: npt.NDArray[np.uint64],
     ) -> list[int]:
-        """Send the first `count` slots from one socket to IPv4 addresses."""
-        if self._cuts and bool((arena.lengths[:count] == arena.lengths[0]).all()):
-            refused = self._send_segments(arena, count, descriptor, heads)
+        """Send the first `count` slots to IPv4 addresses."""
+        only = int(descriptors[0])
+        alone = bool((descriptors == only).all())
+        if alone and self._cuts and bool((arena.lengths[:count] == arena.lengths[0]).all()):
+            refused = self._send_segments(arena, count, only, heads)
             if refused is not None:
                 return refused
         tables = self._of(arena)
         self._address(tables, arena, count, heads)
+        if not alone:
+            return self._send_from(tables, descriptors, count)
         refused = []
-        self._send_run(tables, descriptor, 0, count, refused)
+        self._send_run(tables, only, 0, count, refused)
         return refused
 
     def _send_segments(
         self, arena: Arena, count: int, descriptor: int, heads: npt.NDArray[np.uint64]
     ) -> list[int] | None:
         """Send datagrams of one length; None when there is too little to one address."""
-        segments = self._segments.get(id(arena))
+        segments = self._segments.get(arena)
         if segments is None:
-            segments = self._segments[id(arena)] = Segmentation(arena)
+            segments = self._segments[arena] = Segmentation(arena)
         size = int(arena.lengths[0])
         chosen = segments.plan(heads, size)
         if chosen is None:
@@ -321,13 +357,13 @@ class MmsgBackend:
         return refused
 
     @staticmethod
-    def _address(tables: _Tables, arena: Arena, count: int, heads: npt.NDArray[np.uint64]) -> None:
+    def _address(tables: Tables, arena: Arena, count: int, heads: npt.NDArray[np.uint64]) -> None:
         tables.heads[:count] = heads
         tables.messages["name_length"][:count] = IPV4_NAME_OCTETS
         tables.vectors["length"][:count] = arena.lengths[:count]
 
     def _send_run(
-        self, tables: _Tables, descriptor: int, start: int, end: int, refused: list[int]
+        self, tables: Tables, descriptor: int, start: int, end: int, refused: list[int]
     ) -> None:
         sendmmsg, size = _LIBRARY.sendmmsg, MESSAGE.itemsize
         while start < end:

@@ -43,8 +43,8 @@ class PortableBackend:
         self.send_errors = SendErrors()
         self._poller = new_poller()
         self._receivers: dict[int, Callable[..., Any]] = {}
-        self._buffers: dict[int, list[list[memoryview]]] = {}
-        self._views: dict[tuple[int, int], list[memoryview]] = {}
+        self._buffers: dict[Arena, list[list[memoryview]]] = {}
+        self._views: dict[tuple[Arena, int], list[memoryview]] = {}
 
     def add(self, bound: socket.socket) -> None:
         """Receive from this socket from now on."""
@@ -76,9 +76,9 @@ class PortableBackend:
 
     def receive(self, arena: Arena, received: Received) -> None:
         """Fill the arena with what is there, one datagram a socket and round."""
-        buffers = self._buffers.get(id(arena))
+        buffers = self._buffers.get(arena)
         if buffers is None:
-            buffers = self._buffers[id(arena)] = [[view] for view in arena.views]
+            buffers = self._buffers[arena] = [[view] for view in arena.views]
         descriptors: list[int] = []
         sources: list[Hashable] = []
         lengths: list[int] = []
@@ -139,19 +139,23 @@ class PortableBackend:
         return refused
 
     def send_to_heads(
-        self, arena: Arena, count: int, descriptor: int, heads: npt.NDArray[np.uint64]
+        self,
+        arena: Arena,
+        count: int,
+        descriptors: npt.NDArray[np.int64],
+        heads: npt.NDArray[np.uint64],
     ) -> list[int]:
         """Nothing: addresses are no octets here."""
-        del arena, descriptor, heads
+        del arena, descriptors, heads
         return list(range(count))
 
     def _views_of(self, arena: Arena, length: int) -> list[memoryview]:
         """Slices of all slots: the same few lengths come again and again."""
-        views = self._views.get((id(arena), length))
+        views = self._views.get((arena, length))
         if views is None:
             if len(self._views) >= MAX_VIEW_LENGTHS:
                 self._views.clear()
-            views = self._views[id(arena), length] = [view[:length] for view in arena.views]
+            views = self._views[arena, length] = [view[:length] for view in arena.views]
         return views
 
     def send_one(self, outlet: Any, datagram: bytes, destination: Any) -> bool:

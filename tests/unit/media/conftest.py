@@ -244,7 +244,7 @@ class Lab:
             bound.close()
 
 
-@pytest.fixture(params=["portable", "mmsg"])
+@pytest.fixture(params=["portable", "mmsg", "uring"])
 def backend_name(request):
     return request.param
 

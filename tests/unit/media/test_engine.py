@@ -299,6 +299,16 @@ def test_figures_outlast_the_change_to_another_way_to_move_datagrams(lab):
         assert lab.engine.backend.send_errors.total == 1
 
 
+def test_who_does_not_want_io_uring_gets_the_socket_module(lab):
+    chosen = [
+        MediaEngine(entropy=lab.engine.entropy, wall_clock=lab.engine.wall, io_uring=wanted).backend
+        for wanted in (True, False)
+    ]
+    assert [backend.name for backend in chosen] == ["uring", "portable"]
+    for backend in chosen:
+        backend.close()
+
+
 def test_the_way_that_suits_shared_ports_is_chosen_once(lab):
     lab.engine._choosing = True
     lab.open(shared=True).stop()

@@ -1,4 +1,4 @@
-"""Both ways of moving datagrams do the same."""
+"""All ways of moving datagrams do the same."""
 
 from __future__ import annotations
 
@@ -204,13 +204,103 @@ def test_a_removed_socket_is_not_read_any_more(bench):
 
 def test_back_ends_are_found_by_name_and_features(monkeypatch):
     default = new_backend()
-    assert default.name == "portable"
+    assert default.name == "uring"
     default.close()
     with pytest.raises(ConfigurationError):
         new_backend("semaphore")
     monkeypatch.setattr(mmsg, "_LIBRARY", None)
-    with pytest.raises(ConfigurationError):
-        new_backend("mmsg")
+    for name in ("mmsg", "uring"):
+        with pytest.raises(ConfigurationError):
+            new_backend(name)
+    default = new_backend()
+    assert default.name == "portable"
+    default.close()
+
+
+class Eager:
+    """A readiness set that says of every socket that it is ready, once."""
+
+    def __init__(self, inner, sockets):
+        self.inner = inner
+        self.found = [(bound.fileno(), 1) for bound in sockets]
+
+    def poll(self, _):
+        found, self.found = self.found, []
+        return found
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+def test_sockets_that_have_nothing_after_all_leave_no_gap(bench):
+    receivers = [bench.socket() for _ in range(40)]
+    sender = bench.socket(listening=False)
+    sent = [number for number in range(40) if number % 3]
+    for number in sent:
+        sender.sendto(bytes([number]) * (10 + number), receivers[number].getsockname())
+    bench.backend._poller = Eager(bench.backend._poller, receivers)
+    assert bench.receive() == [bytes([number]) * (10 + number) for number in sent]
+    assert bench.received.descriptors == [receivers[number].fileno() for number in sent]
+    native = bench.backend.to_native(receivers[0], *sender.getsockname()[:2])
+    assert bench.received.sources == [native] * len(sent)
+    assert (bench.received.stamps[: len(sent)] > 1_600_000_000).all()
+
+
+def test_what_went_before_does_not_show_in_what_comes_after(bench):
+    receivers = [bench.socket() for _ in range(40)]
+    wide = bench.socket(6)
+    six, four = bench.socket(6, listening=False), bench.socket(listening=False)
+    six.sendto(b"six", wide.getsockname())
+    for receiver in receivers[:20]:
+        four.sendto(b"long", receiver.getsockname())
+    assert len(bench.receive()) == 21
+    for receiver in receivers[20:]:
+        four.sendto(b"x", receiver.getsockname())
+    assert bench.receive() == [b"x"] * 20
+    native = bench.backend.to_native(receivers[0], *four.getsockname()[:2])
+    assert bench.received.sources == [native] * 20
+
+
+def test_arenas_may_come_and_go(bench):
+    receiver, sender = bench.socket(), bench.socket(listening=False)
+    outlet = bench.backend.outlet(sender)
+    place = bench.backend.to_native(receiver, *receiver.getsockname()[:2])
+    for number in range(40):
+        # One takes the memory of the one before.
+        arena, received = Arena(2), Received(2)
+        arena.views[0][:2] = bytes([number] * 2)
+        arena.lengths[0] = 2
+        assert bench.backend.send(arena, 1, [outlet], [place]) == []
+        del arena
+        arena = Arena(2)
+        bench.backend.receive(arena, received)
+        assert [arena.packet(slot) for slot in range(received.count)] == [bytes([number] * 2)]
+
+
+def test_slots_leave_from_sockets_of_their_own(bench):
+    senders = [bench.socket(listening=False) for _ in range(20)]
+    receiver = bench.socket()
+    arena = Arena(32)
+    arena.octets[:20, :2] = np.arange(20)[:, np.newaxis]
+    arena.lengths[:20] = 2
+    place = bench.backend.to_native(receiver, *receiver.getsockname()[:2])
+    if bench.backend.by_heads:
+        heads = np.full(20, head_number(place), np.uint64)
+        heads[7] = 0
+        descriptors = np.array([sender.fileno() for sender in senders])
+        refused = bench.backend.send_to_heads(arena, 20, descriptors, heads)
+    else:
+        bad = bench.backend.to_native(receiver, "255.255.255.255", 9)
+        places = [bad if slot == 7 else place for slot in range(20)]
+        outlets = [bench.backend.outlet(sender) for sender in senders]
+        refused = bench.backend.send(arena, 20, outlets, places)
+    assert refused == [7]
+    assert bench.backend.send_errors.total == 1
+    found = bench.receive()
+    assert found == [bytes([slot]) * 2 for slot in range(20) if slot != 7]
+    expected = [bench.backend.to_native(receiver, *one.getsockname()[:2]) for one in senders]
+    del expected[7]
+    assert bench.received.sources == expected
 
 
 def test_overflows_and_errors_are_kept_by_socket_and_name():
@@ -237,7 +327,7 @@ def test_slots_go_to_ipv4_addresses_by_their_heads_where_the_back_end_has_them(b
     place = bench.backend.to_native(sender, *receiver.getsockname()[:2])
     heads = np.array([head_number(place)] * 4, np.uint64)
     heads[2] = 0
-    refused = bench.backend.send_to_heads(arena, 4, sender.fileno(), heads)
+    refused = bench.backend.send_to_heads(arena, 4, np.full(4, sender.fileno()), heads)
     if bench.backend.by_heads:
         assert refused == [2]
         assert [receiver.recv(9)[0] for _ in range(3)] == [0, 1, 3]

@@ -74,6 +74,11 @@ def heads_of(backend, bound, peers, pattern):
     return np.array([heads[number] for number in pattern], np.uint64)
 
 
+def bound_to(bound, heads):
+    """The socket of each slot: one."""
+    return np.full(len(heads), bound.fileno())
+
+
 def received(peer):
     found = []
     while True:
@@ -120,7 +125,7 @@ def test_every_peer_receives_its_datagrams_one_by_one(backend, bound, peers, are
     library = RecordingLibrary()
     monkeypatch.setattr(mmsg, "_LIBRARY", library)
     heads = heads_of(backend, bound, peers, pattern)
-    assert backend.send_to_heads(arena, 40, bound.fileno(), heads) == []
+    assert backend.send_to_heads(arena, 40, bound_to(bound, heads), heads) == []
     for number, peer in enumerate(peers):
         expected = [bytes([slot]) * SIZE for slot in range(40) if slot % 2 == number]
         assert received(peer) == expected
@@ -132,7 +137,7 @@ def test_datagrams_of_several_lengths_are_not_grouped(backend, bound, peers, are
     library = RecordingLibrary()
     monkeypatch.setattr(mmsg, "_LIBRARY", library)
     heads = heads_of(backend, bound, peers, [0] * 8)
-    assert backend.send_to_heads(arena, 8, bound.fileno(), heads) == []
+    assert backend.send_to_heads(arena, 8, bound_to(bound, heads), heads) == []
     assert [len(datagram) for datagram in received(peers[0])] == [182, 182, 182, 176] + [182] * 4
     assert library.calls == [8]
 
@@ -142,7 +147,7 @@ def test_who_does_not_want_it_sends_one_by_one(bound, peers, arena, monkeypatch)
     library = RecordingLibrary()
     monkeypatch.setattr(mmsg, "_LIBRARY", library)
     heads = heads_of(backend, bound, peers, [0] * 8)
-    assert backend.send_to_heads(arena, 8, bound.fileno(), heads) == []
+    assert backend.send_to_heads(arena, 8, bound_to(bound, heads), heads) == []
     assert len(received(peers[0])) == 8
     assert library.calls == [8]
     backend.close()
@@ -154,10 +159,10 @@ def test_where_the_kernel_cannot_cut_all_leave_alone_and_it_is_not_asked_again(
     library = RecordingLibrary([errno.EIO])
     monkeypatch.setattr(mmsg, "_LIBRARY", library)
     heads = heads_of(backend, bound, peers, [0, 1] * 4)
-    assert backend.send_to_heads(arena, 8, bound.fileno(), heads) == []
+    assert backend.send_to_heads(arena, 8, bound_to(bound, heads), heads) == []
     assert [len(received(peer)) for peer in peers] == [4, 4]
     assert backend.send_errors.total == 0
-    assert backend.send_to_heads(arena, 8, bound.fileno(), heads) == []
+    assert backend.send_to_heads(arena, 8, bound_to(bound, heads), heads) == []
     assert library.calls == [2, *[1] * 8, 8]
 
 
@@ -166,7 +171,7 @@ def test_a_message_the_kernel_refuses_refuses_all_that_is_in_it(
 ):
     monkeypatch.setattr(mmsg, "_LIBRARY", RecordingLibrary([errno.ENOBUFS]))
     heads = heads_of(backend, bound, peers, [0, 1] * 4)
-    refused = backend.send_to_heads(arena, 8, bound.fileno(), heads)
+    refused = backend.send_to_heads(arena, 8, bound_to(bound, heads), heads)
     assert len(refused) == 4
     assert backend.send_errors.by_name == {"ENOBUFS": 4}
     assert sum(len(received(peer)) for peer in peers) == 4
