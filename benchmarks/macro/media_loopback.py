@@ -31,7 +31,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--suite", default="AES_CM_128_HMAC_SHA1_80", help='or "none"')
     parser.add_argument("--ticker", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--backend", choices=["mmsg", "portable"], default=None)
+    parser.add_argument("--backend", choices=["mmsg", "portable", "uring"], default=None)
     parser.add_argument("--sink", choices=["none", "discard", "echo"], default="none")
     return parser.parse_args()
 

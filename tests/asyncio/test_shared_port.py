@@ -80,6 +80,25 @@ async def several_calls(alice, bob, folder):
     return [task.result() for task in placed], [local for *_, local in heard], seen
 
 
+@pytest.mark.parametrize("io_uring", [True, False])
+async def test_calls_with_ports_of_their_own_hear_their_own_peer_with_io_uring_and_without(
+    make_endpoint, entered, tmp_path, io_uring
+):
+    media = replace(SDES, shared_port=False)
+    stack = await entered.enter_async_context(Stack(StackConfig(bind=LOOPBACK, io_uring=io_uring)))
+    alice = await make_endpoint("alice", media=media, on=stack)
+    bob = await make_endpoint("bob", media=media, on=stack)
+    reports, theirs, _ = await several_calls(alice, bob, tmp_path)
+    backend = stack.media.backend
+    assert backend.name == ("uring" if io_uring else "portable")
+    # Eight streams in one tick are enough for a ring.
+    assert not io_uring or backend._ring is not None
+    assert len(set(theirs)) == len(TONES)
+    for report in reports:
+        assert report["receive"]["packets_lost"] == 0
+        assert report["receive"]["srtp_decrypt_failures"] == 0
+
+
 @pytest.mark.parametrize("together", [False, True], ids=["two stacks", "one stack"])
 async def test_sdes_calls_between_two_shared_ports_are_told_apart(
     make_endpoint, stack, far_stack, tmp_path, together
