@@ -105,9 +105,18 @@ class UringBackend(MmsgBackend):
                 refused.append(start + index)
         return refused
 
+    def remove(self, bound: socket.socket) -> None:
+        """Forget the socket; called before it is closed. The ring goes with the last of them."""
+        super().remove(bound)
+        if not self._added:
+            self._close_ring()
+
     def close(self) -> None:
         """Close the readiness set and the ring."""
         super().close()
+        self._close_ring()
+
+    def _close_ring(self) -> None:
         if self._ring is not None:
             self._ring.close()
             self._ring = None

@@ -64,6 +64,18 @@ def test_few_sockets_need_no_ring_and_many_share_one(backend, receivers):
     assert descriptors() == before - 1
 
 
+def test_the_ring_goes_with_the_last_socket_and_comes_back(backend, receivers):
+    before = descriptors()
+    for _ in range(2):
+        assert exchange(backend, receivers) == len(receivers)
+        assert descriptors() > before
+        for bound in receivers:
+            backend.remove(bound)
+        assert descriptors() == before
+        for bound in receivers:
+            backend.add(bound)
+
+
 def test_a_process_that_gets_no_ring_goes_on_without(backend, receivers, monkeypatch):
     asked = []
 
