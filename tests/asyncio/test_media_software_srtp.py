@@ -54,7 +54,7 @@ async def until(condition):
     raise AssertionError("it did not come to pass")
 
 
-@pytest.fixture(params=["mmsg", "portable", "uring"])
+@pytest.fixture(params=["portable", "mmsg", pytest.param("uring", marks=pytest.mark.io_uring)])
 async def engine(request):
     wall_clock = time.time  # noqa: TID251  the kernel's arrival stamps are wall clock
     async with MediaEngine(

@@ -34,7 +34,7 @@ DEADLINE = 20
 wall_clock = time.time  # noqa: TID251  the clock of RTCP and of the kernel's stamps
 
 
-@pytest.fixture(params=["portable", "mmsg", "uring"])
+@pytest.fixture(params=["portable", "mmsg", pytest.param("uring", marks=pytest.mark.io_uring)])
 async def engine(request):
     async with MediaEngine(
         entropy=os.urandom, wall_clock=wall_clock, backend=request.param

@@ -82,7 +82,7 @@ async def several_calls(alice, bob, folder):
     return [task.result() for task in placed], [local for *_, local in heard], seen
 
 
-@pytest.mark.parametrize("io_uring", [True, False])
+@pytest.mark.parametrize("io_uring", [pytest.param(True, marks=pytest.mark.io_uring), False])
 async def test_calls_with_ports_of_their_own_hear_their_own_peer_with_io_uring_and_without(
     make_endpoint, entered, tmp_path, monkeypatch, io_uring
 ):

@@ -244,7 +244,7 @@ class Lab:
             bound.close()
 
 
-@pytest.fixture(params=["portable", "mmsg", "uring"])
+@pytest.fixture(params=["portable", "mmsg", pytest.param("uring", marks=pytest.mark.io_uring)])
 def backend_name(request):
     return request.param
 

@@ -15,6 +15,8 @@ from callmeter.media.datagrams import ring as rings
 from callmeter.media.datagrams.ring import RECEIVE_MESSAGE, SEND_MESSAGE, Ring
 from callmeter.media.datagrams.tables import MESSAGE, VECTOR
 
+pytestmark = pytest.mark.io_uring
+
 
 class Messages:
     """Some messages of eight octets, with nothing but their octets."""

@@ -14,6 +14,8 @@ from callmeter.media.ports import bind_socket
 
 LOOPBACK = "127.0.0.1"
 
+pytestmark = pytest.mark.io_uring
+
 
 @pytest.fixture
 def backend():
