@@ -112,21 +112,26 @@ class Tables:
 
     def renew(self, *, wide: bool) -> None:
         """Make what the kernel wrote to ready for the next datagrams."""
-        messages = self.messages[: self.used]
+        self._renew(0, self.used, wide=wide)
+        self.used = 0
+
+    def _renew(self, first: int, end: int, *, wide: bool) -> None:
+        messages = self.messages[first:end]
         messages["name_length"] = NAME_OCTETS
         messages["control_length"] = CONTROL.itemsize
         # A shorter address leaves what a longer one has written.
         if wide:
-            self.names[: self.used, IPV4_NAME_OCTETS:] = 0
-        self.used = 0
+            self.names[first:end, IPV4_NAME_OCTETS:] = 0
 
-    def move_up(self, arena: Arena, first: int, good: npt.NDArray[np.int64]) -> None:
+    def move_up(self, arena: Arena, first: int, good: npt.NDArray[np.int64], *, wide: bool) -> None:
         """Let the datagrams that came stand together: those of `first + good`, from `first` on."""
-        moved = slice(first, first + len(good))
+        end = first + len(good)
+        moved = slice(first, end)
         for column in (arena.octets, self.names, self.controls, self.messages["length"]):
             column[moved] = column[first + good]
         for field in ("name_length", "control_length"):
             self.messages[field][moved] = self.messages[field][first + good]
+        self._renew(end, self.used, wide=wide)
 
 
 class MmsgBackend:
@@ -235,7 +240,7 @@ class MmsgBackend:
             taken = recvmmsg(descriptor, tables.address + size * count, room, flags, None)
             if taken > 0:
                 descriptors.extend([descriptor] * taken)
-                tables.used = count + taken
+                tables.used = max(tables.used, count + taken)
                 again |= taken == room
         return again
 

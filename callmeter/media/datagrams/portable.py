@@ -84,7 +84,10 @@ class PortableBackend:
         lengths: list[int] = []
         stamps: list[bytes] = []
         receivers, poll, room = self._receivers, self._poller.poll, arena.capacity
-        while room and (ready := poll(0)):
+        before = -1
+        # Who is ready and never has anything must not hold this up.
+        while room and before < len(lengths) and (ready := poll(0)):
+            before = len(lengths)
             for descriptor, _ in ready[:room]:
                 try:
                     octets, ancillary, _, source = receivers[descriptor](

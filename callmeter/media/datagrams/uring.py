@@ -84,9 +84,10 @@ class UringBackend(MmsgBackend):
         else:
             # Ready, yet nothing there (a bad checksum), or an ICMP error to be read.
             good = np.flatnonzero(results >= 0)
-            tables.move_up(arena, count, good)
+            tables.move_up(arena, count, good, wide=self._wide)
             descriptors += [asked[index] for index in good.tolist()]
-        return True
+        # Who is ready and never has anything must not hold this up.
+        return len(descriptors) > count
 
     def _send_from(
         self, tables: Tables, descriptors: Sequence[int] | npt.NDArray[np.int64], count: int

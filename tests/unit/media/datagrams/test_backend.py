@@ -218,15 +218,14 @@ def test_back_ends_are_found_by_name_and_features(monkeypatch):
 
 
 class Eager:
-    """A readiness set that says of every socket that it is ready, once."""
+    """A readiness set that says of every socket that it is ready, some times."""
 
-    def __init__(self, inner, sockets):
+    def __init__(self, inner, sockets, times=1):
         self.inner = inner
-        self.found = [(bound.fileno(), 1) for bound in sockets]
+        self.found = [[(bound.fileno(), 1) for bound in sockets]] * times
 
-    def poll(self, _):
-        found, self.found = self.found, []
-        return found
+    def poll(self, timeout):
+        return self.found.pop() if self.found else self.inner.poll(timeout)
 
     def __getattr__(self, name):
         return getattr(self.inner, name)
@@ -244,6 +243,32 @@ def test_sockets_that_have_nothing_after_all_leave_no_gap(bench):
     native = bench.backend.to_native(receivers[0], *sender.getsockname()[:2])
     assert bench.received.sources == [native] * len(sent)
     assert (bench.received.stamps[: len(sent)] > 1_600_000_000).all()
+
+
+def test_slots_that_are_used_twice_take_every_kind_of_source(bench):
+    receivers = [bench.socket(version) for version in (4, 6) * 15]
+    four, six = bench.socket(4, listening=False), bench.socket(6, listening=False)
+    expected = {}
+    for number in range(12, 30):
+        sender = (four, six)[number % 2]
+        native = bench.backend.to_native(receivers[number], *sender.getsockname()[:2])
+        for repeat in range(2 + (number > 27)):
+            datagram = bytes([number, repeat])
+            sender.sendto(datagram, receivers[number].getsockname())
+            expected[datagram] = native
+    bench.backend._poller = Eager(bench.backend._poller, receivers)
+    for _ in range(2):
+        found = dict(zip(bench.receive(), bench.received.sources, strict=True))
+        assert found == expected
+        for datagram in expected:
+            (four, six)[datagram[0] % 2].sendto(datagram, receivers[datagram[0]].getsockname())
+
+
+def test_who_is_always_ready_and_has_nothing_holds_nothing_up(bench):
+    receivers = [bench.socket() for _ in range(20)]
+    bench.backend._poller = Eager(bench.backend._poller, receivers, times=1000)
+    assert bench.receive() == []
+    assert bench.backend._poller.found
 
 
 def test_what_went_before_does_not_show_in_what_comes_after(bench):
