@@ -132,6 +132,7 @@ class Tables:
         for field in ("name_length", "control_length"):
             self.messages[field][moved] = self.messages[field][first + good]
         self._renew(end, self.used, wide=wide)
+        self.used = end
 
 
 class MmsgBackend:
@@ -240,7 +241,7 @@ class MmsgBackend:
             taken = recvmmsg(descriptor, tables.address + size * count, room, flags, None)
             if taken > 0:
                 descriptors.extend([descriptor] * taken)
-                tables.used = max(tables.used, count + taken)
+                tables.used = count + taken
                 again |= taken == room
         return again
 
