@@ -107,10 +107,7 @@ class MediaEngine:
     ) -> None:
         self.entropy = entropy
         self.wall = wall_clock
-        choosing = backend is None
-        if choosing and not io_uring:
-            backend = "portable"
-        self.backend: Backend = new_backend(backend, segmentation=segmentation)
+        self.backend: Backend = new_backend(backend, segmentation=segmentation, io_uring=io_uring)
         self._segmentation = segmentation
         self.lanes = LaneTable(FIRST_ROWS, max_streams)
         self.reception = StreamTable(FIRST_ROWS, max_streams)
@@ -122,7 +119,7 @@ class MediaEngine:
         self.overload = Overload(tick_delay, on_overload)
         self.handshakes = HandshakeQueue(self.call_soon)
         self.sessions = SessionMemory()
-        self._choosing = choosing
+        self._choosing = backend is None
         self._receive = ReceiveLane(self.lanes, self.reception, self.backend)
         self.sockets = StreamSockets(self.lanes, self.reception, self._receive, entropy)
         self._transmit = SendLane(self.lanes, self.send_table, self.backend)

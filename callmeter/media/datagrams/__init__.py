@@ -21,7 +21,9 @@ __all__ = [
 _AVAILABLE = {"mmsg": mmsg.available, "portable": lambda: True, "uring": uring.available}
 
 
-def new_backend(name: str | None = None, *, segmentation: bool = True) -> Backend:
+def new_backend(
+    name: str | None = None, *, segmentation: bool = True, io_uring: bool = True
+) -> Backend:
     """The back-end of this name; None takes the one that is cheapest for a port per stream.
 
     That is `uring`, where there is one, and else `portable`: a call into the C library through
@@ -30,12 +32,13 @@ def new_backend(name: str | None = None, *, segmentation: bool = True) -> Backen
     Args:
         name: `"mmsg"`, `"portable"` or `"uring"`.
         segmentation: Let the kernel cut what goes to one address, where it can.
+        io_uring: Whether what is cheapest may be `uring`.
 
     Raises:
         ConfigurationError: The name is unknown, or the system lacks what it needs.
     """
     if name is None:
-        name = "uring" if uring.available() else "portable"
+        name = "uring" if io_uring and uring.available() else "portable"
     if name not in _AVAILABLE or not _AVAILABLE[name]():
         raise ConfigurationError(f"no datagram back-end {name!r} on this system")
     if name == "uring":
