@@ -76,7 +76,7 @@ def available() -> bool:
             found = ring.perform(RECEIVE_MESSAGE, [empty.fileno()], places, socket.MSG_DONTWAIT)
     except OSError:
         return False
-    # Of all that could be otherwise, such as a layout, this would show the most.
+    # Another layout, or operations of another meaning, would give another answer.
     return int(found[0]) == -errno.EAGAIN
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from callmeter.media.arena import Arena
 from callmeter.media.datagrams import Received, UringBackend, uring
+from callmeter.media.datagrams.ring import RECEIVE_MESSAGE, SEND_MESSAGE, Ring
 from callmeter.media.ports import bind_socket
 
 LOOPBACK = "127.0.0.1"
@@ -64,6 +65,20 @@ def test_few_sockets_need_no_ring_and_many_share_one(backend, receivers):
     backend.close()
     # The readiness set has one too.
     assert descriptors() == before - 1
+
+
+def test_both_ways_go_through_the_ring(backend, receivers, monkeypatch):
+    performed = []
+
+    class Watched(Ring):
+        def perform(self, operation, descriptors, *others):
+            performed.append((operation, len(descriptors)))
+            return super().perform(operation, descriptors, *others)
+
+    monkeypatch.setattr(uring, "Ring", Watched)
+    exchange(backend, receivers)
+    count = len(receivers)
+    assert performed == [(SEND_MESSAGE, count), (RECEIVE_MESSAGE, count)]
 
 
 def test_the_ring_goes_with_the_last_socket_and_comes_back(backend, receivers):
