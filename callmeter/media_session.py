@@ -8,7 +8,7 @@ import secrets
 from dataclasses import fields
 from datetime import UTC, datetime
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from callmeter.config import CaptureConfig
 from callmeter.errors import (
@@ -55,6 +55,8 @@ CHANGEABLE = frozenset(
     }
 )
 """Settings that may differ in a later offer; the others were decided when the ports were opened."""
+
+_BEFORE_DIGITS: Final = "the call ended before its digits were sent"
 
 
 @lru_cache
@@ -142,9 +144,14 @@ class MediaSession(MediaNegotiation):
                 until the call ends.
 
         Returns:
-            Seconds it took: fewer than asked for when the call ended first.
+            Seconds it took: fewer than asked for when the call ended first, 0.0 when it was over.
+
+        Raises:
+            LocalProtocolError: The call is not answered.
         """
         stream, source = self._running(), source or _usual_tone()
+        if stream is None:
+            return 0.0
         coding = self.coding
         if isinstance(source, PcmSource) and coding and not source.has_encoded(*coding):
             # A file may take a moment to encode, in which the calls of this loop have to go on.
@@ -155,12 +162,21 @@ class MediaSession(MediaNegotiation):
         return await self._until_played(playing, seconds, partial(stream.play, None))
 
     def echo(self) -> None:
-        """From now on send back what arrives."""
-        self._running().play(Echo())
+        """From now on send back what arrives.
+
+        Raises:
+            LocalProtocolError: The call is not answered.
+        """
+        if stream := self._running():
+            stream.play(Echo())
 
     def attach(self, sink: AudioSink) -> None:
-        """Give what arrives to `sink` too."""
-        self._running().attach(sink)
+        """Give what arrives to `sink` too; it is closed when the call ends."""
+        if stream := self._running():
+            stream.attach(sink)
+        else:
+            sink.open(self._engine.call_soon)
+            sink.close()
 
     def record(self, path: str | Path, *, conceal: bool = False) -> WavRecorder:
         """Record what arrives as mono WAV, at the rate of its codec, until the call ends.
@@ -173,7 +189,7 @@ class MediaSession(MediaNegotiation):
             ConfigurationError: The file cannot be made.
         """
         recorder = WavRecorder(path, conceal=conceal)
-        self._running().attach(recorder)
+        self.attach(recorder)
         return recorder
 
     def capture(self, config: CaptureConfig | None = None) -> MediaCapture:
@@ -188,8 +204,9 @@ class MediaSession(MediaNegotiation):
             LocalProtocolError: There is no media, or it is captured already.
         """
         capture = MediaCapture(config or CaptureConfig())
-        self._running().capture_to(capture)
-        self.captured = capture
+        if stream := self._running():
+            stream.capture_to(capture)
+            self.captured = capture
         return capture
 
     async def send_digits(self, digits: str, *, duration_ms: int = 160) -> None:
@@ -199,7 +216,10 @@ class MediaSession(MediaNegotiation):
             LocalProtocolError: The peer did not agree to telephone-event.
             CallFailed: The call ended before the last one was sent.
         """
-        sent = self._running().send_digits(digits, duration_ms=duration_ms)
+        stream = self._running()
+        if stream is None:
+            raise CallFailed(_BEFORE_DIGITS)
+        sent = stream.send_digits(digits, duration_ms=duration_ms)
         try:
             await sent
         except asyncio.CancelledError:
@@ -208,7 +228,7 @@ class MediaSession(MediaNegotiation):
                 raise
             # It was not the caller who was cancelled: the stream dropped the digits.
             if self._stream is None:
-                raise CallFailed("the call ended before its digits were sent") from None
+                raise CallFailed(_BEFORE_DIGITS) from None
             raise LocalProtocolError("the peer takes no telephone events any more") from None
 
     def send_feedback(self, kind: str, *, lost: tuple[int, ...] = ()) -> None:
@@ -221,7 +241,8 @@ class MediaSession(MediaNegotiation):
         Raises:
             LocalProtocolError: It was not agreed on as a=rtcp-fb.
         """
-        self._running().send_feedback(kind, lost=lost)
+        if stream := self._running():
+            stream.send_feedback(kind, lost=lost)
 
     def buffer(self, settings: JitterBufferSettings | None = None) -> None:
         """Measure from now on what a jitter buffer would make of what arrives; nothing is delayed.
@@ -234,7 +255,8 @@ class MediaSession(MediaNegotiation):
         Raises:
             LocalProtocolError: There is no media.
         """
-        self._running().buffer(settings or JitterBufferSettings())
+        if stream := self._running():
+            stream.buffer(settings or JitterBufferSettings())
 
     @property
     def stream(self) -> MediaStream | None:
@@ -246,9 +268,10 @@ class MediaSession(MediaNegotiation):
         """The RTP profile agreed on."""
         return None if self._remote is None else self._remote.profile
 
-    def _running(self) -> MediaStream:
-        if self._stream is None or not self._begun:
-            raise LocalProtocolError("the call has no media: not answered yet, or ended")
+    def _running(self) -> MediaStream | None:
+        """None once the call is over: a peer may hang up between two lines of who uses it."""
+        if not self._begun:
+            raise LocalProtocolError("the call has no media: it is not answered")
         return self._stream
 
 

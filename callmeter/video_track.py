@@ -53,7 +53,7 @@ class VideoTrack(MediaTrack):
             seconds: How long, time on hold included; None plays a source to its end.
 
         Returns:
-            Seconds it took: fewer than asked for when the call ended first.
+            Seconds it took: fewer than asked for when the call ended first, 0.0 when it was over.
 
         Raises:
             LocalProtocolError: There is no video, the peer does not take the codec, or a frame of
@@ -61,6 +61,8 @@ class VideoTrack(MediaTrack):
             ConfigurationError: The file cannot be read as video.
         """
         stream = self._running()
+        if stream is None:
+            return 0.0
         # Reading a file and encoding a pattern take a moment, in which calls have to go on.
         await asyncio.to_thread(source.prepare)
         if self._stream is not stream:
@@ -69,8 +71,14 @@ class VideoTrack(MediaTrack):
         return await self._until_played(playing, seconds, partial(stream.play, None))
 
     def attach(self, sink: VideoSink) -> None:
-        """Give whole frames to `sink`, from the next key frame on, which is asked for."""
-        self._running().attach(sink)
+        """Give whole frames to `sink`, from the next key frame on, which is asked for.
+
+        It is closed when the call ends.
+        """
+        if stream := self._running():
+            stream.attach(sink)
+        else:
+            sink.close()
 
     def record(self, path: str | Path) -> IvfRecorder | AnnexBRecorder:
         """Record what arrives until the call ends, as it is: IVF of VP8, Annex B of H.264.
@@ -84,9 +92,9 @@ class VideoTrack(MediaTrack):
             ConfigurationError: The file cannot be made.
         """
         stream = self._running()
-        codec = stream.received_codec or self.codec
+        codec = (stream and stream.received_codec) or self.codec
         recorder = IvfRecorder(path) if codec == "VP8" else AnnexBRecorder(path)
-        stream.attach(recorder)
+        self.attach(recorder)
         return recorder
 
     def request_key_frame(self) -> None:
@@ -95,7 +103,8 @@ class VideoTrack(MediaTrack):
         Raises:
             LocalProtocolError: There is no video, or no such message was agreed on.
         """
-        self._running().request_key_frame()
+        if stream := self._running():
+            stream.request_key_frame()
 
     async def wait_for_frames(self, count: int = 1) -> None:
         """Wait until so many whole frames have come in all.
@@ -104,7 +113,10 @@ class VideoTrack(MediaTrack):
             LocalProtocolError: There is no video.
             CallFailed: The call ended before.
         """
-        waiting = self._running().frames(count)
+        stream = self._running()
+        if stream is None:
+            raise CallFailed(f"the video ended before {count} frames had come")
+        waiting = stream.frames(count)
         try:
             await waiting
         except asyncio.CancelledError:
@@ -118,9 +130,10 @@ class VideoTrack(MediaTrack):
         """The running stream, lower stability."""
         return self._stream
 
-    def _running(self) -> VideoStream:
-        if self._stream is None or not self._begun:
-            raise LocalProtocolError("the call has no video: not agreed on yet, or ended")
+    def _running(self) -> VideoStream | None:
+        """None once it is over: a peer may hang up between two lines of who uses it."""
+        if not self._begun:
+            raise LocalProtocolError("the call has no video: it is not agreed on")
         return self._stream
 
     # what is agreed on

@@ -55,3 +55,21 @@ async def test_a_block_that_was_not_entered_is_left_at_once(make_endpoint):
     alice = await make_endpoint("alice")
     with pytest.warns(RuntimeWarning, match="never entered"):
         assert await alice.call("bob").__aexit__(None, None, None) is None
+
+
+async def test_a_peer_that_hangs_up_between_two_lines_makes_no_error(make_endpoint, tmp_path):
+    alice, bob = await make_endpoint("alice"), await make_endpoint("bob")
+
+    async def hang_up_at_once():
+        async with alice.call(bob.contact):
+            pass
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(hang_up_at_once())
+        async with await (await bob.next_call(PATIENCE)).answer() as call:
+            await call.ended()
+            call.media.echo()
+            recorder = call.media.record(tmp_path / "heard.wav")
+            assert await call.media.play(seconds=PATIENCE) == 0.0
+    assert recorder.seconds == 0.0
+    assert call.report().final_status_code == 200

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import secrets
 import socket
+import wave
 from dataclasses import replace
 
 import pytest
 
 from callmeter.config import Codec, MediaConfig, SrtpConfig, SrtpMethod, SrtpPolicy, SrtpSuite
 from callmeter.errors import (
+    CallFailed,
     CallmeterError,
     ConfigurationError,
     LocalProtocolError,
@@ -531,8 +533,24 @@ async def test_the_last_figures_stay(make):
     assert session.local == local
     assert session.remote == f"{LOOPBACK}:{DISCARD}"
     assert session.format.secure
-    with pytest.raises(LocalProtocolError, match="no media"):
-        await session.play()
+
+
+async def test_what_is_asked_of_media_that_is_over_is_no_error(make, tmp_path):
+    session = make(REQUIRED)
+    session.accept_offer(SAVP)
+    session.close()
+    assert await session.play() == 0.0
+    session.echo()
+    session.buffer()
+    session.send_feedback("nack", lost=(1,))
+    assert len(session.capture()) == 0
+    assert session.captured is None
+    heard = session.record(tmp_path / "heard.wav")
+    with wave.open(str(tmp_path / "heard.wav")) as written:
+        assert written.getnframes() == 0
+    assert heard.seconds == 0.0
+    with pytest.raises(CallFailed, match="ended before its digits were sent"):
+        await session.send_digits("1")
 
 
 async def test_keys_of_a_call_that_never_began_are_closed(make, monkeypatch):

@@ -415,8 +415,11 @@ async def test_video_has_no_use_before_it_runs_and_after(make, tmp_path):
     both[0].close()
     running._begin(*agreed)
     assert running.stream is None
-    with pytest.raises(LocalProtocolError, match="no video"):
-        await running.play(TestPattern())
+    assert await running.play(TestPattern()) == 0.0
+    running.request_key_frame()
+    late = running.record(tmp_path / "late.ivf")
+    assert isinstance(late, IvfRecorder)
+    assert (tmp_path / "late.ivf").stat().st_size == 32
 
 
 async def test_an_error_says_which_track_has_no_keys(make, monkeypatch):
