@@ -23,7 +23,7 @@ from callmeter.media.datagrams.backend import (
     SendErrors,
     new_poller,
 )
-from callmeter.media.datagrams.segmentation import Segmentation, can_cut, slots_of
+from callmeter.media.datagrams.segmentation import Segmentation, slots_of
 from callmeter.media.datagrams.tables import (
     CONTROL,
     IPV4_NAME_OCTETS,
@@ -32,6 +32,7 @@ from callmeter.media.datagrams.tables import (
     STAMP_OCTETS,
     VECTOR,
 )
+from callmeter.udp_segmentation import can_cut
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence

@@ -7,7 +7,6 @@ on this host sees them before they are cut.
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from callmeter.media.datagrams.tables import (
     NAME_OCTETS,
     VECTOR,
 )
+from callmeter.udp_segmentation import MAX_OCTETS, MAX_SEGMENTS, SOL_UDP, UDP_SEGMENT
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,13 +27,8 @@ if TYPE_CHECKING:
     Heads = npt.NDArray[np.uint64]
     Integers = npt.NDArray[np.int64]
 
-__all__ = ["Plan", "Segmentation", "can_cut", "plan", "slots_of"]
+__all__ = ["Plan", "Segmentation", "plan", "slots_of"]
 
-SOL_UDP: Final = 17
-UDP_SEGMENT: Final = 103
-MAX_SEGMENTS: Final = 64
-"""What every kernel takes that takes any."""
-MAX_OCTETS: Final = 65_000
 LEAST_SHARE: Final = 2
 """So many datagrams to an address in the mean are worth the sorting."""
 MAX_PLANS: Final = 16
@@ -42,16 +37,6 @@ SEGMENT: Final = np.dtype(
 )
 """A control message with the length of the pieces."""
 SEGMENT_OCTETS: Final = 18
-
-
-def can_cut() -> bool:
-    """Whether the kernel can cut; an old one would send all of it in one datagram."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.setsockopt(SOL_UDP, UDP_SEGMENT, 0)
-        except OSError:
-            return False
-    return True
 
 
 class Plan(NamedTuple):

@@ -175,13 +175,3 @@ def test_a_message_the_kernel_refuses_refuses_all_that_is_in_it(
     assert len(refused) == 4
     assert backend.send_errors.by_name == {"ENOBUFS": 4}
     assert sum(len(received(peer)) for peer in peers) == 4
-
-
-def test_an_old_kernel_is_not_asked_to_cut(monkeypatch):
-    class OldSocket(socket.socket):
-        def setsockopt(self, *_):
-            raise OSError(errno.ENOPROTOOPT, "Protocol not available")
-
-    assert segmentation.can_cut()
-    monkeypatch.setattr(socket, "socket", OldSocket)
-    assert not segmentation.can_cut()
