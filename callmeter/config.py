@@ -455,8 +455,8 @@ class StackConfig:
         hep: Collector of all SIP messages, or None.
         name_servers: `"host"` or `"host:port"` of name servers; empty takes the system's.
         segmentation: Media of many calls from a shared port to one address leaves in large
-            pieces, which the kernel cuts (UDP GSO). Off, a capture on this host sees what the
-            network sees.
+            pieces, which the kernel cuts (UDP GSO), and so do messages of signalling load. Off, a
+            capture on this host sees what the network sees.
         io_uring: Media of many calls with a port each goes through io_uring, where Linux has one.
     """
 

@@ -115,8 +115,8 @@ class SignalingAnswerer(SignalingShell):
         replies = self._uas.on_usual(self._layer, usual, source, now)
         if replies is None:
             return False
-        for octets in replies:
-            self._post(octets, source)
+        for rank, octets in enumerate(replies):
+            self._post(octets, source, None, rank)
         return True
 
     def _face_towards(self, source: Hop) -> None:

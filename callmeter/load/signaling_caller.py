@@ -164,8 +164,8 @@ class SignalingCaller(SignalingShell):
         posts = None if self._uac is None else self._uac.on_usual(self._means, usual, source, now)
         if posts is None:
             return False
-        for post in posts:
-            self._post(*post)
+        for rank, post in enumerate(posts):
+            self._post(*post, rank)
         return True
 
     def _on_ack(self, request: Request, now: float) -> Iterable[object]:

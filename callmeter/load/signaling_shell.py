@@ -23,6 +23,7 @@ from callmeter.errors import (
     SipSyntaxError,
     TransportError,
 )
+from callmeter.load.outbox import LEAST, bursts
 from callmeter.sip.learned_shapes import LearnedShapes
 from callmeter.sip.message import Request, Response
 from callmeter.sip.next_hop import host_port, next_hop_uri, transport_of
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
+    from callmeter.load.outbox import Posted
     from callmeter.sip.learned_shapes import Usual
     from callmeter.sip.transaction.key import Key
     from callmeter.sip.uri import SipUri
@@ -109,7 +111,7 @@ class SignalingShell(ABC):
         self._tokens: dict[Key, int] = {}
         self._keys: dict[int, Key] = {}
         self._ticked = asyncio.Event()
-        self._outbox: list[tuple[bytes, Hop, Key | None]] = []
+        self._outbox: list[Posted] = []
         self._now: float | None = None
         self._orders: dict[type, Callable[[Any, float], object]] = {
             Send: self._on_send,
@@ -267,19 +269,30 @@ class SignalingShell(ABC):
         for effect in effects:
             orders[type(effect)](effect, now)
 
-    def _post(self, octets: bytes, hop: Hop, key: Key | None = None) -> None:
+    def _post(self, octets: bytes, hop: Hop, key: Key | None = None, rank: int = 0) -> None:
         """Have a datagram sent once all has been read that has come, or by `_send_posted`.
 
         One by one, each would wake its receiver anew.
         """
-        self._outbox.append((octets, hop, key))
+        self._outbox.append((octets, hop, key, rank))
 
     def _send_posted(self) -> None:
         self._now = None
         if not self._outbox:
             return
-        send, posted, self._outbox = self.transport.datagram_sender(), self._outbox, []
-        for octets, hop, key in posted:
+        posted, self._outbox = self._outbox, []
+        if len(posted) < LEAST:
+            self._send_each(posted)
+            return
+        for burst in bursts(posted):
+            sent = 0
+            if len(burst) >= LEAST:
+                sent = self.transport.send_alike([each[0] for each in burst], burst[0][1])
+            self._send_each(burst[sent:])
+
+    def _send_each(self, posted: list[Posted]) -> None:
+        send = self.transport.datagram_sender()
+        for octets, hop, key, _ in posted:
             try:
                 send(octets, hop)
             except TransportError as error:

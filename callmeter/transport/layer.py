@@ -22,6 +22,7 @@ from callmeter.transport.tls import TlsLayer
 from callmeter.transport.tls_settings import TlsSettings
 from callmeter.transport.udp import UdpTransport, local_address_towards, nothing
 from callmeter.transport.websocket import client_layers, invalid_contact_host, server_layers
+from callmeter.udp_segmentation import can_cut
 
 if TYPE_CHECKING:
     import asyncio
@@ -139,7 +140,8 @@ class TransportLayer:
         """Open UDP and TCP on one port (RFC 3261 section 18.2.1 asks for both), then the rest."""
         wanted, config = set(self._config.transports), self._config
         if Transport.UDP in wanted:
-            udp = UdpTransport(self._loop, self._user, config.bind, port)
+            cuts = config.segmentation and can_cut()
+            udp = UdpTransport(self._loop, self._user, config.bind, port, cuts=cuts)
             self._transports["UDP"] = udp
             port = udp.local[1]
         own_tls = None
@@ -208,6 +210,15 @@ class TransportLayer:
         """What `send` comes to where all hops are by UDP, for who sends many."""
         udp = self._transports.get("UDP")
         return self.send if udp is None else udp.send
+
+    def send_alike(self, datagrams: list[bytes], hop: Hop) -> int:
+        """Send datagrams of one length in large pieces, which the kernel cuts (UDP GSO).
+
+        Returns:
+            How many of them were sent, the first ones; the others are for `send`.
+        """
+        udp = self._transports.get("UDP")
+        return udp.send_alike(datagrams, hop) if isinstance(udp, UdpTransport) else 0
 
     def ready(self, hop: Hop) -> bool:
         """Whether `local_towards` knows what a message to `hop` will leave from."""

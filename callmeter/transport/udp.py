@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from callmeter.errors import ConnectionFailed, MessageTooLarge
 from callmeter.sip.transaction.effects import Hop
+from callmeter.udp_segmentation import MAX_OCTETS, MAX_SEGMENTS, SOL_UDP, UDP_SEGMENT
 
 if TYPE_CHECKING:
     import asyncio
@@ -40,6 +41,7 @@ IP_RECVERR = 11
 IPV6_RECVERR = 25
 MSG_ERRQUEUE = 0x2000
 _EXTENDED_ERROR = struct.Struct("=IBBBBII")
+_SEGMENT = struct.Struct("=H")
 FROM_NETWORK = frozenset({2, 3})
 """SO_EE_ORIGIN_ICMP and SO_EE_ORIGIN_ICMP6."""
 
@@ -52,6 +54,7 @@ class UdpTransport:
         user: Who takes what arrives.
         bind: IP address to bind.
         port: Port to bind; 0 takes a free one.
+        cuts: Whether the kernel may be given several datagrams in one piece.
 
     Raises:
         ConnectionFailed: The address or port cannot be bound.
@@ -64,13 +67,20 @@ class UdpTransport:
     name = "UDP"
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, user: DatagramUser, bind: str, port: int
+        self,
+        loop: asyncio.AbstractEventLoop,
+        user: DatagramUser,
+        bind: str,
+        port: int,
+        *,
+        cuts: bool = False,
     ) -> None:
         family = socket.AF_INET6 if ":" in bind else socket.AF_INET
         self._loop = loop
         self._user = user
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._closed = False
+        self._cuts = cuts
         self.dropped_sends = 0
         self.drained: Callable[[], None] = nothing
         self._sources: dict[tuple[Any, ...], Hop] = {}
@@ -128,6 +138,27 @@ class UdpTransport:
                     continue
                 raise self._failure(error, data, hop) from error
             return
+
+    def send_alike(self, datagrams: list[bytes], hop: Hop) -> int:
+        """Send datagrams of one length in large pieces, which the kernel cuts (UDP GSO).
+
+        Returns:
+            How many of them were sent, the first ones. The others are for `send`, which says what
+            is the matter: too long for the way, no room, a word of the network about others.
+        """
+        size, sent = len(datagrams[0]), 0
+        if not self._cuts or not size:
+            return 0
+        most = min(MAX_SEGMENTS, MAX_OCTETS // size)
+        control = [(SOL_UDP, UDP_SEGMENT, _SEGMENT.pack(size))]
+        while sent < len(datagrams):
+            piece = datagrams[sent : sent + most]
+            try:
+                self._socket.sendmsg([b"".join(piece)], control, 0, (hop.host, hop.port))
+            except OSError:
+                break
+            sent += len(piece)
+        return sent
 
     def _failure(self, error: OSError, data: bytes, hop: Hop) -> TransportError:
         """Why a datagram could not be sent."""

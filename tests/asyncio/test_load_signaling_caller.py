@@ -10,6 +10,7 @@ import pytest
 from callmeter.config import StackConfig, TimerConfig, Transport
 from callmeter.errors import ConfigurationError, ConnectionFailed, LocalProtocolError
 from callmeter.load import SignalingAnswerer, SignalingCaller
+from callmeter.transport.udp import UdpTransport
 
 LOOPBACK = "127.0.0.1"
 PATIENCE = 20
@@ -56,6 +57,32 @@ async def test_calls_by_the_thousand_a_second_come_to_the_same_end(name):
                 assert (counters.failed, caller.live, caller.unreachable) == (0, 0, 0)
         taken = answerer.counters
     assert (taken.answered, taken.confirmed, taken.ended) == (203, 203, 203)
+
+
+@pytest.mark.parametrize(("segmentation", "refused"), [(True, False), (True, True), (False, False)])
+async def test_what_is_alike_leaves_together_or_else_alone(monkeypatch, segmentation, refused):
+    sent = {"together": 0, "alone": 0}
+
+    def together(transport, datagrams, hop, send=UdpTransport.send_alike):
+        count = 0 if refused else send(transport, datagrams, hop)
+        sent["together"] += count
+        return count
+
+    def alone(transport, data, hop, send=UdpTransport.send):
+        sent["alone"] += 1
+        send(transport, data, hop)
+
+    monkeypatch.setattr(UdpTransport, "send_alike", together)
+    monkeypatch.setattr(UdpTransport, "send", alone)
+    settings = config(segmentation=segmentation, timers=TimerConfig(t1=4.0, t2=8.0))
+    async with asyncio.timeout(PATIENCE), SignalingAnswerer(settings) as answerer:
+        async with SignalingCaller(target(answerer), settings, pace=0.05) as caller:
+            counters = await caller.run(calls=200, rate=2000)
+            assert (counters.ended, counters.failed, caller.unreachable) == (200, 0, 0)
+        assert answerer.counters.repeated == 0
+    # INVITE, ACK and BYE; 180, 200 and the 200 of the BYE.
+    assert sum(sent.values()) == 6 * 200
+    assert (sent["together"] > 200) is (segmentation and not refused)
 
 
 @pytest.mark.parametrize(("rate", "pace"), [(100, 0.01), (1000, 0.01), (1000, 0), (1000, 0.05)])

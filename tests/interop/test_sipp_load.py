@@ -8,6 +8,7 @@ import pytest
 
 from callmeter import StackConfig, Transport
 from callmeter.load import SignalingAnswerer, SignalingCaller
+from callmeter.transport.udp import UdpTransport
 
 pytestmark = pytest.mark.interop("sipp")
 
@@ -62,6 +63,25 @@ async def test_calls_to_sipp_are_placed(sipp, transport):
     async with asyncio.timeout(60), SignalingCaller(target, listening("udp")) as caller:
         counters = await caller.run(CALLS, rate=400)
         verdict = await callee.result()
+    assert (verdict.status, verdict.successful, verdict.failed) == (0, CALLS, 0)
+    assert (counters.ended, counters.failed, counters.refused) == (CALLS, 0, 0)
+
+
+async def test_calls_that_leave_in_bursts_reach_sipp(sipp, monkeypatch):
+    together = []
+    send = UdpTransport.send_alike
+
+    def noted(transport, datagrams, hop):
+        together.append(send(transport, datagrams, hop))
+        return together[-1]
+
+    monkeypatch.setattr(UdpTransport, "send_alike", noted)
+    callee = sipp("uas", transport="udp", calls=CALLS)
+    target = f"sip:service@{callee.address}"
+    async with asyncio.timeout(60), SignalingCaller(target, listening("udp")) as caller:
+        counters = await caller.run(CALLS, rate=2000)
+        verdict = await callee.result()
+    assert sum(together) > CALLS / 2
     assert (verdict.status, verdict.successful, verdict.failed) == (0, CALLS, 0)
     assert (counters.ended, counters.failed, counters.refused) == (CALLS, 0, 0)
 

@@ -51,8 +51,8 @@ def user():
 def make_transport():
     opened = []
 
-    def make(user, bind=LOOPBACK, port=0):
-        opened.append(UdpTransport(asyncio.get_running_loop(), user, bind, port))
+    def make(user, bind=LOOPBACK, port=0, **more):
+        opened.append(UdpTransport(asyncio.get_running_loop(), user, bind, port, **more))
         return opened[-1]
 
     yield make
@@ -78,7 +78,7 @@ def hop(address):
 
 
 class Stubborn:
-    """A socket whose `sendto` fails as often as told, and is the real one otherwise."""
+    """A socket that fails to send as often as told, and is the real one otherwise."""
 
     def __init__(self, real, errors):
         self._real = real
@@ -91,6 +91,11 @@ class Stubborn:
         if self._errors:
             raise self._errors.pop(0)
         return self._real.sendto(data, address)
+
+    def sendmsg(self, *arguments):
+        if self._errors and (error := self._errors.pop(0)):
+            raise error
+        return self._real.sendmsg(*arguments)
 
 
 @pytest.mark.parametrize("bind", [LOOPBACK, "::1"])
@@ -192,6 +197,45 @@ async def test_what_the_own_address_has_no_way_to_is_said_to_be_out_of_its_reach
     words = r"UDP 127\.0\.0\.1:\d+: it cannot be reached from 127\.0\.0\.1"
     with pytest.raises(ConnectionFailed, match=words):
         transport.send(b"x", hop(client.getsockname()))
+
+
+@pytest.mark.parametrize("bind", [LOOPBACK, "::1"])
+async def test_what_is_alike_leaves_in_pieces_and_arrives_one_by_one(make_transport, bind):
+    here, there = User(), User()
+    near, far = make_transport(here, bind, cuts=True), make_transport(there, bind)
+    datagrams = [b"%04d" % number for number in range(150)]
+    assert near.send_alike(datagrams, hop(far.local)) == 150
+    await there.has(150)
+    assert there.datagrams == [(data, hop(near.local)) for data in datagrams]
+
+
+async def test_a_piece_holds_what_a_kernel_takes(make_transport, client):
+    transport = make_transport(User(), cuts=True)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    datagrams = [bytes([number]) * 1400 for number in range(100)]
+    assert transport.send_alike(datagrams, hop(client.getsockname())) == 100
+    assert [client.recv(2000) for _ in datagrams] == datagrams
+
+
+async def test_what_cannot_leave_in_one_piece_is_left_to_be_sent_alone(
+    make_transport, client, monkeypatch
+):
+    transport, where = make_transport(User(), cuts=True), hop(client.getsockname())
+    too_long = OSError(errno.EINVAL, "Invalid argument")
+    monkeypatch.setattr(transport, "_socket", Stubborn(transport._socket, [None, too_long]))
+    datagrams = [b"%04d" % number for number in range(udp.MAX_SEGMENTS + 1)]
+    assert transport.send_alike(datagrams, where) == udp.MAX_SEGMENTS
+    assert [client.recv(10) for _ in datagrams[:-1]] == datagrams[:-1]
+    assert transport.send_alike([b"", b""], where) == 0
+    transport.close()
+    assert transport.send_alike(datagrams, where) == 0
+
+
+async def test_nothing_is_cut_unless_it_is_wanted(transport, client):
+    assert transport.send_alike([b"a", b"b"], hop(client.getsockname())) == 0
+    client.setblocking(False)  # noqa: FBT003  the socket module's own signature
+    with pytest.raises(BlockingIOError):
+        client.recv(10)
 
 
 async def test_a_full_queue_is_counted_as_loss(transport, client, monkeypatch):
