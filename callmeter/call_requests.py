@@ -48,12 +48,19 @@ class CallRequests(ABC):
     def over(self) -> bool:
         """Whether it has ended."""
 
+    def _check_not_over(self) -> None:
+        """Who hangs up may do so between two lines of the other's program."""
+        if self.over and self._record.times.answer_at is not None:
+            raise CallFailed("the call ended")
+
     async def hold(self) -> None:
         """Put the peer on hold: a re-INVITE with a=sendonly (RFC 3264 section 8.4).
 
         Raises:
             CallRejected: The peer refused the re-INVITE; the call goes on unchanged.
+            CallFailed: The call ended before.
         """
+        self._check_not_over()
         await self._changes.hold(self.session)
 
     async def resume(self) -> None:
@@ -61,7 +68,9 @@ class CallRequests(ABC):
 
         Raises:
             CallRejected: The peer refused the re-INVITE; the call goes on unchanged.
+            CallFailed: The call ended before.
         """
+        self._check_not_over()
         await self._changes.resume(self.session)
 
     async def rekey(self, *, roc: RekeyRoc = "reset") -> None:
@@ -83,7 +92,9 @@ class CallRequests(ABC):
             CallRejected: The peer refused the re-INVITE; the old keys go on.
             NegotiationError: The answer has no key that can be used.
             MediaSecurityError: The DTLS handshake failed; the old keys go on.
+            CallFailed: The call ended before.
         """
+        self._check_not_over()
         await self._changes.rekey(self.session, roc)
 
     async def update(
@@ -110,6 +121,7 @@ class CallRequests(ABC):
             MediaSecurityError: The DTLS handshake of video that is new failed; the call goes on.
             CallFailed: It ended before.
         """
+        self._check_not_over()
         await self._changes.update(self.session, media, method=method, offer=offer)
 
     async def send_dtmf(self, digits: str, *, method: str = "rtp", duration_ms: int = 160) -> None:
@@ -129,6 +141,7 @@ class CallRequests(ABC):
             CallTimedOut: An INFO got no final response.
             CallFailed: The call ended before the last one was sent.
         """
+        self._check_not_over()
         if not self._answered.is_set() or self.over:
             raise LocalProtocolError("DTMF needs an answered call")
         if self.media.on_hold:
@@ -168,7 +181,9 @@ class CallRequests(ABC):
             CallRejected: Whom it called refused.
             CallTimedOut: The peer never told how it went.
             LocalProtocolError: The call is not answered.
+            CallFailed: The call ended before.
         """
+        self._check_not_over()
         refer_to = NameAddr(self._endpoint.target(target))
         return await self._transfers.transfer(refer_to, header_lines(headers))
 
@@ -186,6 +201,8 @@ class CallRequests(ABC):
         Raises:
             LocalProtocolError: One of the calls is not answered; else as for `transfer`.
         """
+        other._check_not_over()
+        self._check_not_over()
         return await self._transfers.transfer(replacing(other.session), header_lines(headers))
 
     async def send_info(
@@ -202,7 +219,10 @@ class CallRequests(ABC):
             ConfigurationError: A body of no type.
             RequestRejected: The peer refused it.
             CallTimedOut: No final response.
+            LocalProtocolError: The call is not answered.
+            CallFailed: The call ended before.
         """
+        self._check_not_over()
         sent = self.session.info(
             content_type, body, self._endpoint.stack.now, headers=header_lines(headers)
         )

@@ -130,3 +130,36 @@ async def test_who_waits_for_an_answer_is_told_that_the_endpoint_was_left(phone,
         await hanging_up
     with pytest.raises(LocalProtocolError, match="was left"):
         await asyncio.wait_for(dialling, PATIENCE)
+
+
+# after the end
+
+
+async def test_what_is_asked_of_a_call_that_is_over_fails_as_it_would_have_a_moment_before(
+    make_endpoint, alice, bob
+):
+    call = await alice.invite(str(bob.contact))
+    incoming = await bob.next_call(PATIENCE)
+    await incoming.answer()
+    await call.answered(PATIENCE)
+    other = await alice.invite(str(bob.contact))
+    await (await bob.next_call(PATIENCE)).answer()
+    await other.answered(PATIENCE)
+    await incoming.bye()
+    async with asyncio.timeout(PATIENCE):
+        await call.ended()
+    asked = (
+        call.hold(),
+        call.resume(),
+        call.rekey(),
+        call.update(),
+        call.send_dtmf("1"),
+        call.send_info("a/b", b""),
+        call.transfer("sip:carol@example.com"),
+        call.transfer_to(other),
+        other.transfer_to(call),
+    )
+    for each in asked:
+        with pytest.raises(CallFailed, match="the call ended"):
+            await each
+    await other.bye()
