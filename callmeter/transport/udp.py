@@ -34,6 +34,8 @@ MUCH = 1_500
 SOURCES = 1_024
 """Addresses whose hops are kept, as most datagrams come from the same few."""
 MAX_DATAGRAM = 65_535
+LEAST_SEGMENTS = 2
+"""Datagrams that have to fit into a piece for it to be one."""
 ATTEMPTS = 3
 RECEIVE_BUFFER = 4 * 1024 * 1024
 # Linux values that the socket module does not name before Python 3.14.
@@ -147,9 +149,9 @@ class UdpTransport:
             is the matter: too long for the way, no room, a word of the network about others.
         """
         size, sent = len(datagrams[0]), 0
-        if not self._cuts or not size:
+        most = min(MAX_SEGMENTS, MAX_OCTETS // max(size, 1))
+        if not self._cuts or not size or most < LEAST_SEGMENTS:
             return 0
-        most = min(MAX_SEGMENTS, MAX_OCTETS // size)
         control = [(SOL_UDP, UDP_SEGMENT, _SEGMENT.pack(size))]
         while sent < len(datagrams):
             piece = datagrams[sent : sent + most]

@@ -227,6 +227,8 @@ async def test_what_cannot_leave_in_one_piece_is_left_to_be_sent_alone(
     assert transport.send_alike(datagrams, where) == udp.MAX_SEGMENTS
     assert [client.recv(10) for _ in datagrams[:-1]] == datagrams[:-1]
     assert transport.send_alike([b"", b""], where) == 0
+    assert transport.send_alike([b"x" * udp.MAX_OCTETS] * 2, where) == 0
+    assert transport.send_alike([b"x" * MAX_PAYLOAD] * 2, where) == 0
     transport.close()
     assert transport.send_alike(datagrams, where) == 0
 
