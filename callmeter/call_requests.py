@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from callmeter.endpoint import Endpoint
     from callmeter.media_keys import RekeyRoc
     from callmeter.media_session import MediaSession
+    from callmeter.metrics.report import CallReport
     from callmeter.sip.invite_session import InviteSession
     from callmeter.sip.message import Response
     from callmeter.sip.uri import SipUri
@@ -48,10 +49,14 @@ class CallRequests(ABC):
     def over(self) -> bool:
         """Whether it has ended."""
 
+    @abstractmethod
+    def report(self) -> CallReport:
+        """What happened so far."""
+
     def _check_not_over(self) -> None:
         """Who hangs up may do so between two lines of the other's program."""
         if self.over and self._record.times.answer_at is not None:
-            raise CallFailed("the call ended")
+            raise CallFailed("the call ended", report=self.report())
 
     async def hold(self) -> None:
         """Put the peer on hold: a re-INVITE with a=sendonly (RFC 3264 section 8.4).

@@ -160,6 +160,7 @@ async def test_what_is_asked_of_a_call_that_is_over_fails_as_it_would_have_a_mom
         other.transfer_to(call),
     )
     for each in asked:
-        with pytest.raises(CallFailed, match="the call ended"):
+        with pytest.raises(CallFailed, match="the call ended") as caught:
             await each
+        assert caught.value.report.final_status_code == 200
     await other.bye()
