@@ -262,11 +262,15 @@ async def test_a_rekey_that_the_peer_ignores_is_named(named, connected):
         assert bad(bob) == {}
 
 
+def another_digit(found):
+    """Never the same one, whatever it was."""
+    return found[0].translate(bytes.maketrans(b"0123456789ABCDEF", b"123456789ABCDEF0"))
+
+
 async def test_a_fingerprint_altered_on_its_way_is_named_in_the_report_of_the_error(
     make_endpoint, spoil
 ):
-    zeros = lambda found: found[1] + b"00"
-    spoil(lambda body: re.sub(rb"(fingerprint:sha-256 )..", zeros, body))
+    spoil(lambda body: re.sub(rb"(?<=fingerprint:sha-256 ).", another_digit, body))
     srtp = SrtpConfig(policy=SrtpPolicy.REQUIRED, method=SrtpMethod.DTLS)
     alice = await make_endpoint("alice", media=MediaConfig(srtp=srtp))
     bob = await make_endpoint("bob", media=MediaConfig(srtp=srtp))

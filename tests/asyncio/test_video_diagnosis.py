@@ -212,7 +212,9 @@ async def test_a_key_of_the_video_that_is_cut_ends_the_call_and_is_named(make_en
 async def test_a_fingerprint_of_the_video_that_is_altered_ends_the_call_and_is_named(
     make_endpoint, spoil
 ):
-    spoil(lambda video: re.sub(rb"(fingerprint:sha-256 )..", rb"\g<1>00", video))
+    others = bytes.maketrans(b"0123456789ABCDEF", b"123456789ABCDEF0")
+    another = lambda found: found[0].translate(others)
+    spoil(lambda video: re.sub(rb"(?<=fingerprint:sha-256 ).", another, video))
     alice = await make_endpoint("alice", media=BY_DTLS)
     bob = await make_endpoint("bob", media=BY_DTLS)
 
