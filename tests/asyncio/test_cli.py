@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 
@@ -21,7 +20,7 @@ from callmeter.cli.app import app
 from callmeter.cli.call import source_of
 from callmeter.cli.output import run
 from callmeter.config import EndpointConfig, MediaConfig, SrtpConfig, SrtpPolicy
-from callmeter.errors import ConfigurationError, LocalProtocolError
+from callmeter.errors import ConfigurationError
 from callmeter.media.analysis import recorded_frequency
 from callmeter.media.sources import Tone
 from callmeter.testing.misbehaviour import MisbehavingEndpoint, Misbehaviour
@@ -88,8 +87,7 @@ def serve():
     async def answer(endpoint):
         incoming = await endpoint.next_call(PATIENCE)
         await incoming.answer()
-        with suppress(LocalProtocolError):  # the command may have hung up already
-            incoming.media.echo()
+        incoming.media.echo()
         await incoming.ended()
         return incoming
 
