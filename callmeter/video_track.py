@@ -113,9 +113,9 @@ class VideoTrack(MediaTrack):
             LocalProtocolError: There is no video.
             CallFailed: The call ended before.
         """
-        stream = self._running()
+        stream, ended = self._running(), f"the video ended before {count} frames had come"
         if stream is None:
-            raise CallFailed(f"the video ended before {count} frames had come")
+            raise CallFailed(ended)
         waiting = stream.frames(count)
         try:
             await waiting
@@ -123,7 +123,7 @@ class VideoTrack(MediaTrack):
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            raise CallFailed(f"the video ended before {count} frames had come") from None
+            raise CallFailed(ended) from None
 
     @property
     def stream(self) -> VideoStream | None:
