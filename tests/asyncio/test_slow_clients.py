@@ -7,7 +7,6 @@ import json
 import os
 import resource
 import sys
-import time
 from contextlib import asynccontextmanager
 
 import pytest
@@ -24,9 +23,10 @@ LAST_ENDS_S = 10.0
 """For the long run with its default time-out this is the goal; a short one is on a busy machine."""
 GROWTH_MIB = 64
 LATENCY_S = 0.050
-"""What a good client waits at most (p99): by the clock in the long run, which has the machine for
-itself; else by the processor's time of this process, which others on the machine do not change."""
+"""What a good client waits at most (p99) in the long run, which has the machine for itself."""
 OPTIONS_EVERY_S = 0.01
+LEAST = 20
+"""Round trips of a good client while the others stand: by events, for others share the machine."""
 PATIENCE = 120
 
 CLIENT = r"""
@@ -185,15 +185,14 @@ async def test_under_the_default_caps_a_good_client_is_served_at_once_throughout
         target = f"sip:bob@{host}:{port};transport=tcp"
         assert (await alice.options(target)).status == 200
         pool, most, loop = stack.transport.pool, 0, asyncio.get_running_loop()
-        waits, work = [], []
+        waits = []
         seconds = int(MESSAGE_S + LAST_ENDS_S + 30)
         async with program(CLIENT, port, CLIENTS, 4, seconds) as clients:
             ending = loop.create_task(line_after_open(clients))
             while not ending.done():
-                begun, worked = loop.time(), time.thread_time()
+                begun = loop.time()
                 assert (await alice.options(target)).status == 200
                 waits.append(loop.time() - begun)
-                work.append(time.thread_time() - worked)
                 most = max(most, len(pool))
                 await asyncio.sleep(OPTIONS_EVERY_S)
             ages = await ending
@@ -203,15 +202,16 @@ async def test_under_the_default_caps_a_good_client_is_served_at_once_throughout
         assert most >= min(CLIENTS, 150)
         assert pool.refused == max(0, CLIENTS - 200)
         waits.sort()
-        work.sort()
-        p99, p99_work = (values[int(len(values) * 0.99)] for values in (waits, work))
+        p99 = waits[int(len(waits) * 0.99)]
         tell(
             f"{CLIENTS} slow clients, default caps",
             f"{most} connections at once, {pool.refused} refused, {len(waits)} OPTIONS: "
             f"p50 {waits[len(waits) // 2] * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms, "
-            f"max {waits[-1] * 1000:.1f} ms, p99 of processor time {p99_work * 1000:.1f} ms",
+            f"max {waits[-1] * 1000:.1f} ms",
         )
-        assert (p99 if LONG else p99_work) < LATENCY_S
+        assert len(waits) > LEAST
+        if LONG:
+            assert p99 < LATENCY_S
 
 
 async def line_after_open(process):

@@ -11,7 +11,6 @@ import secrets
 import socket
 import ssl
 import threading
-import time
 import warnings
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -500,8 +499,7 @@ class Answering(User):
 
 
 async def ask(pool, transport, number):
-    """One OPTIONS and its answer, on a connection of its own; how long that took."""
-    began = time.perf_counter()
+    """One OPTIONS and its answer, on a connection of its own."""
     hop = Hop("TLS", *transport.local, name=DOMAIN, tls=number)
     connection = transport.connection(hop)
     connection.send(OPTIONS)
@@ -511,7 +509,6 @@ async def ask(pool, transport, number):
         while not any(source == connection.hop for _, source in user.messages):
             user.something.clear()
             await user.something.wait()
-    return time.perf_counter() - began
 
 
 async def test_stalled_handshakes_end_at_their_deadline_and_bother_nobody(standstill):
@@ -531,8 +528,8 @@ async def test_stalled_handshakes_end_at_their_deadline_and_bother_nobody(stands
             peer.send(b"\x16\x03\x01\x02\x00\x01"[: number % 6 + 1])
             peers.append(peer)
         async with asyncio.timeout(PATIENCE):
-            assert await ask(pool, transport, 1) < 0.5 + standstill.seconds
-            assert len(pool) == 102
+            await ask(pool, transport, 1)
+            assert len(pool) == 102  # it was answered before any of the others came to its end
             ends = [await loop.sock_recv(peer, 100) for peer in peers]
         assert ends == [b""] * 100
         assert loop.time() - began < STALLED_S + 0.5 + 1.0 + standstill.seconds
