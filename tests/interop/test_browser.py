@@ -109,7 +109,7 @@ async def talk(call, page, heard):
     async with asyncio.TaskGroup() as tasks:
         playing = tasks.create_task(call.media.play(Tone(OWN_TONE)))
         await page.hears(OWN_TONE)
-        await exchanged(call.media.stream)
+        await exchanged(call.media.stream, call=call)
         playing.cancel()
     call.media.stream.detach(recorder)
     assert_heard(heard, ITS_TONE)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from callmeter import TimerConfig, Tone
+from callmeter.testing.explanation import explanation
 from peers.tone import loudest
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ async def talk(call: Call, heard: Path, *, rtcp: bool = False) -> None:
     call.media.record(heard)
     async with asyncio.TaskGroup() as tasks:
         playing = tasks.create_task(call.media.play(Tone(OWN_TONE)))
-        await exchanged(call.media.stream, rtcp=rtcp)
+        await exchanged(call.media.stream, rtcp=rtcp, call=call)
         playing.cancel()
 
 
@@ -130,8 +131,13 @@ def _heard(call: Call) -> int:
     return 0 if statistics is None else statistics.receive.packets_received
 
 
-async def exchanged(stream: MediaStream | None, *, rtcp: bool = False) -> None:
-    """Wait until enough packets have gone both ways on a stream that plays."""
+async def exchanged(
+    stream: MediaStream | None, *, rtcp: bool = False, call: Call | None = None
+) -> None:
+    """Wait until enough packets have gone both ways on a stream that plays.
+
+    With the call, one that ends meanwhile fails at once, and the failure says what its report does.
+    """
     assert stream is not None
     begun = stream.statistics().send.packets_sent
     try:
@@ -143,6 +149,13 @@ async def exchanged(stream: MediaStream | None, *, rtcp: bool = False) -> None:
                 reported = now.rtt_ms is not None
                 if received >= PACKETS and sent >= PACKETS and (reported or not rtcp):
                     return
+                assert call is None or not call.over, f"it ended: {_told(stream, call)}"
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        raise AssertionError(f"not enough in {PATIENCE} s: {stream.statistics()}") from None
+        raise AssertionError(f"not enough in {PATIENCE} s: {_told(stream, call)}") from None
+
+
+def _told(stream: MediaStream, call: Call | None) -> str:
+    """Everything that says why not enough was heard."""
+    figures = str(stream.statistics())
+    return figures if call is None else explanation(call, figures, f"{PACKETS} packets each way")
