@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from callmeter.call_transfer import CallTransfers, replacing
@@ -14,6 +15,7 @@ from callmeter.standalone_requests import header_lines, take_success
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterator
 
     from callmeter.call_changes import CallChanges
     from callmeter.call_record import CallRecord
@@ -53,10 +55,17 @@ class CallRequests(ABC):
     def report(self) -> CallReport:
         """What happened so far."""
 
-    def _check_not_over(self) -> None:
-        """Who hangs up may do so between two lines of the other's program."""
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Who hangs up may do so between two lines of the other's program, or while one waits."""
         if self.over and self._record.times.answer_at is not None:
             raise CallFailed("the call ended", report=self.report())
+        try:
+            yield
+        except CallFailed as error:
+            if error.report is None:
+                error.report = self.report()
+            raise
 
     async def hold(self) -> None:
         """Put the peer on hold: a re-INVITE with a=sendonly (RFC 3264 section 8.4).
@@ -65,8 +74,8 @@ class CallRequests(ABC):
             CallRejected: The peer refused the re-INVITE; the call goes on unchanged.
             CallFailed: The call ended before.
         """
-        self._check_not_over()
-        await self._changes.hold(self.session)
+        with self._asking():
+            await self._changes.hold(self.session)
 
     async def resume(self) -> None:
         """Take the peer off hold: a re-INVITE with a=sendrecv.
@@ -75,8 +84,8 @@ class CallRequests(ABC):
             CallRejected: The peer refused the re-INVITE; the call goes on unchanged.
             CallFailed: The call ended before.
         """
-        self._check_not_over()
-        await self._changes.resume(self.session)
+        with self._asking():
+            await self._changes.resume(self.session)
 
     async def rekey(self, *, roc: RekeyRoc = "reset") -> None:
         """Agree on new media keys by a re-INVITE; media goes on meanwhile.
@@ -99,8 +108,8 @@ class CallRequests(ABC):
             MediaSecurityError: The DTLS handshake failed; the old keys go on.
             CallFailed: The call ended before.
         """
-        self._check_not_over()
-        await self._changes.rekey(self.session, roc)
+        with self._asking():
+            await self._changes.rekey(self.session, roc)
 
     async def update(
         self,
@@ -126,8 +135,8 @@ class CallRequests(ABC):
             MediaSecurityError: The DTLS handshake of video that is new failed; the call goes on.
             CallFailed: It ended before.
         """
-        self._check_not_over()
-        await self._changes.update(self.session, media, method=method, offer=offer)
+        with self._asking():
+            await self._changes.update(self.session, media, method=method, offer=offer)
 
     async def send_dtmf(self, digits: str, *, method: str = "rtp", duration_ms: int = 160) -> None:
         """Send DTMF digits and wait until they are sent.
@@ -146,17 +155,17 @@ class CallRequests(ABC):
             CallTimedOut: An INFO got no final response.
             CallFailed: The call ended before the last one was sent.
         """
-        self._check_not_over()
-        if not self._answered.is_set() or self.over:
-            raise LocalProtocolError("DTMF needs an answered call")
-        if self.media.on_hold:
-            raise LocalProtocolError("DTMF is not sent while the call is held")
-        if method == "rtp":
-            await self.media.send_digits(digits, duration_ms=duration_ms)
-        elif method == "info":
-            await self._send_digits_by_info(digits.upper(), duration_ms)
-        else:
-            raise LocalProtocolError(f"unknown DTMF method {method!r}: 'rtp' or 'info'")
+        with self._asking():
+            if not self._answered.is_set() or self.over:
+                raise LocalProtocolError("DTMF needs an answered call")
+            if self.media.on_hold:
+                raise LocalProtocolError("DTMF is not sent while the call is held")
+            if method == "rtp":
+                await self.media.send_digits(digits, duration_ms=duration_ms)
+            elif method == "info":
+                await self._send_digits_by_info(digits.upper(), duration_ms)
+            else:
+                raise LocalProtocolError(f"unknown DTMF method {method!r}: 'rtp' or 'info'")
 
     async def _send_digits_by_info(self, digits: str, duration_ms: int) -> None:
         check_digits(digits, duration_ms)
@@ -188,9 +197,9 @@ class CallRequests(ABC):
             LocalProtocolError: The call is not answered.
             CallFailed: The call ended before.
         """
-        self._check_not_over()
-        refer_to = NameAddr(self._endpoint.target(target))
-        return await self._transfers.transfer(refer_to, header_lines(headers))
+        with self._asking():
+            refer_to = NameAddr(self._endpoint.target(target))
+            return await self._transfers.transfer(refer_to, header_lines(headers))
 
     async def transfer_to(
         self, other: CallRequests, *, headers: dict[str, str] | None = None
@@ -206,9 +215,8 @@ class CallRequests(ABC):
         Raises:
             LocalProtocolError: One of the calls is not answered; else as for `transfer`.
         """
-        other._check_not_over()
-        self._check_not_over()
-        return await self._transfers.transfer(replacing(other.session), header_lines(headers))
+        with other._asking(), self._asking():
+            return await self._transfers.transfer(replacing(other.session), header_lines(headers))
 
     async def send_info(
         self, content_type: str, body: bytes, *, headers: dict[str, str] | None = None
@@ -227,8 +235,8 @@ class CallRequests(ABC):
             LocalProtocolError: The call is not answered.
             CallFailed: The call ended before.
         """
-        self._check_not_over()
-        sent = self.session.info(
-            content_type, body, self._endpoint.stack.now, headers=header_lines(headers)
-        )
-        return take_success(await self._endpoint.standalone.exchange(*sent))
+        with self._asking():
+            sent = self.session.info(
+                content_type, body, self._endpoint.stack.now, headers=header_lines(headers)
+            )
+            return take_success(await self._endpoint.standalone.exchange(*sent))

@@ -116,8 +116,9 @@ async def test_digits_that_the_end_of_the_call_cuts_short_fail(alice, phone, beg
     dialling = asyncio.get_running_loop().create_task(call.send_dtmf("1" * 50))
     await until(lambda: call.media.statistics().dtmf_digits_sent)
     phone.request("BYE")
-    with pytest.raises(CallFailed, match="before its digits were sent"):
+    with pytest.raises(CallFailed, match="before its digits were sent") as caught:
         await asyncio.wait_for(dialling, PATIENCE)
+    assert caught.value.report == call.report()
 
 
 async def test_digits_fail_when_the_peer_takes_telephone_events_no_more(alice, phone, begin, until):

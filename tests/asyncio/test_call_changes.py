@@ -138,8 +138,9 @@ async def test_a_call_that_ends_before_the_ack_comes_is_not_held(alice, phone, b
     holding = asyncio.ensure_future(call.hold())  # noqa: TID251
     await asyncio.sleep(0)
     await phone.hang_up(call)
-    with pytest.raises(CallFailed, match="ended"):
+    with pytest.raises(CallFailed, match="ended") as caught:
         await holding
+    assert caught.value.report == call.report()
 
 
 async def test_a_re_invite_without_offer_gets_one_and_its_ack_has_the_answer(
@@ -314,11 +315,12 @@ async def test_the_end_of_the_call_ends_a_re_invite_under_way(alice, phone, begi
     holding = asyncio.get_running_loop().create_task(call.hold())
     await phone.expect("INVITE")
     phone.request("BYE")
-    with pytest.raises(CallFailed):
+    with pytest.raises(CallFailed) as caught:
         async with asyncio.timeout(PATIENCE):
             await holding
     async with asyncio.timeout(PATIENCE):
         await call.ended()
+    assert caught.value.report == call.report()
 
 
 # new keys

@@ -115,8 +115,9 @@ async def test_digits_stop_when_the_peer_hangs_up_meanwhile(alice, phone, begin)
         phone.request("BYE")
         assert (await phone.response("BYE")).status == 200
         phone.answer(info)
-        with pytest.raises(CallFailed, match="before its digits were sent"):
+        with pytest.raises(CallFailed, match="before its digits were sent") as caught:
             await dialling
+    assert caught.value.report == call.report()
     assert len(alice.messages.requests("INFO")) == 1
 
 

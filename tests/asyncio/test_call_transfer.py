@@ -334,8 +334,9 @@ async def test_a_peer_that_hangs_up_first_may_still_tell(phone, referred, tells)
         async with asyncio.timeout(PATIENCE):
             assert await transfer == 200
     else:
-        with pytest.raises(CallFailed, match="hung up"):
+        with pytest.raises(CallFailed, match="hung up") as caught:
             await transfer
+        assert caught.value.report == call.report()
 
 
 async def test_a_peer_that_ends_the_subscription_without_a_word_is_named(phone, referred):
