@@ -49,6 +49,7 @@ nox.options.sessions = [
 ]
 
 LINES_OF_A_FAILURE = 100
+LENGTH_OF_A_FAILURE = 200
 
 _built: list[Path] = []
 _results: list[tuple[str, Path]] = []
@@ -266,6 +267,7 @@ def newcomer(session: nox.Session) -> None:
 def failures(session: nox.Session) -> None:
     """What failed in the sessions before, once more: it stands where one looks first."""
     del session
+    digest = []
     for name, results in _results:
         if not results.exists():
             continue
@@ -273,8 +275,13 @@ def failures(session: nox.Session) -> None:
         for case in ET.parse(results).iter("testcase"):  # noqa: S314
             for found in (*case.iter("failure"), *case.iter("error")):
                 lines = (found.text or "").splitlines()[-LINES_OF_A_FAILURE:]
-                _announce(f"{name}: {case.get('classname')}::{case.get('name')}")
+                title = f"{name}: {case.get('classname')}::{case.get('name')}"
+                _announce(title)
                 print("\n".join(lines), file=sys.stderr, flush=True)
+                message = " ".join((found.get("message") or "").split())
+                digest.append(f"{title}: {message[:LENGTH_OF_A_FAILURE]}")
+    for line in digest:
+        print(line, file=sys.stderr, flush=True)
 
 
 @nox.session(default=False)
