@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self, cast
 
 from callmeter import events as call_events
@@ -68,6 +69,9 @@ __all__ = ["Call"]
 SDP = "application/sdp"
 REFUSES_MEDIA = frozenset({415, 488, 606})
 TRYING = 100
+UNHEARD_S = 2.0
+"""Seconds after the INVITE, sent three times by then, in which an end of the caller's waits for a
+first response."""
 USUAL_HANDSHAKE = 5.0
 """Seconds a DTLS handshake takes at most on a path that works; whoever hangs up in them merely did
 so."""
@@ -256,6 +260,10 @@ class Call(CallRequests):
     async def bye(self) -> None:
         """Hang up and wait for the peer's word: CANCEL while it rings, BYE afterwards.
 
+        A peer of which nothing was heard is waited for until two seconds after the INVITE. CANCEL
+        has to wait for its first response (RFC 3261 section 9.1), and goes out when that comes,
+        as long as the endpoint runs.
+
         A second call waits for the same end.
         """
         session = self._session
@@ -264,7 +272,20 @@ class Call(CallRequests):
         self._record.life.enter(Phase.DISCONNECTING)
         if not session.over:
             self._run(self._hang_up(session))
+        if not session.answered and self._record.times.trying_at is None:
+            await self._leave_unheard(session)
         await self._over.wait()
+
+    async def _leave_unheard(self, session: InviteSession) -> None:
+        """Let go of an INVITE without a response: the core sees to what still becomes of it."""
+        times, stack = self._record.times, self._endpoint.stack
+        begun = stack.now if times.invite_sent_at is None else times.invite_sent_at
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, begun + UNHEARD_S - stack.now)):
+                await self._over.wait()
+        if times.trying_at is None and not self.over:
+            error = CallCancelled("it was given up before the peer had said anything")
+            self._finish(stack.now, "cancelled", error, Outcome.CALL_FAILED, unheard=True)
 
     def _hang_up(self, session: InviteSession) -> Iterable[object]:
         now = self._endpoint.stack.now
@@ -406,9 +427,10 @@ class Call(CallRequests):
             case "cancelled":
                 error = CallCancelled("the call was cancelled")
             case "authentication":
-                error = AuthenticationFailed(
-                    f"the credentials were refused: {status} {reason}".rstrip(), status=status
-                )
+                said = "the credentials were refused"
+                if self._endpoint.config.credentials is None:
+                    said = "the peer asks for credentials, and there are none"
+                error = AuthenticationFailed(f"{said}: {status} {reason}".rstrip(), status=status)
             case _:
                 if status in REFUSES_MEDIA and self.media.fall_back(status):
                     self._again_in_clear(now)
@@ -476,7 +498,13 @@ class Call(CallRequests):
     # the end
 
     def _finish(
-        self, now: float, cause: str, error: CallmeterError | None, outcome: Outcome | None
+        self,
+        now: float,
+        cause: str,
+        error: CallmeterError | None,
+        outcome: Outcome | None,
+        *,
+        unheard: bool = False,
     ) -> None:
         if self.over:
             return
@@ -486,7 +514,8 @@ class Call(CallRequests):
         warned = bool(self.media.warnings) or self._record.fell_back or self._record.expired
         self._record.finish(now, self._error, outcome, warned=warned)
         if self._session is not None:
-            self._endpoint.forget(self._session)
+            leave = self._endpoint.release if unheard else self._endpoint.forget
+            leave(self._session)
         self._changes.end()
         self._over.set()
         self._answered.set()

@@ -444,11 +444,15 @@ class Endpoint(EndpointRequests):
 
     def forget(self, session: InviteSession) -> None:
         """The session is over, and its call with it unless it was sent again."""
+        self.release(session)
+        if self._stack is not None:
+            self._stack.forget_dialog(session.call_id)
+
+    def release(self, session: InviteSession) -> None:
+        """The call is over; its session ends when the peer has spoken, or time is up."""
         call = self._calls.pop(session, None)
         if call is not None and call.session is session:
             self._invited.pop(call, None)
-        if self._stack is not None:
-            self._stack.forget_dialog(session.call_id)
 
     def on_located(self, call_id: str, location: Location) -> None:
         """Where the DNS sent the request of this Call-ID."""

@@ -9,6 +9,7 @@ import pytest
 from callmeter import events
 from callmeter.config import MediaConfig, SrtpConfig, SrtpPolicy
 from callmeter.errors import (
+    AuthenticationFailed,
     CallFailed,
     CallRejected,
     CallTimedOut,
@@ -16,6 +17,7 @@ from callmeter.errors import (
     LocalProtocolError,
     NegotiationError,
 )
+from callmeter.metrics.phases import Outcome
 from callmeter.sip.message import Request
 from callmeter.sip.parser import parse_message
 
@@ -73,6 +75,72 @@ async def test_early_media_and_ringing_are_told_apart(alice, phone):
     assert await kinds(call) == ["Ringing", "Ringing", "EarlyMedia", "Ended"]
     timing = call.report().to_dict()["timing"]
     assert timing["time_to_trying_ms"] <= timing["post_dial_delay_ms"]
+
+
+async def test_a_call_of_which_nothing_was_heard_ends_when_its_time_is_up(alice, phone, standstill):
+    begun = alice.stack.now
+    with pytest.raises(CallTimedOut, match="no answer within 2 s") as caught:
+        async with alice.call(phone.uri, ring_timeout=2):
+            pytest.fail("nobody answered")
+    assert alice.stack.now - begun < 12 + standstill.seconds  # and not 32 s, which is Timer B
+    assert caught.value.report.outcome is Outcome.TIMEOUT
+    assert caught.value.timer == "ring"
+
+
+async def test_a_call_given_up_before_the_peer_speaks_is_cancelled_when_it_does(
+    alice, phone, monkeypatch
+):
+    monkeypatch.setattr("callmeter.call.UNHEARD_S", 0.0)
+    call = await alice.invite(phone.uri)
+    invite = await phone.expect("INVITE")
+    async with asyncio.timeout(PATIENCE):
+        await call.bye()
+    assert call.report().outcome is Outcome.CALL_FAILED
+    phone.answer(invite, 180)
+    cancel = await phone.expect("CANCEL")
+    phone.answer(cancel)
+    phone.answer(invite, 487)
+    await phone.expect("ACK")
+    assert [event.cause async for event in call.events()] == ["cancelled"]
+    assert call.report().final_status_code is None
+
+
+async def test_an_answer_to_a_call_that_was_given_up_unheard_is_ended(alice, phone, monkeypatch):
+    monkeypatch.setattr("callmeter.call.UNHEARD_S", 0.0)
+    call = await alice.invite(phone.uri)
+    invite = await phone.expect("INVITE")
+    async with asyncio.timeout(PATIENCE):
+        await call.bye()
+    phone.answer(invite, 200, phone.sdp())
+    await phone.expect("ACK")
+    bye = await phone.expect("BYE")
+    phone.answer(bye)
+    assert call.report().outcome is Outcome.CALL_FAILED
+
+
+async def test_a_response_in_time_is_waited_for_by_who_gives_up(alice, phone, monkeypatch):
+    monkeypatch.setattr("callmeter.call.UNHEARD_S", float(PATIENCE))
+    call = await alice.invite(phone.uri)
+    invite = await phone.expect("INVITE")
+    leaving = asyncio.get_running_loop().create_task(call.bye())
+    await asyncio.sleep(0)
+    phone.answer(invite, 180)
+    phone.answer(await phone.expect("CANCEL"))
+    assert not leaving.done()
+    phone.answer(invite, 487)
+    async with asyncio.timeout(PATIENCE):
+        await leaving
+    assert call.report().final_status_code == 487
+
+
+async def test_who_is_asked_for_credentials_and_has_none_is_told_so(alice, phone):
+    call = await alice.invite(phone.uri)
+    invite = await phone.expect("INVITE")
+    challenge = [("Proxy-Authenticate", 'Digest realm="r", nonce="n"')]
+    response = invite.create_response(407, to_tag="p", headers=challenge)
+    phone._socket.sendto(response.to_bytes(), phone._peer)
+    with pytest.raises(AuthenticationFailed, match="asks for credentials, and there are none: 407"):
+        await call.answered(PATIENCE)
 
 
 async def test_the_time_to_call_again_is_kept(alice, phone):
