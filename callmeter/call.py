@@ -273,10 +273,10 @@ class Call(CallRequests):
         if not session.over:
             self._run(self._hang_up(session))
         if not session.answered and self._record.times.trying_at is None:
-            await self._leave_unheard(session)
+            await self._leave_unheard()
         await self._over.wait()
 
-    async def _leave_unheard(self, session: InviteSession) -> None:
+    async def _leave_unheard(self) -> None:
         """Let go of an INVITE without a response: the core sees to what still becomes of it."""
         times, stack = self._record.times, self._endpoint.stack
         begun = stack.now if times.invite_sent_at is None else times.invite_sent_at
