@@ -88,6 +88,7 @@ class AudioTrack(MediaTrack):
                 },
                 coding=coding,
                 ptime_ms=self.ptime_ms,
+                receive_ptime_ms=self.config.ptime,
                 clock_rate=voice.clock_rate,
                 telephone_event=None if event is None else event.payload_type,
                 telephone_event_rate=None if event is None else event.clock_rate,

@@ -115,6 +115,7 @@ class StreamParameters(RtpParameters):
     Attributes:
         codec: `"PCMU"`, `"PCMA"`, `"G722"` or `"opus"`, to send.
         ptime_ms: Length of a sent packet, a multiple of 5.
+        receive_ptime_ms: Length that the peer was asked for; None is that of a sent one.
         coding: The codec with settings of its own, to send; None takes its usual ones.
         telephone_event: Payload type of RFC 4733 to send, or None.
         telephone_event_rate: Its clock rate; None: that of the audio.
@@ -129,6 +130,7 @@ class StreamParameters(RtpParameters):
     """
 
     ptime_ms: int = 20
+    receive_ptime_ms: int | None = None
     coding: AudioCodec | None = None
     telephone_event: int | None = None
     telephone_event_rate: int | None = None

@@ -147,6 +147,7 @@ class RtpStream(StreamOccasions, ABC):
         self._capture: MediaCapture | None = None
         self._losses = LossRecord(row, engine.reception)
         self._speech: Speech | None = None
+        self._sent_speech: Speech | None = None
         self._buffered: JitterBufferSettings | None = None
         self.measures = Measures()
 
@@ -384,6 +385,7 @@ class RtpStream(StreamOccasions, ABC):
             levels=level_statistics(engine.lanes, row),
             comfort_noise_packets=receiver.comfort_noise,
             speech=self._speech,
+            sent_speech=self._sent_speech,
             bursts=self._losses.burst_gap(received.packets_expected),
             burst_ratio=self._losses.burst_ratio(received.packets_expected),
             mean_jitter_ms=engine.samples.mean_jitter_ms(row),

@@ -67,7 +67,8 @@ class StreamStatistics:
         payload_octets: Length of an audio payload that was received.
         levels: How loud the received audio is, by about one packet in sixteen.
         comfort_noise_packets: Packets of comfort noise that came (RFC 3389).
-        speech: What the stream carries, for the E-model; None for what has no rating.
+        speech: What is received, for the E-model; None for what has no rating.
+        sent_speech: What is sent, likewise.
         bursts: How its losses are spread, None before the start.
         burst_ratio: BurstR of ITU-T G.107; 1 is random.
         mean_jitter_ms: Jitter, averaged over the seconds; None before the first.
@@ -118,6 +119,7 @@ class StreamStatistics:
     levels: LevelStatistics
     comfort_noise_packets: int
     speech: Speech | None
+    sent_speech: Speech | None
     bursts: BurstGap | None
     burst_ratio: float
     mean_jitter_ms: float | None

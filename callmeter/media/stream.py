@@ -35,8 +35,10 @@ class MediaStream(RtpStream):
         return StreamSender(self._row, engine.lanes, engine.send_table, engine.future)
 
     def _on_start(self, parameters: StreamParameters) -> None:
-        self._losses.ptime_ms = float(parameters.ptime_ms)
-        self._speech = Speech.of(parameters.codec, parameters.ptime_ms)
+        received_ms = parameters.receive_ptime_ms or parameters.ptime_ms
+        self._losses.ptime_ms = float(received_ms)
+        self._speech = Speech.of(parameters.codec, received_ms)
+        self._sent_speech = Speech.of(parameters.codec, parameters.ptime_ms)
 
     def _on_stop(self) -> None:
         self._detach_line()

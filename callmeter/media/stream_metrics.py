@@ -28,14 +28,13 @@ def send_metrics(statistics: StreamStatistics) -> dict[str, Value]:
     """Of the stream that was sent."""
     loss, jitter = statistics.reported_fraction_lost, statistics.reported_jitter_ms
     rating = None
-    if statistics.speech is not None and loss is not None and jitter is not None:
-        rating = r_factor_of(
-            statistics.speech, loss_percent=loss, jitter_ms=jitter, rtt_ms=statistics.rtt_ms
-        )
+    speech = statistics.sent_speech
+    if speech is not None and loss is not None and jitter is not None:
+        rating = r_factor_of(speech, loss_percent=loss, jitter_ms=jitter, rtt_ms=statistics.rtt_ms)
     return (
         dict(statistics.send.metrics())
         | {
-            "audio_packetization_ms": _ptime(statistics.speech),
+            "audio_packetization_ms": _ptime(speech),
             "rtt_ms": statistics.rtt_ms,
             "packets_lost": statistics.reported_packets_lost,
             "fraction_lost": loss,

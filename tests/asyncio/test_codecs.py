@@ -72,6 +72,9 @@ async def test_each_codec_is_heard_with_packets_of_each_length(
     found = bob.media.statistics()
     assert found.receive.packets_lost == 0
     assert recorder.statistics.last_packet_ms == ptime
+    told = bob.report().to_dict()["media"][0]
+    times = [told[way]["audio_packetization_ms"] for way in ("send", "receive")]
+    assert times == [20, ptime]
     assert recorder.statistics.damaged == 0
 
 

@@ -60,6 +60,7 @@ STREAM = {
     "comfort_noise_packets": 0,
     "decoding": None,
     "speech": Speech.of("PCMU", 20),
+    "sent_speech": Speech.of("PCMU", 20),
     "bursts": BurstGap(
         bursts=1,
         gaps=2,

@@ -98,6 +98,6 @@ NETWORK: Final = (
         PER_CALL,
         BOTH,
         "RFC 8866 section 6.4",
-        "Packet time by a=ptime; 20 is usual.",
+        "Packet time by a=ptime of who receives it; 20 is usual.",
     ),
 )

@@ -15,7 +15,13 @@ from callmeter.media.stream_metrics import (
 )
 from callmeter.metrics.burst_gap import burst_gap
 from callmeter.metrics.catalogue import Direction, stream_keys
-from callmeter.metrics.quality import IMPAIRMENTS, mos_of, mouth_to_ear_ms, r_factor
+from callmeter.metrics.quality import (
+    IMPAIRMENTS,
+    Speech,
+    mos_of,
+    mouth_to_ear_ms,
+    r_factor,
+)
 from callmeter.rtp.jitter_buffer import JitterBufferStatistics
 
 PLC = IMPAIRMENTS["G.711 PLC"]
@@ -74,9 +80,11 @@ def test_a_call_without_a_burst_has_no_time_between_bursts(stream_statistics):
         assert "gap_density" not in receive_metrics(stream_statistics(bursts=nothing))
 
 
-def test_a_packet_time_is_that_of_the_speech(stream_statistics):
-    assert receive_metrics(stream_statistics())["audio_packetization_ms"] == 20
-    assert send_metrics(stream_statistics(speech=None))["audio_packetization_ms"] is None
+def test_a_packet_time_is_that_of_the_speech_of_its_direction(stream_statistics):
+    statistics = stream_statistics(speech=Speech.of("PCMU", 30))
+    assert receive_metrics(statistics)["audio_packetization_ms"] == 30
+    assert send_metrics(statistics)["audio_packetization_ms"] == 20
+    assert send_metrics(stream_statistics(sent_speech=None))["audio_packetization_ms"] is None
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ SEND = {
     "packets_lost": {"reported_packets_lost": 99},
     "fraction_lost": {"reported_fraction_lost": 99.0},
     "rtcp_sr_rr_interval_ms": {"rtcp_sr_rr_interval_ms": 99.0},
-    "audio_packetization_ms": {"speech": Speech.of("PCMU", 60)},
+    "audio_packetization_ms": {"sent_speech": Speech.of("PCMU", 60)},
     "rtcp_packets_sent": {"rtcp_packets_sent": 99},
     "srtp_protect_failures": {"srtp_protect_failures": 99},
     "late_ticks": {"late_ticks": 99},
