@@ -138,6 +138,7 @@ class Call(CallRequests):
         self._session = session
         self.call_id = session.call_id
         self._call_ids.append(session.call_id)
+        self._record.call_id = session.call_id
         if self._record.times.invite_sent_at is None:
             self._record.times.invite_sent_at = now
         self._record.life.enter(Phase.CALLING)

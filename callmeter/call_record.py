@@ -43,6 +43,7 @@ class CallRecord:
         hold: How often and how long it was on hold.
         life: Phase and outcome.
         final_status: The last definitive response to the INVITE, or None.
+        call_id: The Call-ID of the last INVITE.
         tls: TLS of the signalling, or None.
         keyed_at: When its media had keys or needed none, or None.
         refreshes: Refreshes of the session by either end (RFC 4028).
@@ -54,6 +55,7 @@ class CallRecord:
         self.hold = HoldTimes()
         self.life = LifeCycle()
         self.final_status: int | None = None
+        self.call_id = ""
         self.tls: TlsReport | None = None
         self.keyed_at: float | None = None
         self._location: Location | None = None
@@ -168,15 +170,17 @@ class CallRecord:
 
     def _signaling(self, messages: Sequence[LoggedMessage]) -> SignalingReport:
         resolution = None if self._location is None else self._location.to_dict()
+        found = SignalingReport(party=self._remote, call_id=self.call_id, resolution=resolution)
         if not messages:
-            return SignalingReport(resolution=resolution)
+            return found
         first = messages[0]
-        return SignalingReport(
+        return replace(
+            found,
+            begun_at=first.wall,
             transport=first.transport,
             local=first.local,
             remote=first.peer,
             tls=self.tls,
-            resolution=resolution,
         )
 
     def diagnosis(

@@ -33,6 +33,7 @@ _STREAM: Final = (
     "local",
     "remote",
 )
+_NAMED: Final = ("party", "call_id", "begun_at")
 _SIDES: Final = {
     "send": stream_keys(Direction.SEND),
     "receive": stream_keys(Direction.RECEIVE),
@@ -45,6 +46,8 @@ CSV_COLUMNS: Final = (
     *_COUNTERS,
     *_STREAM,
     *(f"{side}_{key}" for side, keys in _SIDES.items() for key in keys),
+    *_NAMED,
+    "error_message",
 )
 """The columns of `write_csv`, in their order; new ones come with new metrics."""
 
@@ -80,7 +83,9 @@ def csv_rows(report: CallReport, call: int = 0) -> Iterator[dict[str, Any]]:
     head = {key: whole.get(key) for key in _CALL} | {
         "call": call,
         "error": None if error is None else error["type"],
+        "error_message": None if error is None else error["message"],
         "transport": whole["signaling"]["transport"],
+        **{key: whole["signaling"][key] for key in _NAMED},
         **whole["timing"],
         **whole["counters"],
     }

@@ -6,6 +6,7 @@ The keys of `CallReport.to_dict` are stable: keys are added, never renamed.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -129,6 +130,10 @@ class SignalingReport:
     Attributes:
         transport: `"UDP"`, `"TCP"`, `"TLS"`, `"WSS"`.
         local, remote: `"host:port"`.
+        party: URI of the other party.
+        call_id: The Call-ID, by which the logs of others know the call; of the last INVITE where
+            there were several.
+        begun_at: When the first message went, in seconds since 1970; None when none did.
         tls: None without TLS.
         resolution: What the DNS was asked and answered, as `callmeter resolve --json` prints it;
             None when nothing was asked.
@@ -137,6 +142,9 @@ class SignalingReport:
     transport: str = ""
     local: str = ""
     remote: str = ""
+    party: str = ""
+    call_id: str = ""
+    begun_at: float | None = None
     tls: TlsReport | None = None
     resolution: Mapping[str, Any] | None = None
 
@@ -148,7 +156,16 @@ class SignalingReport:
             "remote": self.remote,
             "tls": None if self.tls is None else self.tls.to_dict(),
             "resolution": None if self.resolution is None else dict(self.resolution),
+            "party": self.party,
+            "call_id": self.call_id,
+            "begun_at": None if self.begun_at is None else _utc(self.begun_at),
         }
+
+
+def _utc(seconds: float) -> str:
+    """ISO 8601, to the millisecond."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

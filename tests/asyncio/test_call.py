@@ -73,6 +73,9 @@ async def test_early_media_and_ringing_are_told_apart(alice, phone):
         await call.answered(PATIENCE)
     await phone.expect("ACK")
     assert await kinds(call) == ["Ringing", "Ringing", "EarlyMedia", "Ended"]
+    signaling = call.report().to_dict()["signaling"]
+    assert (signaling["party"], signaling["call_id"]) == (phone.uri, invite.call_id)
+    assert str(call.messages[0]).startswith(f"--- {signaling['begun_at'][:-1]}")
     timing = call.report().to_dict()["timing"]
     assert timing["time_to_trying_ms"] <= timing["post_dial_delay_ms"]
 

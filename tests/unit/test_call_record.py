@@ -244,9 +244,12 @@ def test_digits_are_counted_by_how_they_came(
 
 def test_the_path_is_that_of_the_first_message(record):
     messages = [
-        LoggedMessage(1.0, "sent", "UDP", "192.0.2.1:5060", f"192.0.2.{last}:5060", b"")
+        LoggedMessage(
+            1.0, "sent", "UDP", "192.0.2.1:5060", f"192.0.2.{last}:5060", b"", wall=1e9 + last
+        )
         for last in (2, 3)
     ]
+    record.call_id = "one@example.com"
     signaling = record.report(101.0, NoMedia(), messages).to_dict()["signaling"]
     assert signaling == {
         "transport": "UDP",
@@ -254,7 +257,15 @@ def test_the_path_is_that_of_the_first_message(record):
         "remote": "192.0.2.2:5060",
         "tls": None,
         "resolution": None,
+        "party": "sip:bob@example.com",
+        "call_id": "one@example.com",
+        "begun_at": "2001-09-09T01:46:42.000Z",
     }
+
+
+def test_a_call_of_which_nothing_was_sent_has_no_beginning_and_still_its_party(record):
+    signaling = record.report(101.0, NoMedia(), ()).to_dict()["signaling"]
+    assert (signaling["party"], signaling["begun_at"]) == ("sip:bob@example.com", None)
 
 
 def test_where_the_dns_sent_the_call_is_kept_from_the_first_time(record):

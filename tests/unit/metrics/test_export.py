@@ -55,7 +55,7 @@ def test_a_stream_is_a_row_with_what_its_call_measured(secure_call):
 def test_a_call_without_media_is_a_row_too(secure_call):
     _, row = rows_of(secure_call, REFUSED)
     assert (row["call"], row["final_status_code"]) == ("1", "486")
-    assert row["error"] == "CallRejected"
+    assert (row["error"], row["error_message"]) == ("CallRejected", "486 Busy Here")
     assert row["codec"] == ""
 
 
