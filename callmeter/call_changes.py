@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from callmeter import events as call_events
 from callmeter.call_bodies import BAD_DESCRIPTION, session_description, warning_for
+from callmeter.call_failures import detail_of
 from callmeter.errors import (
     CallFailed,
     CallmeterError,
@@ -294,8 +295,9 @@ class CallChanges:
                 self._endpoint.stack.start_task(self._refresh(session))
             case ReinviteAnswered(_, response) | UpdateAnswered(_, response):
                 self._on_agreed(response)
-            case ReinviteFailed(_, status, reason) | UpdateFailed(_, status, reason):
-                self._on_refused(CallRejected(status, reason))
+            case ReinviteFailed(_, _, _, response) | UpdateFailed(_, _, _, response):
+                detail = detail_of(response)
+                self._on_refused(CallRejected(event.status, event.reason, detail=detail))
 
     def _on_provisional(self, session: InviteSession, response: Response, now: float) -> None:
         """A reliable 1xx to our re-INVITE: it may hold what else the 2xx would."""

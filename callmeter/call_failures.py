@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from callmeter.errors import CallmeterError
     from callmeter.sip.message import Response
 
-__all__ = ["loss", "reason_of", "rejection"]
+__all__ = ["detail_of", "loss", "reason_of", "rejection"]
 
 NOT_ACCEPTABLE_HERE: Final = 488
 LOSSES: Final = {
@@ -92,13 +92,17 @@ def rejection(
         return NoCommonSuite(f"488 {reason}: {why}", offered=srtp.suites)
     header = None if response is None else response.headers.get("Retry-After")
     retry_after = None if header is None else parse_delta_seconds(header)
-    detail = f"warning {said}" if said else _detail(status, response)
-    return CallRejected(status, reason, retry_after=retry_after, detail=detail)
+    return CallRejected(status, reason, retry_after=retry_after, detail=detail_of(response))
 
 
-def _detail(status: int, response: Response | None) -> str:
-    name, text = WANTS.get(status, ("", ""))
-    if response is None or not name:
+def detail_of(response: Response | None) -> str:
+    """What else a final response says of its cause, or nothing."""
+    if response is None:
+        return ""
+    if response.status == NOT_ACCEPTABLE_HERE and (said := warning_of(response)):
+        return f"warning {said}"
+    name, text = WANTS.get(response.status, ("", ""))
+    if not name:
         return ""
     values = ", ".join(response.headers.values(name))
     return text.format(values.partition(";")[0]) if values else ""

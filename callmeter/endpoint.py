@@ -277,7 +277,9 @@ class Endpoint(EndpointRequests):
         offer: bool = True,
         call_id: str | None = None,
     ) -> Call:
-        """Send an INVITE and return the ringing call at once; use it as `async with`.
+        """Send an INVITE and return the ringing call at once: `call = await alice.invite(...)`.
+
+        Then `async with call:` hangs up at its end, as `bye` does.
 
         Args:
             target: SIP URI, or a user name at the domain of the own address of record.

@@ -148,7 +148,10 @@ class MediaSession(MediaNegotiation):
 
         Raises:
             LocalProtocolError: The call is not answered.
+            ConfigurationError: Less than no seconds.
         """
+        if seconds is not None and not seconds >= 0:
+            raise ConfigurationError(f"seconds is 0 or more, not {seconds!r}")
         stream, source = self._running(), source or _usual_tone()
         if stream is None:
             return 0.0

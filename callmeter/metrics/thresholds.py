@@ -165,6 +165,10 @@ def _chosen(
             raise ConfigurationError(f"no metric is called {key!r}")
         if thresholds is None:
             continue
+        if not isinstance(thresholds, Thresholds):
+            raise ConfigurationError(
+                f"the limits of {key!r} are Thresholds(warning, critical), not {thresholds!r}"
+            )
         sign = -1 if metric.inverted else 1
         if sign * thresholds.warning > sign * thresholds.critical:
             order = "above" if metric.inverted else "below"

@@ -284,7 +284,7 @@ class InviteSession(SessionModification):
             return self._send_reinvite(offer)
         self._offer = None
         self._refresh_failed(now)
-        effects: list[Effect] = [ReinviteFailed(self, response.status, response.reason)]
+        effects: list[Effect] = [ReinviteFailed(self, response.status, response.reason, response)]
         return effects + self._check_lost(response)
 
     def _on_reinvite_provisional(self, sent: ClientRequest, response: Response) -> list[Effect]:

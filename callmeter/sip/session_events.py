@@ -26,7 +26,7 @@ or in a reliable `Provisional`, and `session.prack` does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -255,6 +255,7 @@ class ReinviteFailed:
     session: InviteSession
     status: int
     reason: str
+    response: Response | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +311,7 @@ class UpdateFailed:
     session: InviteSession
     status: int
     reason: str
+    response: Response | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

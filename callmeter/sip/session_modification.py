@@ -275,7 +275,7 @@ class SessionModification(DialogUsage):
             self._update = update
             return self._send_update(update)
         if not update.refresh:
-            failed = UpdateFailed(self._session, status, response.reason)
+            failed = UpdateFailed(self._session, status, response.reason, response)
             return [failed, *self._check_lost(response)]
         if status in NOT_SERVED:
             # It is allowed to say so only now; a re-INVITE will do.

@@ -205,8 +205,11 @@ async def test_a_re_invite_that_cannot_be_taken_is_refused_and_the_call_goes_on(
 async def test_a_hold_that_is_refused_changes_nothing(alice, phone, begin):
     call = await begin(alice)
     holding = asyncio.get_running_loop().create_task(call.hold())
-    phone.answer(await phone.expect("INVITE"), 403)
-    with pytest.raises(CallRejected, match="403"):
+    refused = (await phone.expect("INVITE")).create_response(
+        488, to_tag="phone", headers=[("Warning", '399 pbx.example "no music"')]
+    )
+    phone._socket.sendto(refused.to_bytes(), phone._peer)
+    with pytest.raises(CallRejected, match=r"488 .*: warning 399 .*no music"):
         await holding
     assert call.media.direction == "sendrecv"
     assert call.report().to_dict()["counters"]["hold_count"] == 0

@@ -120,9 +120,10 @@ async def test_a_change_that_is_refused_leaves_everything_as_it_was(phone, say, 
     call = await begun()
 
     async def refuse():
-        say(await phone.expect("UPDATE"), 488)
+        warning = ("Warning", '305 pbx.example "no such codec"')
+        say(await phone.expect("UPDATE"), 488, b"", warning)
 
-    with pytest.raises(CallRejected, match="488"):
+    with pytest.raises(CallRejected, match=r"488 .*: warning 305 .*no such codec"):
         await meanwhile(call.update(PCMA_ONLY), refuse)
     assert (call.media.codec, call.media.config) == ("PCMU", MediaConfig())
     await phone.hang_up(call)

@@ -594,3 +594,6 @@ async def test_who_plays_a_source_is_told_what_it_raised(make):
     with pytest.raises(RuntimeError, match="microphone unplugged"):
         await session.play(Broken(), seconds=60)
     assert await session.play(seconds=0.02) < 60
+    for seconds in (-1, float("nan")):
+        with pytest.raises(ConfigurationError, match="seconds is 0 or more"):
+            await session.play(seconds=seconds)

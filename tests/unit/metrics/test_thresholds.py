@@ -95,6 +95,7 @@ def test_a_metric_can_be_left_out():
     [
         ({"jiter_ms": Thresholds(1, 2)}, "no metric is called 'jiter_ms'"),
         ({"jitter_ms": Thresholds(2, 1)}, "warning limit is below the critical one"),
+        ({"jitter_ms": (30, 80)}, r"are Thresholds\(warning, critical\), not \(30, 80\)"),
         ({"score": Thresholds(2.5, 3.5)}, "warning limit is above the critical one"),
     ],
 )
