@@ -12,7 +12,7 @@ from callmeter.metrics.report import FindingStatus, Keying
 from callmeter.setting_words import member
 from callmeter.sip.message import Request, Response
 from callmeter.testing.ear import Ear
-from callmeter.testing.explanation import explanation
+from callmeter.testing.explanation import NOTHING_FOUND, explanation
 from callmeter.testing.phones import PhoneMedia
 
 if TYPE_CHECKING:
@@ -43,6 +43,17 @@ SECURITY_CHECKS: Final = frozenset(
         "roc_consistent",
     }
 )
+NEEDED: Final = {
+    "audio_not_silent": "about two seconds of audio",
+    "port_reachable": "a second and a half of media",
+}
+"""What the checks wait for that find nothing or silence."""
+HELD: Final = {
+    "sendonly": "the peer sends no audio",
+    "recvonly": "this end sends no audio",
+    "inactive": "no audio flows",
+}
+"""What a direction means that is not both ways (RFC 3264 section 5.1)."""
 TRYING: Final = 100
 LISTEN_AGAIN_S: Final = 0.2
 """All that is remembered is decoded each time; a window of it is twice as long."""
@@ -155,16 +166,21 @@ def assert_heard(call: Call | Ear, *, tone: float | None = None, tolerance_hz: f
     __tracebackhide__ = True
     ear, about = _ear_of(call)
     wanted = "any sound" if tone is None else f"{tone:g} Hz, {tolerance_hz:g} Hz more or less"
+    held = _why_held(about)
     if not ear.packets:
-        _fail(about, "heard nothing: no packet of audio arrived", wanted)
+        found = "heard nothing: no packet of audio arrived"
+        # Nobody misses what a hold keeps away.
+        unjudged = NOTHING_FOUND if held else _unjudged(about, "port_reachable")
+        _fail(about, found, wanted, *held, nothing_found=unjudged)
     sounds = [sound for sound in ear.sounds() if sound.audible]
     if not sounds:
-        _fail(about, f"heard only silence, for {ear.seconds:.2f} s", wanted)
+        found = f"heard only silence, for {ear.seconds:.2f} s"
+        _fail(about, found, wanted, *held, nothing_found=_unjudged(about, "audio_not_silent"))
     if tone is None:
         return
     if not any(abs(sound.frequency_hz - tone) <= tolerance_hz for sound in sounds):
         nearest = min(sounds, key=lambda sound: abs(sound.frequency_hz - tone))
-        _fail(about, f"did not hear the tone: the nearest was {nearest}", wanted)
+        _fail(about, f"did not hear the tone: the nearest was {nearest}", wanted, *held)
 
 
 async def wait_heard(
@@ -283,6 +299,24 @@ def _why_clear(call: Call) -> list[tuple[str, str]]:
     return [("because", "this end offers and takes no keys: its SRTP policy is DISABLED")]
 
 
+def _why_held(call: Call | None) -> list[tuple[str, str]]:
+    """What the direction of media has to do with what is heard."""
+    if call is None or not call.media.on_hold:
+        return []
+    direction = call.media.direction
+    return [("on hold", f"the direction of media is {direction}: {HELD[direction]}")]
+
+
+def _unjudged(call: Call | None, check: str) -> str:
+    """What to say of a diagnosis without a bad finding, where the check that asks may be early."""
+    if call is None:
+        return NOTHING_FOUND
+    finding = next((each for each in call.diagnosis() if each.check == check), None)
+    if finding is None or finding.status is not FindingStatus.SKIP:
+        return NOTHING_FOUND
+    return f"nothing yet: {check} was skipped ({finding.detail}), it needs {NEEDED[check]}"
+
+
 def _number(stream: StreamReport, key: str) -> float | None:
     value = stream.receive.get(key)
     return float(value) if isinstance(value, int | float) else None
@@ -307,8 +341,14 @@ def _limit(limit: float, form: str, unit: str) -> str:
     return f"{100 * limit:g}%" if "%" in form else f"{limit:g}{unit}"
 
 
-def _fail(call: Call | None, found: str, expected: str, *more: tuple[str, str]) -> NoReturn:
+def _fail(
+    call: Call | None,
+    found: str,
+    expected: str,
+    *more: tuple[str, str],
+    nothing_found: str = NOTHING_FOUND,
+) -> NoReturn:
     __tracebackhide__ = True
     if call is not None and isinstance(call.media, PhoneMedia):
         call.media.phone.phones.told.add(call.call_id)
-    raise AssertionError(explanation(call, found, expected, *more))
+    raise AssertionError(explanation(call, found, expected, *more, nothing_found=nothing_found))

@@ -22,11 +22,18 @@ if TYPE_CHECKING:
 __all__ = ["diagnosis_text", "explanation", "ladder_of", "messages_of", "named", "title_of"]
 
 BAD: Final = (FindingStatus.FAIL, FindingStatus.WARN)
+NOTHING_FOUND: Final = "no check found anything wrong"
 LABEL: Final = 10
 WIDTH: Final = 76
 
 
-def explanation(call: Call | None, found: str, expected: str, *more: tuple[str, str]) -> str:
+def explanation(
+    call: Call | None,
+    found: str,
+    expected: str,
+    *more: tuple[str, str],
+    nothing_found: str = NOTHING_FOUND,
+) -> str:
     """The text of an assertion that fails.
 
     Args:
@@ -34,12 +41,13 @@ def explanation(call: Call | None, found: str, expected: str, *more: tuple[str, 
         found: What is the case, to be read after the name of the call.
         expected: What should be.
         more: Labels and texts of further lines.
+        nothing_found: What to say of a diagnosis without a finding that is bad.
     """
     lines = [f"{'the call' if call is None else title_of(call)} {found}", ""]
     for label, text in (("expected", expected), *more):
         lines += _labelled(label, text)
     if call is not None:
-        lines += ["", *diagnosis_text(call), "", *ladder_of(call).splitlines()]
+        lines += ["", *diagnosis_text(call, nothing_found), "", *ladder_of(call).splitlines()]
     return "\n".join(lines)
 
 
@@ -53,8 +61,13 @@ def title_of(call: Call) -> str:
     return f"the call of {phone.aor_user} with {uri.user if uri.user in users else uri}"
 
 
-def diagnosis_text(call: Call) -> Iterator[str]:
-    """What the checks of every end found, in lines that fit a terminal."""
+def diagnosis_text(call: Call, nothing_found: str = NOTHING_FOUND) -> Iterator[str]:
+    """What the checks of every end found, in lines that fit a terminal.
+
+    Args:
+        call: One end of the call.
+        nothing_found: What to say where none of it is bad.
+    """
     told = False
     for end, seen_by in _ends(call):
         findings = [each for each in end.diagnosis() if each.status in BAD]
@@ -64,7 +77,7 @@ def diagnosis_text(call: Call) -> Iterator[str]:
             yield from _labelled(finding.status.value.upper(), text)
             yield from _labelled("", f"-> {finding.remedy}")
     if not told:
-        yield from _labelled("diagnosis", "no check found anything wrong")
+        yield from _labelled("diagnosis", nothing_found)
 
 
 def _ends(call: Call) -> Iterator[tuple[Call, str]]:

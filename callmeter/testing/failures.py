@@ -15,7 +15,7 @@ from callmeter.trace.ladder import ladder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from types import TracebackType
+    from types import FrameType, TracebackType
 
     import pytest
 
@@ -38,14 +38,22 @@ def shorten(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
     last = None
     entry: TracebackType | None = excinfo.tb
     while entry is not None:
-        path = Path(entry.tb_frame.f_code.co_filename)
-        if PACKAGE not in path.parents and STANDARD not in path.parents:
+        if not _is_internal(entry.tb_frame):
             last = entry
         entry = entry.tb_next
     if last is not None:
         last.tb_next = None
         # pytest keeps the list that it made of the chain.
         excinfo.traceback = excinfo.traceback.filter(lambda each: each.path in _paths(excinfo))
+
+
+def _is_internal(frame: FrameType) -> bool:
+    """Whether code of callmeter or of the standard library runs in a frame."""
+    path = Path(frame.f_code.co_filename)
+    if PACKAGE in path.parents or STANDARD in path.parents:
+        return True
+    # Methods that `dataclass` writes have no file, and the names of the module of their class.
+    return str(frame.f_globals.get("__name__")).partition(".")[0] == PACKAGE.name
 
 
 def _paths(excinfo: pytest.ExceptionInfo[BaseException]) -> set[Path]:

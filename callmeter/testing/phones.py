@@ -9,11 +9,14 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
+import pytest
+
 from callmeter.config import Credentials, LimitConfig, StackConfig, TlsConfig, TlsVerify, Transport
 from callmeter.endpoint import Endpoint
 from callmeter.errors import CallmeterError, ConfigurationError
 from callmeter.media_session import MediaSession, MediaSessions
 from callmeter.stack import Stack
+from callmeter.testing.answers import answer_by, check_answer, end_call
 from callmeter.testing.ear import Ear
 from callmeter.testing.endpoint_settings import endpoint_config
 from callmeter.testing.registrar import Registrar
@@ -28,9 +31,8 @@ if TYPE_CHECKING:
     from callmeter.config import EndpointConfig
     from callmeter.incoming_call import IncomingCall
     from callmeter.sip.invite_session import InviteSession
+    from callmeter.testing.answers import Answer
     from callmeter.testing.impaired_network import ImpairedNetwork
-
-    Answer = bool | int | Callable[[IncomingCall], Awaitable[object]]
 
 __all__ = ["Phone", "PhoneMedia", "Phones", "loopback_stack", "open_registrar"]
 
@@ -114,13 +116,16 @@ class Phone(Endpoint):
         self, answer: Callable[[IncomingCall], Awaitable[object]], incoming: IncomingCall
     ) -> None:
         try:
-            await answer(incoming)
-        except CallmeterError:
-            raise
-        except Exception as error:  # noqa: BLE001  told to the test at its end
-            # It is the test's own code: it fails the test, and not the stack.
-            error.add_note(f"while {self.aor} took a call from {incoming.caller}")
-            self.phones.errors.append(error)
+            await answer_by(answer, incoming)
+        except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001  told to the test
+            # What the caller did is in its own report, and what callmeter was told wrong is not.
+            of_test = not isinstance(error, CallmeterError) or isinstance(error, ConfigurationError)
+            if of_test:
+                # It is the test's own code: it fails the test, and not the stack.
+                error.add_note(f"while {self.aor} took a call from {incoming.caller}")
+                self.phones.errors.append(error)
+            reason = f"answer= raised {type(error).__name__}"
+            await end_call(incoming, reason, answered=of_test)
 
 
 class Phones:
@@ -148,7 +153,7 @@ class Phones:
         bind: str = LOOPBACK,
     ) -> None:
         self.registrar = registrar
-        self.errors: list[Exception] = []
+        self.errors: list[BaseException] = []
         self.told: set[str] = set()
         self._authority = authority
         self._settings = dict(settings or {})
@@ -198,7 +203,8 @@ class Phones:
             stack: The stack it is on; None takes the fixture `stack` where the test asks for it,
                 else one of its own.
             settings: `transport`, `srtp`, `policy`, `suites`, `codec`, `profile`, and every
-                attribute of `EndpointConfig`, `MediaConfig` and `SrtpConfig`.
+                attribute of `EndpointConfig` but `aor`, `MediaConfig` and `SrtpConfig`.
+                `credentials` are what it proves itself by, in place of those of its account.
 
         Raises:
             ConfigurationError: A setting that does not exist or cannot work.
@@ -207,15 +213,21 @@ class Phones:
         registrar = self.registrar
         if registrar is None:
             raise ConfigurationError("without a registrar, give a whole configuration to `add`")
+        given = {**self._settings, **settings}
+        if "aor" in given:
+            raise ConfigurationError(
+                "aor= is made of the user name and of the registrar: say endpoint('carol') for "
+                f"{registrar.aor('carol')}"
+            )
         word = secrets.token_urlsafe(12) if password is None else password
         registrar.add_account(user, word)
-        given = {**self._settings, **settings}
-        config = endpoint_config(registrar.aor(user), Credentials(user, word), **given)
+        given.setdefault("credentials", Credentials(user, word))
+        config = endpoint_config(registrar.aor(user), **given)
         if config.outbound_proxy is None:
             given["outbound_proxy"] = registrar.uri(config.transport)
         if "tls" not in given and self._authority is not None:
             given["tls"] = trust(self._authority)
-        config = endpoint_config(config.aor, config.credentials, **given)
+        config = endpoint_config(config.aor, **given)
         return await self.add(config, register=register, answer=answer, stack=stack)
 
     async def add(
@@ -229,7 +241,8 @@ class Phones:
         """A running endpoint of this very configuration; the rest is as for a call of this object.
 
         Raises:
-            ConfigurationError: The fixtures live in another event loop than the test.
+            ConfigurationError: The fixtures live in another event loop than the test, or calls
+                cannot be answered so.
             RegistrationFailed: The registrar refused.
         """
         if asyncio.get_running_loop() is not self._loop:
@@ -238,6 +251,7 @@ class Phones:
                 "and fixtures one scope (asyncio_default_fixture_loop_scope, "
                 "asyncio_default_test_loop_scope)"
             )
+        check_answer(answer)
         running = stack or self._shared
         if running is None:
             # One each, so that each has an address of its own in the ladder.

@@ -132,6 +132,7 @@ class Target:
         """
         answer = settings.pop("answer", True)
         given = {**self.settings.endpoint, **settings}
-        config = endpoint_config(given.pop("aor"), self.settings.credentials, **given)
-        wanted = self.settings.credentials is not None if register is None else register
+        given.setdefault("credentials", self.settings.credentials)
+        config = endpoint_config(given.pop("aor"), **given)
+        wanted = config.credentials is not None if register is None else register
         return await self.phones.add(config, register=wanted, answer=answer)

@@ -341,6 +341,7 @@ async def test_each_misbehaviour_has_its_own_finding_and_no_other(
     await meet(alice, mallory, case, seen, standstill)
     assert seen.bad == ({case.finding: case.status} if case.finding else {}), seen.findings
     assert seen.transient <= {case.finding}
+    assert mallory.done
     assert bool(seen.error) == case.refused
     if case.kind in PROMPT:
         assert seen.packets <= MEDIA_S * PACKETS_PER_S

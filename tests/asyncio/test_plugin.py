@@ -247,6 +247,21 @@ async def test_no_suite_in_common(endpoint):
     printed.no_fnmatch_line("*callmeter/call.py*")
 
 
+def test_an_error_in_the_words_of_a_configuration_ends_there_too(broken):
+    printed = broken('async def test_it(endpoint):\n    await endpoint("alice", ptime=33)\n')
+    printed.fnmatch_lines(
+        [">*await endpoint*", "E*ConfigurationError: ptime is 10, 20, 30, 40, 50 or 60 ms"]
+    )
+    for internal in ("phones.py", "endpoint_settings.py", "dataclasses.py", "<string>"):
+        printed.no_fnmatch_line(f"*{internal}:*")
+
+
+def test_a_way_to_answer_that_does_not_exist_is_told_in_the_line_that_gives_it(broken):
+    printed = broken('async def test_it(endpoint):\n    await endpoint("bob", answer="486")\n')
+    printed.fnmatch_lines([">*answer=*", "E*ConfigurationError: answer= is True, False, a status*"])
+    printed.no_fnmatch_line("*answers.py:*")
+
+
 def test_the_whole_traceback_is_there_for_the_asking(broken):
     source = 'async def test_it(endpoint):\n    await endpoint("alice", srpt="sdes")\n'
     broken(source, "--full-trace").fnmatch_lines(
@@ -283,6 +298,25 @@ def test_what_goes_wrong_in_an_answering_function_fails_the_test(project, run):
     result = run()
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(["*ValueError: of the test", "*while sip:bob@* took a call*"])
+
+
+def test_an_answering_function_that_fails_refuses_the_call_and_fails_the_test(project, run):
+    project.makepyfile(
+        """
+        async def test_answer(endpoint):
+            async def answer(incoming):
+                raise ValueError("of the test")
+
+            alice, bob = await endpoint("alice"), await endpoint("bob", answer=answer)
+            async with alice.call(bob.aor):
+                pass
+        """
+    )
+    result = run()
+    result.assert_outcomes(failed=1, errors=1)
+    result.stdout.fnmatch_lines_random(
+        ["E*CallRejected: 500 answer= raised ValueError*", "E*ValueError: of the test"]
+    )
 
 
 # parameters, markers, options

@@ -15,12 +15,17 @@ from callmeter.config import (
     SrtpPolicy,
     VideoConfig,
 )
+from callmeter.errors import ConfigurationError
 from callmeter.media.sources import Tone
 from callmeter.testing.misbehaviour import MisbehavingEndpoint, Misbehaviour
 
 PATIENCE = 20
 SDES = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED))
 DTLS = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED, method=SrtpMethod.DTLS))
+
+
+DUAL = MediaConfig(srtp=SrtpConfig(policy=SrtpPolicy.REQUIRED, method=SrtpMethod.DUAL))
+PLAIN = MediaConfig()
 
 
 def failing(call):
@@ -87,3 +92,42 @@ async def test_its_video_is_as_it_should_be(conversation, until):
     async with conversation(Misbehaviour.SECURE_MEDIA, media) as call:
         assert call.media.video is not None
         await until(lambda: failing(call) == ["secure_for_plain"])
+
+
+@pytest.mark.parametrize(("media", "is_done"), [(SDES, True), (DTLS, False)])
+async def test_what_did_not_come_up_in_a_call_was_done_no_time(
+    make_endpoint, entered, stack, media, is_done
+):
+    alice = await make_endpoint("alice", media=media)
+    config = EndpointConfig("sip:mallory@127.0.0.1", media=DUAL)
+    mallory = await entered.enter_async_context(
+        MisbehavingEndpoint(config, Misbehaviour.ALTERED_KEY, stack)
+    )
+    assert mallory.done == 0
+    call = await alice.invite(str(mallory.contact))
+    await (await mallory.next_call(PATIENCE)).answer()
+    await call.answered()
+    await call.bye()
+    assert bool(mallory.done) == is_done
+
+
+def test_a_word_stands_for_a_misbehaviour():
+    config = EndpointConfig("sip:mallory@127.0.0.1", media=SDES)
+    assert MisbehavingEndpoint(config, "altered_key").misbehaviour is Misbehaviour.ALTERED_KEY
+    with pytest.raises(ConfigurationError, match="no misbehaviour 'altred_key': did you mean"):
+        MisbehavingEndpoint(config, "altred_key")
+
+
+@pytest.mark.parametrize(
+    ("media", "kind", "amount", "told"),
+    [
+        (DTLS, Misbehaviour.ALTERED_KEY, None, "the SRTP method is DTLS: it would never happen"),
+        (PLAIN, Misbehaviour.ALTERED_KEY, None, "the SRTP policy is DISABLED: it would never"),
+        (SDES, Misbehaviour.ALTERED_KEY, 3, "ALTERED_KEY has no amount"),
+    ],
+)
+def test_an_endpoint_that_could_not_misbehave_so_is_not_made(media, kind, amount, told):
+    with pytest.raises(ConfigurationError, match=told):
+        MisbehavingEndpoint(
+            EndpointConfig("sip:mallory@127.0.0.1", media=media), kind, amount=amount
+        )

@@ -34,14 +34,18 @@ class RestartingContext(SrtpContext):
 
     Args:
         line: The keys.
+
+    Attributes:
+        note: Called each time, or None.
     """
 
-    __slots__ = ("_current", "_last")
+    __slots__ = ("_current", "_last", "note")
 
     def __init__(self, line: CryptoLine) -> None:
         super().__init__(line, "send")
         self._current = SrtpContext(line, "send")
         self._last = -1
+        self.note: Callable[[], None] | None = None
 
     @property
     def handle(self) -> Any:
@@ -54,6 +58,8 @@ class RestartingContext(SrtpContext):
         if sequence < self._last:
             self._current.close()
             self._current = SrtpContext(self.line, "send")
+            if self.note is not None:
+                self.note()
         self._last = sequence
         return self._current.protect(rtp)
 

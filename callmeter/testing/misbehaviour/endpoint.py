@@ -6,6 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from callmeter.endpoint import Endpoint
+from callmeter.setting_words import member
+from callmeter.testing.misbehaviour.conditions import amount_of, check_conditions
+from callmeter.testing.misbehaviour.kinds import Misbehaviour
 from callmeter.testing.misbehaviour.messages import MessageFault
 from callmeter.testing.misbehaviour.streams import MisbehavingStream
 
@@ -15,7 +18,6 @@ if TYPE_CHECKING:
     from callmeter.media.stream import MediaStream
     from callmeter.sip.message import Request, Response
     from callmeter.stack import Stack
-    from callmeter.testing.misbehaviour.kinds import Misbehaviour
 
 __all__ = ["MisbehavingEndpoint"]
 
@@ -29,34 +31,55 @@ class MisbehavingEndpoint(Endpoint):
 
     Args:
         config: As for `Endpoint`.
-        misbehaviour: What it does wrong.
+        misbehaviour: What it does wrong; the word will do: `"altered_key"`.
         stack: As for `Endpoint`.
         amount: How much of it, where there is a measure; None takes the usual amount.
+
+    Attributes:
+        done: How often it did so: messages altered or lost, datagrams of handshakes lost, streams
+            and keys that media were sent by otherwise than agreed, rollover counters reset. While
+            it is 0, what was tested is an endpoint that behaves.
+
+    Raises:
+        ConfigurationError: There is no such misbehaviour, it has no measure like this, or it cannot
+            happen with the keying of `config`.
     """
 
     def __init__(
         self,
         config: EndpointConfig,
-        misbehaviour: Misbehaviour,
+        misbehaviour: Misbehaviour | str,
         stack: Stack | None = None,
         *,
         amount: float | None = None,
     ) -> None:
+        kind = member(Misbehaviour, "misbehaviour", misbehaviour)
+        measure = amount_of(kind, amount)
+        check_conditions(kind, config.media.srtp)
         super().__init__(config, stack)
-        self.misbehaviour = misbehaviour
-        self.amount = misbehaviour.amount if amount is None else amount
-        self._fault = MessageFault(misbehaviour, self.amount)
+        self.misbehaviour = kind
+        self.amount = measure
+        self.done = 0
+        self._fault = MessageFault(kind, measure)
 
     def write(self, message: Request | Response) -> bytes:
         """A message as it goes on the wire, with what is wrong with it."""
-        return self._fault.write(message)
+        data = self._fault.write(message)
+        if data != message.to_bytes():
+            self._note()
+        return data
 
     @property
     def media_engine(self) -> MediaEngine:
         """What opens the streams of its calls."""
-        make = partial(MisbehavingStream, kind=self.misbehaviour, amount=self.amount)
+        make = partial(
+            MisbehavingStream, kind=self.misbehaviour, amount=self.amount, note=self._note
+        )
         # Negotiation asks an engine for streams, for SRTP sessions and for the time, and no more.
         return cast("MediaEngine", _Openings(super().media_engine, make))
+
+    def _note(self) -> None:
+        self.done += 1
 
 
 class _Openings:

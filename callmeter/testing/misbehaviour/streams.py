@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from callmeter.media.stream import MediaStream
-from callmeter.testing.misbehaviour.contexts import ClearRtcp, wrong_context
+from callmeter.testing.misbehaviour.contexts import ClearRtcp, RestartingContext, wrong_context
 from callmeter.testing.misbehaviour.handshakes import HandshakeFault
 from callmeter.testing.misbehaviour.kinds import Misbehaviour
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from callmeter.media.parameters import RtpParameters
     from callmeter.media.sources import AudioSource, LiveSource
@@ -31,11 +32,15 @@ class MisbehavingStream(MediaStream):
         arguments: Those of `MediaStream`.
         kind: What it does wrong.
         amount: How much of it.
+        note: Called each time it does so.
     """
 
-    def __init__(self, *arguments: Any, kind: Misbehaviour, amount: float) -> None:
+    def __init__(
+        self, *arguments: Any, kind: Misbehaviour, amount: float, note: Callable[[], None]
+    ) -> None:
         super().__init__(*arguments)
         self._kind = kind
+        self._note = note
         self._agreed: SrtpContext | None = None
         self._wrong: SrtpContext | None = None
         self._clear: tuple[SrtpContext, SrtpContext] | None = None
@@ -54,6 +59,8 @@ class MisbehavingStream(MediaStream):
             changed = replace(changed, srtp_rtcp=self._clear_rtcp(parameters, send))
         elif self._kind in {Misbehaviour.ONE_WAY, Misbehaviour.SENDS_NOTHING}:
             changed = replace(changed, send=False)
+            if first:
+                self._note()
         if self._kind is Misbehaviour.SENDS_NOTHING:
             changed = replace(changed, remote_rtcp=(parameters.remote[0], 0))
         super().start(changed)
@@ -63,12 +70,17 @@ class MisbehavingStream(MediaStream):
         if self._kind is Misbehaviour.IGNORED_REKEY and not first:
             if agreed is not None and agreed is not self._wrong:
                 agreed.close()
+                self._note()
             return self._wrong
         if first or agreed is not self._agreed:
             self._agreed = agreed
             self._wrong = wrong_context(self._kind, agreed, self.ssrc, self._engine.entropy)
             if agreed is not None and self._wrong is not agreed:
                 agreed.close()
+            if isinstance(self._wrong, RestartingContext):
+                self._wrong.note = self._note
+            elif self._wrong is not agreed:
+                self._note()
         return self._wrong
 
     def _clear_rtcp(
@@ -81,6 +93,7 @@ class MisbehavingStream(MediaStream):
             return None
         if self._clear is None or self._clear[1] is not receive:
             self._clear = ClearRtcp(send.line, "send"), receive
+            self._note()
         return self._clear
 
     def play(
@@ -88,6 +101,8 @@ class MisbehavingStream(MediaStream):
     ) -> asyncio.Future[None]:
         """Play a source, or nothing instead."""
         silent = self._kind is Misbehaviour.SILENT_AUDIO
+        if silent and source is not None:
+            self._note()
         return super().play(None if silent else source, seconds=seconds)
 
     def send_datagram(
@@ -95,5 +110,6 @@ class MisbehavingStream(MediaStream):
     ) -> bool:
         """Send a STUN or DTLS datagram, or lose it."""
         if self._handshake.loses(datagram, self._engine.now()):
+            self._note()
             return True
         return super().send_datagram(datagram, destination, rtcp=rtcp)

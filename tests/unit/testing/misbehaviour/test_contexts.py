@@ -112,3 +112,12 @@ def test_a_counter_that_cannot_be_set_is_said_to_be(line, monkeypatch):
     monkeypatch.setattr(SrtpContext, "set_roc", lambda *_: False)
     with pytest.raises(ConfigurationError, match="cannot set a rollover counter"):
         wrong(Misbehaviour.KEPT_ROC, line)
+
+
+def test_each_reset_of_a_counter_is_noted(line):
+    noted = []
+    sender = wrong(Misbehaviour.RESET_ROC, line)
+    sender.note = lambda: noted.append(1)
+    for sequence in (65_534, 65_535, 0, 1, 65_535, 0):
+        sender.protect(rtp(sequence))
+    assert len(noted) == 2
