@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 from callmeter.call_bodies import session_description
@@ -39,6 +40,7 @@ def signaling_facts(messages: Sequence[LoggedMessage]) -> dict[str, Any]:
     by_datagram = [entry for entry in messages if entry.transport == "UDP"]
     return {
         "transport": messages[0].transport if messages else "",
+        "crosses_network": any(map(_crosses_network, messages)),
         "largest_datagram": max(
             (len(entry.raw) + entry.shortened for entry in by_datagram), default=0
         ),
@@ -59,17 +61,11 @@ def _bye_reason(messages: Sequence[LoggedMessage]) -> str:
 
 
 def _exchange_facts(messages: Sequence[LoggedMessage], kind: str) -> dict[str, Any]:
-    offer, answer, offered_here = _exchange(messages, kind)
-    return {"offer": offer, "answer": answer, "offered_here": offered_here}
-
-
-def _exchange(
-    messages: Sequence[LoggedMessage], kind: str
-) -> tuple[Description | None, Description | None, bool]:
-    """The last offer and its answer, and whether the offer was ours."""
+    """The last offer and its answer, whose offer it was, and who brought in a wrong profile."""
     offer: Description | None = None
     answer: Description | None = None
     offerer = "sent"
+    misfit_by: str | None = None
     for entry in messages:
         if _SDP not in entry.raw.lower():
             continue
@@ -82,7 +78,29 @@ def _exchange(
             offer, answer, offerer = found, None, entry.direction
         elif answer is None and entry.direction != offerer:
             answer = found
-    return offer, answer, offerer == "sent"
+            if found is None or found.profile is offer.profile:
+                # One kind of keys under the profile of an offer of both kinds is right.
+                continue
+        else:
+            continue
+        # A profile stays for the whole call: who repeats it is not who brought it in.
+        if misfit_by is None and found is not None and found.misfit:
+            misfit_by = entry.direction
+    return {
+        "offer": offer,
+        "answer": answer,
+        "offered_here": offerer == "sent",
+        "misfit_here": misfit_by == "sent",
+    }
+
+
+def _crosses_network(entry: LoggedMessage) -> bool:
+    """Whether a message leaves the host, so that others may read it."""
+    local, peer = (each.rpartition(":")[0].strip("[]") for each in (entry.local, entry.peer))
+    try:
+        return peer != local and not ip_address(peer).is_loopback
+    except ValueError:
+        return False
 
 
 def _differing(entry: LoggedMessage) -> tuple[int, int] | None:

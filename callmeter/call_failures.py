@@ -84,11 +84,10 @@ def rejection(
     if said.startswith("305 "):  # incompatible media format
         return NoCommonCodec(f"488 {reason}: warning {said}")
     if status == NOT_ACCEPTABLE_HERE and srtp.enabled:
-        why = (
-            f"warning {said}"
-            if said
-            else "the peer takes none of the suites offered, or no SRTP at all"
-        )
+        guess = "the peer takes none of the suites offered, or no SRTP at all"
+        if srtp.method.offers_dtls:
+            guess = guess.replace(" at all", ", or no DTLS-SRTP")
+        why = f"warning {said}" if said else guess
         return NoCommonSuite(f"488 {reason}: {why}", offered=srtp.suites)
     header = None if response is None else response.headers.get("Retry-After")
     retry_after = None if header is None else parse_delta_seconds(header)

@@ -132,6 +132,17 @@ class Description:
         return Keying.of(sdes=bool(self.keys), dtls=bool(self.fingerprints))
 
     @property
+    def misfit(self) -> str:
+        """Which keys stand under the profile of the other kind; empty when they fit."""
+        if self.profile is None or not self.profile.secure:
+            return ""
+        if self.profile.dtls and self.keying is Keying.SDES:
+            return f"{self.protocol} with a=crypto lines and no a=fingerprint"
+        if not self.profile.dtls and self.keying.dtls:
+            return f"{self.protocol} with a=fingerprint: that profile is for a=crypto lines"
+        return ""
+
+    @property
     def suites(self) -> tuple[str, ...]:
         """The suites of its a=crypto lines."""
         return tuple(key.suite for key in self.keys)
@@ -185,6 +196,8 @@ class CallEvidence:
         suites: The suites enabled here.
         offer, answer: The descriptions of the last exchange, None when there was none.
         offered_here: Whether the offer was ours.
+        misfit_here: Whether it was this end that first offered keys under the other profile.
+        crosses_network: Whether a SIP message came from another host, or went to one.
         warnings: What was given up on the way.
         keying: `"none"`, `"sdes"` or `"dtls"`: how the keys in use were exchanged.
         suite: The suite in use, or None.
@@ -226,6 +239,8 @@ class CallEvidence:
     offer: Description | None = None
     answer: Description | None = None
     offered_here: bool = True
+    misfit_here: bool = False
+    crosses_network: bool = False
     warnings: tuple[str, ...] = ()
     keying: str = "none"
     suite: str | None = None

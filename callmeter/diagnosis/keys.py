@@ -148,10 +148,18 @@ def dtls_roles(evidence: CallEvidence) -> Verdict:
 def fingerprint_valid(evidence: CallEvidence) -> Verdict:
     """The certificate of the handshake is the one that the SDP names."""
     if isinstance(evidence.error, FingerprintMismatch):
-        return fails(str(evidence.error))
+        return fails(f"{evidence.error}{_fingerprints(evidence.error.evidence)}")
     if evidence.keying == "dtls":
         return passes("a=fingerprint matches the certificate of the DTLS handshake")
     return skips("no DTLS handshake was finished")
+
+
+def _fingerprints(seen: dict[str, Any]) -> str:
+    """Both of them in words: they are public, and show which certificate is whose."""
+    expected, received = seen.get("expected"), seen.get("received")
+    if not expected or not received:
+        return ""
+    return f" (the SDP says {', '.join(expected)}; the certificate has {', '.join(received)})"
 
 
 @check(

@@ -8,7 +8,7 @@ from callmeter.config import SrtpPolicy
 from callmeter.diagnosis.findings import check, fails, passes, skips, warns
 from callmeter.diagnosis.keys import broken_key
 from callmeter.errors import NoCommonCodec, NoCommonSuite, ProfileMismatch, SrtpRequired
-from callmeter.sdp.profiles import Keying, RtpProfile
+from callmeter.sdp.profiles import Keying
 
 if TYPE_CHECKING:
     from callmeter.diagnosis.evidence import CallEvidence, Description
@@ -49,6 +49,23 @@ _OTHER_KEYS: Final = {
 """What to do, by what another callmeter says of the offer it refuses."""
 _OFF: Final = "the SRTP policy is Disabled"
 NOT_ACCEPTABLE: Final = 488
+_NOT_ACCEPTABLE_ANYWHERE: Final = 606
+_WARNING: Final = ": warning "
+_POLICY: Final = "the SRTP policy is"
+_NO_KEY: Final = "without a usable key"
+"""Words of another callmeter: that its policy decides, or that it takes no DTLS."""
+_NO_DTLS: Final = (
+    "The peer knows no DTLS-SRTP, or has it switched off: enable it there, or offer SDES alone."
+)
+_NO_DUAL: Final = (
+    "The peer reads UDP/TLS/RTP/SAVP only as DTLS, or knows no DTLS-SRTP: offer SDES alone, or "
+    "both kinds of keys under RTP/AVP (osrtp, with the policy Offered). If it refuses SDES alone "
+    "too, it takes no SRTP, or none of the suites."
+)
+_MISFIT: Final = (
+    "The m= line shows SAVP/SAVPF (SDES) or UDP/TLS/RTP/SAVP (DTLS): correct it at the peer, which "
+    "brought in this profile for keys of the other kind. A new offer in the call has to fit too."
+)
 
 
 @check(
@@ -111,6 +128,9 @@ def suites_compatible(evidence: CallEvidence) -> Verdict:
         return skips("a key could not be used: the suites were not compared")
     if isinstance(error, NoCommonCodec):
         return skips("no codec was agreed on: the suites were not compared")
+    refused = _dtls_refused(evidence)
+    if refused is not None:
+        return refused
     if isinstance(error, NoCommonSuite) and _PROTOCOL_REFUSED in str(error):
         text = str(error)
         advice = (remedy for words, remedy in _OTHER_KEYS.items() if words in text)
@@ -129,6 +149,31 @@ def suites_compatible(evidence: CallEvidence) -> Verdict:
     if evidence.final_status == NOT_ACCEPTABLE and not evidence.warnings:
         return fails(f"488 Not Acceptable Here{_suites(evidence.suites, ())}")
     return skips("no suite was agreed on")
+
+
+def _dtls_refused(evidence: CallEvidence) -> Verdict | None:
+    """What the refusal of an own offer with a=fingerprint means; None where there is none.
+
+    Such an offer fails at a peer without DTLS-SRTP whatever its suites.
+    """
+    offer, said = evidence.offer, str(evidence.error or evidence.final_status)
+    if evidence.final_status not in {NOT_ACCEPTABLE, _NOT_ACCEPTABLE_ANYWHERE} or evidence.answered:
+        return None
+    if offer is None or not evidence.offered_here or _blames_no_dtls(said):
+        return None
+    if offer.profile is None or not offer.profile.dtls or not offer.fingerprints:
+        return None
+    keys = "a=crypto lines and a=fingerprint" if offer.keys else "a=fingerprint"
+    # Without a warning of the peer what follows the reason is a guess, made for a=crypto lines.
+    found = said if _WARNING in said else said.partition(":")[0]
+    remedy = _NO_DUAL if offer.keys else _NO_DTLS
+    return fails(f"{found}, to an offer of {offer.protocol} with {keys}", remedy)
+
+
+def _blames_no_dtls(said: str) -> bool:
+    """Whether a refusal comes with a reason of the peer that is another."""
+    about_dtls = _PROTOCOL_REFUSED in said or _NO_KEY in said
+    return _POLICY in said or (_WARNING in said and not about_dtls)
 
 
 def _suites(offered: tuple[str, ...], supported: tuple[str, ...]) -> str:
@@ -156,10 +201,13 @@ def profile_right(evidence: CallEvidence) -> Verdict:
             f"the answer says {answer.protocol} to an offer of {offer.protocol} "
             "(RFC 3264 section 6 asks for the same)"
         )
-    if offer.profile is not None and offer.profile.dtls and offer.keying is Keying.SDES:
-        return warns(f"{offer.protocol} with a=crypto lines and no a=fingerprint")
-    if evidence.keying == "dtls" and answer.profile in {RtpProfile.SAVP, RtpProfile.SAVPF}:
-        return warns(f"{answer.protocol} with a=fingerprint: that profile is for a=crypto lines")
+    # Both kinds of keys under RTP/SAVP are no fault where those of a=crypto lines are in use.
+    judged = evidence.keying == "dtls" or (offer.profile is not None and offer.profile.dtls)
+    misfit = offer.misfit if judged else ""
+    if misfit and evidence.misfit_here:
+        return skips(f"{misfit}, as offered by this end: the peer repeats it rightly")
+    if misfit:
+        return warns(misfit, _MISFIT)
     return passes(f"{answer.protocol}{_keys_of(answer)}")
 
 

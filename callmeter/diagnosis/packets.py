@@ -44,7 +44,9 @@ _NOT_ANSWERED: Final = "the call has no media"
 @check(
     "Does anything arrive on the media ports?",
     "Verify the firewall allows all UDP traffic on the media port range, and that the address in "
-    "the SDP the peer got is one it can reach.",
+    "the SDP the peer got is one it can reach. Or the peer sends nothing: a SIPp scenario without "
+    "media, an IVR that waits, a muted peer. Capture at the peer: packets that leave it for that "
+    "address are lost on the way, and if none leave, none were sent.",
 )
 def port_reachable(evidence: CallEvidence) -> Verdict:
     """The call was answered, and datagrams come."""

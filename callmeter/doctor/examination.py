@@ -123,6 +123,7 @@ class Examination:
         self._reports: dict[str, CallReport] = {}
         self._news: asyncio.Queue[Finding | None] = asyncio.Queue()
         self._answers = False
+        self._sdes_answered = False
         self._tasks: asyncio.TaskGroup | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -320,7 +321,9 @@ class Examination:
             failure = error
         report = self._reports[check] = call.report()
         self._answers |= report.timing.metrics().get("time_to_trying_ms") is not None
-        return call_finding(check, report, failure)
+        if keys is Keys.SDES and failure is None:
+            self._sdes_answered = True
+        return call_finding(check, report, failure, sdes_answered=self._sdes_answered)
 
 
 def _name(keys: Keys) -> str:

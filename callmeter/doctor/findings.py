@@ -22,7 +22,7 @@ from callmeter.errors import (
 from callmeter.metrics.report import Finding, FindingStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from callmeter.metrics.report import CallReport
     from callmeter.sip.server_location import Location
@@ -56,6 +56,10 @@ REJECTIONS: Final = {
     488: "Compare the media settings of both ends: codecs, SRTP suites and the RTP profile.",
     503: "The server is overloaded or has no way on: look into its log.",
 }
+NO_DTLS: Final = (
+    "The peer reads UDP/TLS/RTP/SAVP only as DTLS, or knows no DTLS-SRTP: call it with SDES alone "
+    "(--srtp sdes), or enable DTLS-SRTP there."
+)
 REMEDIES: Final[Mapping[type[Exception], str]] = {
     ResolutionFailed: "Add the records to the DNS, or name another server: --nameserver, "
     "--outbound-proxy.",
@@ -105,20 +109,26 @@ def location_finding(location: Location) -> Finding:
     return Finding("resolve", PASS, found)
 
 
-def call_finding(check: str, report: CallReport, error: Exception | None) -> Finding:
+def call_finding(
+    check: str, report: CallReport, error: Exception | None, *, sdes_answered: bool = False
+) -> Finding:
     """What a call with one kind of keys shows.
 
     Args:
         check: Name of the finding.
         report: Of the call that has ended.
         error: What ended it early, or None.
+        sdes_answered: Whether the same peer took a call with the same suites and SDES alone.
     """
     found = report.diagnosis
     worst = [each for status in WORST_FIRST for each in found if each.status is status]
+    # How SIP goes is told by the steps before the calls.
+    worst.sort(key=lambda each: (each.status is not FAIL, each.check == "tls_configured"))
     if error is not None and not (isinstance(error, MediaSecurityError) and worst):
         # A check that quotes the error knows more about it than its kind tells.
         about = (each.remedy for each in worst if str(error) in each.detail)
-        return failed(check, error, next(about, ""))
+        refused = _dtls_refused(check, worst, error, sdes_answered=sdes_answered)
+        return refused or failed(check, error, next(about, ""))
     if worst:
         first = worst[0]
         return Finding(check, first.status, f"{first.check}: {first.detail}", first.remedy)
@@ -126,6 +136,19 @@ def call_finding(check: str, report: CallReport, error: Exception | None) -> Fin
         said = "" if report.error is None else f": {report.error.message}"
         return Finding(check, FAIL, f"the call ended as {report.outcome}{said}")
     return _heard(check, report)
+
+
+def _dtls_refused(
+    check: str, worst: Sequence[Finding], error: Exception, *, sdes_answered: bool
+) -> Finding | None:
+    """What the diagnosis makes of a refusal, where that is not what the error takes it for."""
+    about = (each for each in worst if each.status is FAIL and each.check == "suites_compatible")
+    found = next(about, None)
+    if found is None or str(error) in found.detail:
+        return None
+    if not sdes_answered:
+        return Finding(check, FAIL, found.detail, found.remedy)
+    return Finding(check, FAIL, f"{found.detail}; SDES with the same suites was answered", NO_DTLS)
 
 
 def _heard(check: str, report: CallReport) -> Finding:

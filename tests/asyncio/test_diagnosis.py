@@ -157,6 +157,20 @@ async def test_a_call_that_is_well_has_nothing_to_mend(connected, media):
         assert {"PASS", "WARN", "FAIL"}.isdisjoint(str(end.report()).split())
 
 
+@pytest.mark.parametrize("change", ["hold", "rekey", "update"])
+async def test_a_profile_that_is_left_of_an_own_dual_offer_is_not_put_down_to_the_peer(
+    connected, change
+):
+    srtp = SrtpConfig(policy=SrtpPolicy.REQUIRED, method=SrtpMethod.DUAL)
+    async with connected(MediaConfig(srtp=srtp), SECURE) as (alice, bob):
+        assert alice.media.keying == "sdes"
+        await getattr(alice, change)()
+        assert "profile_right" not in bad(alice)
+        if "profile_right" in bad(bob):
+            (finding,) = [one for one in bob.diagnosis() if one.check == "profile_right"]
+            assert "A new offer in the call has to fit too" in finding.remedy
+
+
 @pytest.mark.parametrize("agreed", ["80", "32"])
 async def test_a_peer_with_the_other_tag_length_is_named(named, connected, agreed):
     suite = SrtpSuite(f"AES_CM_128_HMAC_SHA1_{agreed}")
@@ -294,7 +308,8 @@ async def test_a_fingerprint_altered_on_its_way_is_named_in_the_report_of_the_er
     assert "does not match fingerprint" in finding.detail
     failed = [one for one in caught.value.report.diagnosis if one.status is FindingStatus.FAIL]
     assert [one.check for one in failed] == ["fingerprint_valid"]
-    assert "does not match fingerprint" in failed[0].detail
+    assert "does not match fingerprint (the SDP says sha-256 " in failed[0].detail
+    assert "the certificate has sha-256 " in failed[0].detail
 
 
 async def test_plain_rtp_after_a_secure_answer_is_named(named, scripted, media_peer):

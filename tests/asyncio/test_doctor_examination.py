@@ -75,6 +75,33 @@ async def test_each_kind_of_keys_is_tried(make_endpoint, statuses):
     assert set(checkup.reports) == {"call none", "call sdes", "call dtls", "call dual"}
 
 
+async def test_a_peer_that_takes_sdes_and_refuses_dtls_is_not_told_to_compare_suites(
+    make_endpoint, statuses
+):
+    bob = await make_endpoint("bob", media=OFFERED)
+
+    async def serve():
+        async for incoming in bob.incoming():
+            if b"UDP/TLS/RTP/SAVP" in incoming.request.body:
+                incoming.reject(488)
+                continue
+            call = await incoming.answer()
+            call.media.echo()
+            await call.ended()
+
+    async with asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(serve())
+        keys = (Keys.SDES, Keys.DTLS, Keys.DUAL)
+        checkup = await examine(str(bob.contact), CALLER, HASTY, keys=keys, seconds=0.4)
+        serving.cancel()
+    found = statuses(checkup)
+    assert (found["call sdes"], found["call dtls"], found["call dual"]) == ("pass", "fail", "fail")
+    for finding in checkup.findings[-2:]:
+        assert "to an offer of UDP/TLS/RTP/SAVP with" in finding.detail
+        assert "SDES with the same suites was answered" in finding.detail
+        assert "only as DTLS, or knows no DTLS-SRTP" in finding.remedy
+
+
 async def test_findings_come_one_by_one(make_endpoint):
     bob = await make_endpoint("bob")
     uri = str(bob.contact)

@@ -90,6 +90,18 @@ def test_whether_the_fingerprint_is_valid(status_of, healthy, changes, status):
     assert status_of(keys.fingerprint_valid, healthy, **changes)[0] == status
 
 
+def test_a_mismatch_names_the_fingerprints_of_the_description_and_of_the_certificate(
+    status_of, healthy
+):
+    seen = {"expected": ["sha-256 AA:BB"], "received": ["sha-256 CC:DD"]}
+    error = FingerprintMismatch("remote certificate does not match fingerprint", evidence=seen)
+    _, finding = status_of(keys.fingerprint_valid, healthy, error=error)
+    assert finding.detail == (
+        "remote certificate does not match fingerprint "
+        "(the SDP says sha-256 AA:BB; the certificate has sha-256 CC:DD)"
+    )
+
+
 @pytest.mark.parametrize(
     ("each", "cause", "words"),
     [

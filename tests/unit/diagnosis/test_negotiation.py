@@ -136,10 +136,92 @@ def test_whether_the_profile_is_right(status_of, healthy, audio, by_dtls):
         (healthy, {"answer": plain}, "warn", "RTP/AVP to an offer of RTP/SAVP"),
         (healthy, {"offer": odd, "answer": odd}, "warn", "no a=fingerprint"),
         (by_dtls, {"offer": mixed, "answer": mixed}, "warn", "for a=crypto"),
+        (healthy, {"offer": odd, "answer": odd, "misfit_here": True}, "skip", "by this end"),
+        (healthy, {"offer": both, "answer": odd, "misfit_here": True}, "pass", "with a=crypto"),
     ]
     for evidence, changes, status, words in rows:
         found, finding = status_of(negotiation.profile_right, evidence, **changes)
         assert (found, words in finding.detail) == (status, True), finding
+
+
+def test_a_profile_for_other_keys_is_to_be_corrected_where_it_came_from(status_of, healthy, audio):
+    odd = replace(audio, protocol="UDP/TLS/RTP/SAVP", profile=RtpProfile.DTLS_SAVP)
+    _, finding = status_of(negotiation.profile_right, healthy, offer=odd, answer=odd)
+    assert "correct it at the peer, which brought in this profile" in finding.remedy
+
+
+DUAL = Description(
+    protocol="UDP/TLS/RTP/SAVP",
+    profile=RtpProfile.DTLS_SAVP,
+    keys=(KeyLine(1, "AES_CM_128_HMAC_SHA1_80", characters=40),),
+    fingerprints=1,
+)
+DTLS = replace(DUAL, keys=())
+GUESS = "488 Not Acceptable Here: the peer takes none of the suites offered, or no SRTP at all"
+UNUSABLE = "488 No: warning 399 the offer insists on SRTP (UDP/TLS/RTP/SAVP) without a usable key"
+FOREIGN = "488 Not Acceptable Here: warning 302 Incompatible transport protocol"
+TO_DUAL = "an offer of UDP/TLS/RTP/SAVP with a=crypto lines and a=fingerprint"
+
+
+@pytest.mark.parametrize(
+    ("offer", "error", "words", "remedy"),
+    [
+        (DUAL, NoCommonSuite(GUESS), f"488 Not Acceptable Here, to {TO_DUAL}", "only as DTLS"),
+        (DTLS, NoCommonSuite(GUESS), "RTP/SAVP with a=fingerprint", "The peer knows no DTLS-SRTP"),
+        (DUAL, CallRejected(606, "Not Acceptable"), f"606 Not Acceptable, to {TO_DUAL}", "osrtp"),
+        (DUAL, NoCommonSuite(FOREIGN), f"{FOREIGN}, to {TO_DUAL}", "offer SDES alone"),
+        (DTLS, NoCommonSuite(UNUSABLE), UNUSABLE, "The peer knows no DTLS-SRTP"),
+    ],
+    ids=["dual", "DTLS", "606", "warning", "callmeter"],
+)
+def test_a_refused_offer_of_dtls_is_put_down_to_dtls_and_not_to_the_suites(
+    status_of, healthy, offer, error, words, remedy
+):
+    status = getattr(error, "status", 488)
+    facts = {"final_status": status, "error": error, "offer": offer, "answer": None, **NOT_ANSWERED}
+    found, finding = status_of(negotiation.suites_compatible, healthy, **facts)
+    assert found == "fail"
+    assert words in finding.detail
+    assert "none of the suites offered" not in finding.detail
+    assert remedy in finding.remedy
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"offer": replace(DUAL, protocol="RTP/AVP", profile=RtpProfile.AVP)},
+        {"offer": replace(DUAL, fingerprints=0)},
+        {"offer": None},
+        {"offered_here": False},
+    ],
+    ids=["osrtp", "SDES", "no offer", "offered by the peer"],
+)
+def test_a_refusal_is_not_put_down_to_dtls_where_none_was_offered_by_its_profile(
+    status_of, healthy, changes
+):
+    error = NoCommonSuite(GUESS, offered=["A"])
+    facts = {"final_status": 488, "error": error, "offer": DUAL, "answer": None, **NOT_ANSWERED}
+    found, finding = status_of(negotiation.suites_compatible, healthy, **facts | changes)
+    assert found == "fail"
+    assert finding.detail == f"{GUESS} (offered A)"
+    assert finding.remedy.startswith("Check which cipher suites")
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("399 no a=crypto line of the offer can be used", "Check which cipher suites"),
+        ("302 the offer insists on SRTP, and the SRTP policy is Disabled", "The peer refuses SRTP"),
+    ],
+)
+def test_a_peer_that_says_why_it_refuses_an_offer_of_dtls_is_believed(
+    status_of, healthy, said, remedy
+):
+    error = NoCommonSuite(f"488 Not Acceptable Here: warning {said}", offered=["A"])
+    facts = {"final_status": 488, "error": error, "offer": DUAL, "answer": None, **NOT_ANSWERED}
+    _, finding = status_of(negotiation.suites_compatible, healthy, **facts)
+    assert said in finding.detail
+    assert finding.remedy.startswith(remedy)
 
 
 @pytest.mark.parametrize(

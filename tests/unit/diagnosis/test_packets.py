@@ -33,6 +33,13 @@ def test_whether_anything_arrives(status_of, healthy, changes, status):
     assert status_of(packets.port_reachable, healthy, **changes)[0] == status
 
 
+def test_a_peer_that_sends_nothing_is_not_put_down_to_the_firewall_alone(status_of, healthy):
+    _, finding = status_of(packets.port_reachable, healthy, **NOTHING)
+    assert "firewall" in finding.remedy
+    assert "Or the peer sends nothing: a SIPp scenario without media" in finding.remedy
+    assert "Capture at the peer" in finding.remedy
+
+
 @pytest.mark.parametrize(
     ("changes", "status", "words"),
     [

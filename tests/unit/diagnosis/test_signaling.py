@@ -25,6 +25,10 @@ def refused(kind):
         ({"transport": "WSS"}, "pass", "WSS"),
         ({"transport": "UDP"}, "skip", "shows the SRTP keys"),
         ({"transport": "UDP", "keying": "none"}, "skip", "not encrypted: UDP"),
+        ({"transport": "UDP", "crosses_network": True}, "warn", "UDP shows the SRTP keys"),
+        ({"transport": "TCP", "crosses_network": True}, "warn", "TCP shows the SRTP keys"),
+        ({"transport": "UDP", "keying": "dtls", "crosses_network": True}, "skip", "UDP"),
+        ({"transport": "TLS", "tls": GOOD, "crosses_network": True}, "pass", "TLSv1.3"),
         ({"transport": ""}, "skip", "no message"),
         ({"error": refused("not_tls")}, "fail", "not_tls"),
         ({"error": refused("version")}, "fail", "version"),
@@ -37,6 +41,12 @@ def test_whether_tls_is_configured(status_of, healthy, changes, status, words):
     found, finding = status_of(signaling.tls_configured, healthy, **changes)
     assert found == status
     assert words in finding.detail
+
+
+def test_keys_in_readable_sip_are_to_be_hidden_by_tls_or_dtls(status_of, healthy):
+    _, finding = status_of(signaling.tls_configured, healthy, crosses_network=True)
+    assert finding.remedy.startswith("Switch SIP to TLS")
+    assert "or use DTLS-SRTP" in finding.remedy
 
 
 def test_a_refused_client_certificate_has_its_own_remedy(status_of, healthy):

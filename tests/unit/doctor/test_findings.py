@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -130,6 +131,37 @@ def test_a_check_that_quotes_the_error_has_its_remedy():
     finding = call_finding("call dtls", report(diagnosis=found), error)
     assert finding == Finding("call dtls", FAIL, str(error), "Offer SDES.")
     assert "SRTP at all" in call_finding("call dtls", report(), error).remedy
+
+
+GUESS = NoCommonSuite("488 Not Acceptable Here: the peer takes none of the suites offered")
+REFUSED = Finding("suites_compatible", FAIL, "488 Not Acceptable Here, to an offer", "Offer SDES.")
+
+
+def test_a_refused_offer_of_dtls_has_the_words_of_the_diagnosis_and_not_of_the_guess():
+    found = (Finding("message_fits_udp", WARN, "1400 octets", "Use TCP."), REFUSED)
+    finding = call_finding("call dual", report(diagnosis=found), GUESS)
+    assert finding == Finding("call dual", FAIL, REFUSED.detail, "Offer SDES.")
+
+
+def test_suites_that_an_sdes_call_was_answered_with_are_not_blamed():
+    finding = call_finding("call dual", report(diagnosis=(REFUSED,)), GUESS, sdes_answered=True)
+    assert finding.detail == f"{REFUSED.detail}; SDES with the same suites was answered"
+    assert "only as DTLS" in finding.remedy
+    assert "suites" not in finding.remedy
+    other = replace(REFUSED, detail=f"{GUESS} (offered A)")
+    finding = call_finding("call dual", report(diagnosis=(other,)), GUESS, sdes_answered=True)
+    assert finding == Finding("call dual", FAIL, str(GUESS), "Offer SDES.")
+
+
+def test_sip_in_clear_hides_no_other_warning_of_a_call():
+    clear = Finding("tls_configured", WARN, "UDP shows the SRTP keys", "Use TLS.")
+    found = (clear, Finding("odd", WARN, "a bit"))
+    assert call_finding("call sdes", report(diagnosis=found), None).detail == "odd: a bit"
+    alone = call_finding("call sdes", report(diagnosis=(clear,)), None)
+    assert (alone.status, alone.remedy) == (WARN, "Use TLS.")
+    no_tls = Finding("tls_configured", FAIL, "not TLS", "Use TCP.")
+    first = call_finding("call sdes", report(diagnosis=(no_tls, REFUSED)), None)
+    assert first.remedy == "Offer SDES."
 
 
 def test_a_call_that_ended_badly_or_without_media_failed():
