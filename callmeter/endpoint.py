@@ -155,9 +155,11 @@ class Endpoint(EndpointRequests):
             self.standalone = StandaloneRequests(self)
             if self.transport in SECURE or config_has_tls(self.config):
                 self.tls = stack.transport.tls_number(self.config.tls)
+            # Who listens by TLS and calls by it is called by it, too.
+            wished = self.transport.name if self.transport is Transport.TLS else ""
             self.face(
-                stack.transport.reachable_at(self._aor_uri.host),
-                stack.transport.first_listening(),
+                stack.transport.reachable_at(self._aor_uri.host, wished),
+                stack.transport.first_listening(wished),
             )
             self._home = self._face
             entered.push_async_callback(self._hang_up_all)

@@ -299,18 +299,24 @@ class TransportLayer:
                 return transport.local
         return self._config.bind, 0
 
-    def first_listening(self) -> str:
-        """Name of that transport; `"UDP"` when none does."""
-        listening = (name for name, each in self._transports.items() if each.local[1])
-        return next(listening, "UDP")
+    def first_listening(self, wished: str = "") -> str:
+        """Name of that transport, or of the one `wished` if it listens; `"UDP"` when none does."""
+        listening = [name for name, each in self._transports.items() if each.local[1]]
+        return wished if wished in listening else next(iter(listening), "UDP")
 
-    def reachable_at(self, host: str) -> tuple[str, int]:
+    def reachable_at(self, host: str, wished: str = "") -> tuple[str, int]:
         """What to name before anything was sent, for those who ask where to call.
 
         A socket bound to all addresses is found under the one that leads to `host` when that is
         an address, else under that of the default route, else under the loopback address.
+
+        Args:
+            host: Of the own address of record.
+            wished: The transport to name if it listens.
         """
-        local, port = self.listening_anywhere()
+        name = self.first_listening(wished)
+        known = self._transports.get(name)
+        local, port = self.listening_anywhere() if known is None else known.local
         if local not in UNSPECIFIED:
             return local, port
         outside, loopback = SOMEWHERE[local]

@@ -6,10 +6,7 @@ import asyncio
 
 import pytest
 
-from callmeter.config import (
-    EndpointConfig,
-    StackConfig,
-)
+from callmeter.config import EndpointConfig, StackConfig, TlsConfig
 from callmeter.endpoint import Endpoint
 from callmeter.errors import (
     CallCancelled,
@@ -18,6 +15,7 @@ from callmeter.errors import (
     LocalProtocolError,
 )
 from callmeter.stack import Stack
+from callmeter.testing.certificates import Authority
 
 LOOPBACK = "127.0.0.1"
 PATIENCE = 20
@@ -197,3 +195,15 @@ async def test_nobody_calls_in_time(make_endpoint):
     alice = await make_endpoint("alice")
     with pytest.raises(CallTimedOut, match=r"0\.01 s"):
         await alice.next_call(0.01)
+
+
+@pytest.mark.parametrize("transport", ["tls", "udp"])
+async def test_who_calls_by_tls_and_listens_by_it_is_called_by_it(transport):
+    issued = Authority().issue(LOOPBACK)
+    own = TlsConfig(certificate=issued.certificate, private_key=issued.private_key)
+    config = StackConfig(bind=LOOPBACK, transports=("udp", "tls"), tls=own)
+    bob = EndpointConfig(f"sip:bob@{LOOPBACK}", transport=transport)
+    async with Stack(config) as stack, Endpoint(bob, stack) as endpoint:
+        port = stack.transport.listening(transport.upper())[1]
+        assert endpoint.contact.port == port
+        assert (endpoint.contact.transport or "udp") == transport
