@@ -125,13 +125,14 @@ async def serve(options: CallOptions, calls: int, *, register: bool, strict: boo
                         except CallmeterError as failure:
                             error = failure
             except asyncio.CancelledError:
-                show_report(incoming, options, acting)
+                show_report(incoming.report(), options, acting)
                 write_trace(endpoint, options, recent)
-                write_report(incoming, options, done)
+                write_report(incoming.report(), options, done)
                 raise
-            worst = max(worst, print_report(incoming, options, error, acting, strict=strict))
+            report = incoming.report()
+            worst = max(worst, print_report(report, options, error, acting, strict=strict))
             write_trace(endpoint, options, recent)
-            write_report(incoming, options, done)
+            write_report(report, options, done)
             if done == calls:
                 break
     return worst

@@ -28,16 +28,27 @@ if TYPE_CHECKING:
     from callmeter.load import ScenarioPlan, ScenarioResult
     from callmeter.media.sources import AudioSource
 
-__all__ = ["call"]
+__all__ = ["RingTimeout", "call"]
 
 DURATION = 5.0
 """Seconds of a call when nobody says how long."""
+
+RingTimeout = Annotated[
+    float | None,
+    typer.Option(
+        help="Seconds to let it ring before the call is given up.",
+        metavar="SECONDS",
+        min=0.1,
+        show_default="180",
+    ),
+]
 
 
 @with_options(CallOptions)
 def call(
     uri: Annotated[str, typer.Argument(help="Whom to call: sip:bob@example.com.")],
     options: CallOptions,
+    ring_timeout: RingTimeout = None,
     strict: Annotated[  # noqa: FBT002  a command line flag
         bool, typer.Option("--strict", help="Status 1 when a check of the diagnosis failed.")
     ] = False,
@@ -52,10 +63,10 @@ def call(
 
     callmeter call sip:600@pbx.example.com --scenario hold.json --report call.html
     """
-    run(place(uri, options, strict=strict), as_json=options.json)
+    run(place(uri, options, ring_timeout, strict=strict), as_json=options.json)
 
 
-async def place(uri: str, options: CallOptions, *, strict: bool) -> int:
+async def place(uri: str, options: CallOptions, ring_timeout: float | None, *, strict: bool) -> int:
     """Do it; returns the exit status."""
     target = target_of(uri)
     config = options.endpoint_config(peer_host=target.host, media=options.media_config())
@@ -65,7 +76,15 @@ async def place(uri: str, options: CallOptions, *, strict: bool) -> int:
     if seconds is None:
         seconds = DURATION + (0.0 if plan is None else plan.seconds)
     async with Stack(options.stack_config()) as stack, Endpoint(config, stack) as endpoint:
-        placed = await endpoint.invite(str(target))
+        try:
+            placed = await endpoint.invite(str(target))
+        except CallmeterError as unplaced:
+            if unplaced.report is None:
+                raise
+            # No connection, or no address: there is a report all the same.
+            write_trace(endpoint, options)
+            write_report(unplaced.report, options)
+            return print_report(unplaced.report, options, unplaced, strict=strict)
         error: CallmeterError | None = None
         acting = None
         try:
@@ -74,19 +93,19 @@ async def place(uri: str, options: CallOptions, *, strict: bool) -> int:
                 acting = act(tasks, placed, plan)
                 async with placed:
                     try:
-                        await placed.answered()
+                        await placed.answered(ring_timeout)
                         await talk(placed, options, seconds)
                     except CallmeterError as failure:
                         error = failure
         except asyncio.CancelledError:
             # Whoever interrupts a call wants to see what was measured until then.
             write_trace(endpoint, options, [placed])
-            write_report(placed, options)
-            show_report(placed, options, acting)
+            write_report(placed.report(), options)
+            show_report(placed.report(), options, acting)
             raise
         write_trace(endpoint, options, [placed])
-        write_report(placed, options)
-        return print_report(placed, options, error, acting, strict=strict)
+        write_report(placed.report(), options)
+        return print_report(placed.report(), options, error, acting, strict=strict)
 
 
 def act(
@@ -97,14 +116,21 @@ def act(
 
 
 async def talk(placed: Call, options: CallOptions, seconds: float | None) -> None:
-    """What `--play`, `--record` and `--dtmf` say, for so many seconds or until the call ends."""
+    """What `--play`, `--record` and `--dtmf` say, for so many seconds or until the call ends.
+
+    A file that is shorter ends the call, unless `--duration` was given: then silence follows.
+    """
     if options.record is not None:
         placed.media.record(options.record)
     if options.dtmf:
         await placed.send_dtmf(options.dtmf)
     source = source_of(options.play)
     if source is not None:
-        await placed.media.play(source, seconds=seconds)
+        played = await placed.media.play(source, seconds=seconds)
+        left = 0.0 if options.duration is None else options.duration - played
+        if isinstance(source, WavFile) and left > 0:
+            # Where the call has ended it returns at once.
+            await placed.media.play(Silence(), seconds=left)
         return
     placed.media.echo()
     try:

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path  # noqa: TC003  read at run time by typer
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from callmeter.cli.call import DURATION, source_of
+from callmeter.cli.call import DURATION, RingTimeout, source_of
 from callmeter.cli.output import (
     complain,
     complain_of_checks,
     failed_checks,
     print_json,
     progress,
+    reason_of,
     run,
 )
+from callmeter.cli.remedies import remedy_of_report
 from callmeter.cli.settings import CallOptions, check_folder, target_of, with_options
 from callmeter.config import LimitConfig
 from callmeter.endpoint import Endpoint
-from callmeter.errors import ConfigurationError
+from callmeter.errors import CallmeterError, ConfigurationError
 from callmeter.load import CallLoad, LoadResult, run_calls
 from callmeter.metrics import write_csv, write_json_lines
 from callmeter.stack import Stack
@@ -31,8 +34,10 @@ from callmeter.stack import Stack
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from callmeter.call import Call
     from callmeter.call_report import CallReport
-    from callmeter.config import StackConfig
+    from callmeter.config import EndpointConfig, StackConfig
+    from callmeter.sip.uri import SipUri
 
 __all__ = ["load", "tell"]
 
@@ -53,6 +58,7 @@ def load(
         int | None,
         typer.Option(help="Calls at once; a new one waits for an old one to end.", min=1),
     ] = None,
+    ring_timeout: RingTimeout = None,
     success: Annotated[
         float,
         typer.Option(help="Share of the calls that has to end well, else the status is 1.", max=1),
@@ -89,6 +95,7 @@ def load(
             (calls, rate, concurrent),
             success,
             files,
+            ring_timeout=ring_timeout,
             register=register,
             strict=strict,
         ),
@@ -103,6 +110,7 @@ async def place(
     success: float,
     files: dict[str, Path | None],
     *,
+    ring_timeout: float | None,
     register: bool,
     strict: bool,
 ) -> int:
@@ -128,8 +136,9 @@ async def place(
     )
     result = LoadResult()
     async with AsyncExitStack() as entered:
-        stack = await entered.enter_async_context(Stack(_roomy(options.stack_config(), calls)))
-        endpoint = await entered.enter_async_context(Endpoint(config, stack))
+        settings = _patient(_roomy(options.stack_config(), calls), ring_timeout)
+        stack = await entered.enter_async_context(Stack(settings))
+        endpoint = await entered.enter_async_context(_Caller(config, stack))
         if register:
             await entered.enter_async_context(endpoint.registered())
         try:
@@ -140,7 +149,56 @@ async def place(
         finally:
             # Whoever interrupts a load wants to see what was measured until then.
             _write(result, options, files["--csv"], files["--json-lines"])
+    complain_of_errors(result.reports, calls, endpoint.unplaced)
     return judge(result.reports, calls, success, strict=strict)
+
+
+class _Caller(Endpoint):
+    """It keeps why calls could not be placed: a load counts them, and has no report of them.
+
+    Attributes:
+        unplaced: By name how often an error came, and the first of them.
+    """
+
+    def __init__(self, config: EndpointConfig, stack: Stack) -> None:
+        super().__init__(config, stack)
+        self.unplaced: dict[str, tuple[int, CallmeterError]] = {}
+
+    async def invite(self, target: str | SipUri, **settings: Any) -> Call:
+        """As any endpoint does."""
+        try:
+            return await super().invite(target, **settings)
+        except CallmeterError as error:
+            name = type(error).__name__
+            times, first = self.unplaced.get(name, (0, error))
+            self.unplaced[name] = times + 1, first
+            raise
+
+
+def complain_of_errors(
+    reports: Sequence[CallReport], calls: int, unplaced: dict[str, tuple[int, CallmeterError]]
+) -> None:
+    """Print each kind of error that calls ended with once, and what to do about the first.
+
+    Args:
+        reports: Of the calls that were placed.
+        calls: How many were asked for.
+        unplaced: Of the others: by name how often an error came, and the first of them.
+    """
+    reasons = {name: reason_of(error, error.report) for name, (_, error) in unplaced.items()}
+    counts = Counter({name: times for name, (times, _) in unplaced.items()})
+    for report in reports:
+        if report.error is None:
+            continue
+        name = report.error.type
+        counts[name] += 1
+        if name not in reasons:
+            remedy = remedy_of_report(report)
+            advice = f". What to do: {remedy}" if remedy else ""
+            reasons[name] = f"{name}: {report.error.message}{advice}"
+    for name, count in counts.most_common():
+        text = reasons[name].removeprefix(f"{name}: ")
+        complain(f"{name} in {count:,} of {calls:,} calls: {text}")
 
 
 def judge(
@@ -174,6 +232,13 @@ def _roomy(config: StackConfig, calls: int) -> StackConfig:
     known = LimitConfig()
     dialogs = max(known.dialogs, calls + SPARE)
     return replace(config, limits=replace(known, dialogs=dialogs))
+
+
+def _patient(config: StackConfig, ring_timeout: float | None) -> StackConfig:
+    """Settings under which calls ring for so long."""
+    if ring_timeout is None:
+        return config
+    return replace(config, timers=replace(config.timers, ring_timeout=ring_timeout))
 
 
 async def tell(endpoint: Endpoint, reports: Sequence[CallReport], *, quiet: bool) -> None:

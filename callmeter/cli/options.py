@@ -30,7 +30,7 @@ def options(
 
     callmeter options sips:pbx.example.com --transport tls --tls-ca ca.pem --json
     """
-    run(ask(uri, options), as_json=options.json)
+    run(ask(uri, options), as_json=options.json, command="options")
 
 
 async def ask(uri: str, options: CommonOptions) -> int:

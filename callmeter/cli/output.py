@@ -21,8 +21,9 @@ from callmeter.events import Answered
 from callmeter.metrics.report import FindingStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Sequence
+    from collections.abc import Coroutine, Iterable, Iterator, Sequence
     from pathlib import Path
+    from types import FrameType
 
     from callmeter.call import Call
     from callmeter.call_report import CallReport
@@ -40,6 +41,7 @@ __all__ = [
     "print_json",
     "print_report",
     "progress",
+    "reason_of",
     "run",
     "show_report",
     "write_page",
@@ -48,19 +50,28 @@ __all__ = [
 ]
 
 USAGE = 2
+INTERRUPTED_TWICE = 130
+"""What a shell says of a program that SIGINT ended."""
+WAITING = "interrupted: waiting for the peer, to leave in order; a second Ctrl-C leaves at once"
+HURRY_S = 0.1
+"""How long each step of leaving may take after a second Ctrl-C."""
+SOON_S = 0.5
+"""Who is done by then after Ctrl-C says nothing of waiting."""
 
 
-def run(work: Coroutine[Any, Any, int], *, as_json: bool = False) -> NoReturn:
+def run(work: Coroutine[Any, Any, int], *, as_json: bool = False, command: str = "") -> NoReturn:
     """Run a command to its exit status; errors become one line on stderr.
 
     Args:
         work: The command.
         as_json: Whether stdout gets the error as an object, too.
+        command: Its name, where a remedy depends on it.
     """
+    interrupts: list[int] = []
     try:
-        raise typer.Exit(asyncio.run(_until_terminated(work)))
+        raise typer.Exit(asyncio.run(_until_terminated(work, interrupts)))
     except KeyboardInterrupt:
-        fail("interrupted", 1)
+        fail("interrupted", INTERRUPTED_TWICE if len(interrupts) > 1 else 1)
     except asyncio.CancelledError:
         fail("terminated", 1)
     except (CallmeterError, OSError, ExceptionGroup) as caught:
@@ -71,21 +82,84 @@ def run(work: Coroutine[Any, Any, int], *, as_json: bool = False) -> NoReturn:
             raise
         if as_json:
             print_json({"error": {"type": type(error).__name__, "message": str(error)}})
-        fail(_reason(error), 1)
+        fail(reason_of(error, command=command), 1)
 
 
-async def _until_terminated(work: Coroutine[Any, Any, int]) -> int:
-    """SIGTERM ends it as Ctrl-C does: calls are hung up, bindings removed, reports written."""
+async def _until_terminated(work: Coroutine[Any, Any, int], interrupts: list[int]) -> int:
+    """SIGTERM ends it as Ctrl-C does: calls are hung up, bindings removed, reports written.
+
+    Args:
+        work: The command.
+        interrupts: Gets an item for each Ctrl-C.
+    """
     task = asyncio.current_task()
-    if task is not None and threading.current_thread() is threading.main_thread():
-        with contextlib.suppress(NotImplementedError):  # no Unix, or no such loop
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await work
+    if task is None or threading.current_thread() is not threading.main_thread():
+        return await work
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(NotImplementedError):  # no Unix, or no such loop
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    with _told_of_waiting(loop, task, interrupts):
+        return await work
 
 
-def _reason(error: BaseException, report: CallReport | None = None) -> str:
-    """An error and what to do about it, as one line."""
-    reason, remedy = f"{type(error).__name__}: {error}", remedy_of(error, report)
+@contextlib.contextmanager
+def _told_of_waiting(
+    loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any], interrupts: list[int]
+) -> Iterator[None]:
+    """Say what Ctrl-C waits for, if it takes a while: a peer that is silent may take 32 s."""
+    known = signal.getsignal(signal.SIGINT)  # that of asyncio: it cancels, then it raises
+    if not callable(known):  # a shell starts what is in the background with SIGINT ignored
+        yield
+        return
+    waiting: list[asyncio.TimerHandle] = []
+
+    def tell() -> None:
+        if len(interrupts) == 1:
+            progress(WAITING)
+
+    def hurry() -> None:
+        # What is left hangs up once more, and would wait for the same peer.
+        if not task.done():
+            task.cancel()
+            loop.call_later(HURRY_S, hurry)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        interrupts.append(number)
+        if len(interrupts) == 1:
+            loop.call_soon_threadsafe(
+                lambda: waiting.append(loop.call_later(SOON_S, tell)),
+            )
+        else:
+            loop.set_exception_handler(_without_interrupts)
+            loop.call_soon_threadsafe(hurry)
+        known(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        # asyncio puts back what was there before, if it finds its own.
+        signal.signal(signal.SIGINT, known)
+        for handle in waiting:
+            handle.cancel()
+
+
+def _without_interrupts(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What tasks died of at a second Ctrl-C is known, and no trace of ours."""
+    if not isinstance(context.get("exception"), KeyboardInterrupt):
+        loop.default_exception_handler(context)
+
+
+def reason_of(error: BaseException, report: CallReport | None = None, *, command: str = "") -> str:
+    """An error and what to do about it, as one line.
+
+    Args:
+        error: What ended the command or the call.
+        report: Of the call.
+        command: The name of the command.
+    """
+    reason = f"{type(error).__name__}: {error}"
+    remedy = remedy_of(error, report, command=command)
     return f"{reason}. What to do: {remedy}" if remedy else reason
 
 
@@ -147,16 +221,15 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 def show_report(
-    call: Call, options: CommonOptions, acting: asyncio.Task[ScenarioResult] | None = None
-) -> tuple[CallReport, ScenarioResult | None]:
-    """Print the report of a call that has ended, and judge nothing.
+    report: CallReport, options: CommonOptions, acting: asyncio.Task[ScenarioResult] | None = None
+) -> ScenarioResult | None:
+    """Print the report of a call that has ended, and judge nothing; returns its scenario.
 
     Args:
-        call: It.
+        report: It.
         options: What was asked for.
         acting: The scenario beside the call; one that was interrupted has no result.
     """
-    report = call.report()
     scenario = None if acting is None or acting.cancelled() else acting.result()
     if options.json:
         added = {} if scenario is None else {"scenario": scenario.to_dict()}
@@ -165,11 +238,11 @@ def show_report(
         print_colored(str(report))
         if scenario is not None:
             sys.stdout.write(f"\n{scenario}\n")
-    return report, scenario
+    return scenario
 
 
 def print_report(
-    call: Call,
+    report: CallReport,
     options: CommonOptions,
     error: CallmeterError | None = None,
     acting: asyncio.Task[ScenarioResult] | None = None,
@@ -179,15 +252,15 @@ def print_report(
     """Print the report of a call that has ended; returns the exit status.
 
     Args:
-        call: It.
+        report: It.
         options: What was asked for.
-        error: What it failed with.
+        error: What the call failed with.
         acting: The scenario beside the call.
         strict: Whether a check of the diagnosis that failed is no good end.
     """
-    report, scenario = show_report(call, options, acting)
+    scenario = show_report(report, options, acting)
     if error is not None:
-        complain(_reason(error, report))
+        complain(reason_of(error, report))
     elif report.outcome is None or not report.outcome.good:
         name = "UNKNOWN" if report.outcome is None else report.outcome.value
         reason = "" if report.error is None else f": {report.error.message}"
@@ -225,11 +298,11 @@ def write_trace(endpoint: Endpoint, options: CommonOptions, calls: Iterable[Call
         endpoint.trace(options.trace, *calls)
 
 
-def write_report(call: Call, options: CallOptions, number: int = 1) -> None:
+def write_report(report: CallReport, options: CallOptions, number: int = 1) -> None:
     """Write the page that `--report` asks for; each call but the first has its number in its name.
 
     Args:
-        call: It has ended.
+        report: Of a call that has ended.
         options: What was asked for.
         number: Which call it is, from 1.
     """
@@ -238,7 +311,7 @@ def write_report(call: Call, options: CallOptions, number: int = 1) -> None:
         return
     if number > 1:
         path = path.with_stem(f"{path.stem}-{number}")
-    write_page(path, call.report())
+    write_page(path, report)
 
 
 def write_page(path: Path, report: CallReport) -> None:

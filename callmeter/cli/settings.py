@@ -277,7 +277,10 @@ class CallOptions(CommonOptions):
     duration: Annotated[
         float | None,
         typer.Option(
-            help="Seconds to talk; default: 5 when calling, 2 by doctor, until the end by answer.",
+            help=(
+                "Seconds to talk; default: 5 when calling, 2 by doctor, until the end by answer, "
+                "and no longer than FILE.wav. If given, silence follows a shorter FILE.wav."
+            ),
             min=0.0,
             rich_help_panel=MEDIA,
         ),

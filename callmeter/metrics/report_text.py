@@ -125,6 +125,8 @@ def _result(report: CallReport) -> str:
 
 
 def _signaling(signaling: SignalingReport) -> str:
+    if not signaling.transport:
+        return "nothing was sent"
     path = f"{signaling.transport} {signaling.local} -> {signaling.remote}".strip()
     if signaling.tls is None:
         return f"{path}, not secure"

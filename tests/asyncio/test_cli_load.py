@@ -64,7 +64,9 @@ async def test_json_is_one_object_and_calls_that_fail_exit_1(echo):
     assert result.exit_code == 1
     found = json.loads(result.stdout)
     assert (found["calls"], found["asr"], found["final_statuses"]) == (2, 0.0, {"488": 2})
-    assert result.stderr == "callmeter: 0 of 2 calls ended well, 100.0% are asked for\n"
+    error, share = result.stderr.splitlines()
+    assert error.startswith("callmeter: CallRejected in 2 of 2 calls: 488 Not Acceptable Here")
+    assert share == "callmeter: 0 of 2 calls ended well, 100.0% are asked for"
 
 
 async def test_the_share_that_has_to_end_well_is_the_users(echo):

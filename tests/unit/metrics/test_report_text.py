@@ -91,6 +91,11 @@ def test_a_clear_call_says_so_twice():
     assert words(text, "spacing, mean") == "20.0 ms"
 
 
+def test_a_call_of_which_nothing_was_sent_says_so():
+    report = CallReport(phase=Phase.CLOSED, outcome=Outcome.OSERROR)
+    assert words(str(report), "signalling") == "nothing was sent"
+
+
 def test_an_unverified_certificate_is_named(secure_call):
     tls = replace(secure_call.signaling.tls, verified=False)
     report = replace(secure_call, signaling=replace(secure_call.signaling, tls=tls))
