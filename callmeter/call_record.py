@@ -244,6 +244,14 @@ def _measured(
     return [(track, figures) for track, figures in found if figures is not None]
 
 
+def _source(statistics: StreamStatistics) -> str | None:
+    """Where the first packet, or the peer since it moved, came from."""
+    if statistics.source is None or not statistics.source_locked:
+        return None
+    host, port = statistics.source
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _stream(media: MediaTrack, statistics: StreamStatistics) -> StreamReport:
     return StreamReport(
         kind=media.kind,
@@ -257,6 +265,7 @@ def _stream(media: MediaTrack, statistics: StreamStatistics) -> StreamReport:
         direction=media.direction,
         local=media.local or "",
         remote=media.remote or "",
+        source=_source(statistics),
         send=send_metrics(statistics),
         receive=receive_metrics(statistics),
         series=media.series(),

@@ -182,7 +182,8 @@ class StreamReport:
         feedback: Whether AVPF was negotiated.
         ice: Whether the peer found its way here by ICE.
         direction: `"sendrecv"`, `"sendonly"`, `"recvonly"`, `"inactive"`.
-        local, remote: `"host:port"`.
+        local, remote: `"host:port"`, as negotiated.
+        source: `"host:port"` that media really came from; None when none came.
         send, receive: Metrics by catalogue key; what is missing is reported as None.
         series: Their course, None when it was not sampled.
     """
@@ -198,6 +199,7 @@ class StreamReport:
     direction: str = "sendrecv"
     local: str = ""
     remote: str = ""
+    source: str | None = None
     send: Mapping[str, Value] = field(default_factory=dict)
     receive: Mapping[str, Value] = field(default_factory=dict)
     series: StreamSeries | None = None
@@ -221,6 +223,7 @@ class StreamReport:
             "direction": self.direction,
             "local": self.local,
             "remote": self.remote,
+            "source": self.source,
             "send": _complete(self.send, stream_keys(Direction.SEND)),
             "receive": _complete(self.receive, stream_keys(Direction.RECEIVE)),
             "series": (self.series or StreamSeries()).to_dict(),

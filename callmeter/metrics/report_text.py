@@ -141,6 +141,8 @@ def _stream(stream: StreamReport) -> Iterator[str]:
         stream.kind,
         f"{stream.codec} {stream.direction}, {stream.local} <-> {stream.remote}",
     )
+    if stream.source not in {None, stream.remote}:
+        yield _line("", f"media came from {stream.source}")
     profile = (
         f"{stream.profile}, RTCP {'on the RTP port' if stream.rtcp_mux else 'on its own port'}"
     )

@@ -191,6 +191,7 @@ def stream_markup(stream: StreamReport) -> Markup:
             ("ICE", "used" if stream.ice else None),
             ("This side", stream.local),
             ("Peer", stream.remote),
+            ("Media came from", None if stream.source == stream.remote else stream.source),
         ),
     )
 

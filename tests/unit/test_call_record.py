@@ -70,6 +70,22 @@ class NoMedia(Media):
         return None
 
 
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ({"source": None}, None),
+        ({"source": ("192.0.2.7", 4000), "source_locked": False}, None),
+        ({"source": ("192.0.2.7", 4000), "source_locked": True}, "192.0.2.7:4000"),
+        ({"source": ("2001:db8::7", 4000), "source_locked": True}, "[2001:db8::7]:4000"),
+    ],
+)
+def test_the_source_of_media_is_where_it_came_from_and_not_where_it_was_expected(
+    record, stream_statistics, found, told
+):
+    report = record.report(101.0, Media(stream_statistics(**found)), ()).to_dict()
+    assert report["media"][0]["source"] == told
+
+
 def test_what_the_jitter_buffer_did_is_in_the_report(record, stream_statistics):
     assert receive_of(record, Media(stream_statistics()))["jitter_buffer_pushed"] is None
     buffer = JitterBufferStatistics(

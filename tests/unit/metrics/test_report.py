@@ -57,6 +57,7 @@ def test_the_keys_of_a_report_are_stable(secure_call):
         "direction",
         "local",
         "remote",
+        "source",
         "send",
         "receive",
         "series",

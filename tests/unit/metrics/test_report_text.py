@@ -91,6 +91,14 @@ def test_a_clear_call_says_so_twice():
     assert words(text, "spacing, mean") == "20.0 ms"
 
 
+def test_media_that_came_from_elsewhere_than_the_sdp_says_so(secure_call):
+    (stream,) = secure_call.media
+    assert "media came from" not in report_text(secure_call)
+    for source, told in ((stream.remote, False), ("203.0.113.9:4000", True)):
+        moved = replace(secure_call, media=(replace(stream, source=source),))
+        assert (f"media came from {source}" in report_text(moved)) is told
+
+
 def test_a_call_of_which_nothing_was_sent_says_so():
     report = CallReport(phase=Phase.CLOSED, outcome=Outcome.OSERROR)
     assert words(str(report), "signalling") == "nothing was sent"
