@@ -25,6 +25,7 @@ from callmeter.config import (
 from callmeter.errors import CallmeterError
 from callmeter.media.sources import Tone
 from callmeter.metrics.report import FindingStatus
+from callmeter.testing.explanation import explanation
 from callmeter.testing.misbehaviour import MisbehavingEndpoint, Misbehaviour
 
 PATIENCE = 20
@@ -213,20 +214,28 @@ async def watch(call, case, seen, standstill):
     loop = asyncio.get_running_loop()
     settled = loop.time() + 1.5
     lost, calm = standstill.seconds, 0.0
-    async with asyncio.timeout(PATIENCE):
-        while bad(call) != expected or (not expected and loop.time() < settled):
-            if standstill.seconds > lost + HELD_UP_S:
-                lost, calm = standstill.seconds, loop.time() + CALM_S
-            if loop.time() >= calm:
-                seen.transient.update(bad(call))
-            await asyncio.sleep(0.02)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while bad(call) != expected or (not expected and loop.time() < settled):
+                if standstill.seconds > lost + HELD_UP_S:
+                    lost, calm = standstill.seconds, loop.time() + CALM_S
+                if loop.time() >= calm:
+                    seen.transient.update(bad(call))
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        told = explanation(call, f"is diagnosed with {bad(call)}", str(expected))
+        raise AssertionError(f"not in {PATIENCE} s: {told}") from None
     seen.packets = packets_of(call)
 
 
 async def heard(call):
-    async with asyncio.timeout(PATIENCE):
-        while packets_of(call) < 10:  # noqa: ASYNC110  there is no event
-            await asyncio.sleep(0.02)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while packets_of(call) < 10:  # noqa: ASYNC110  there is no event
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        told = explanation(call, f"brought {packets_of(call)} packets", "10")
+        raise AssertionError(f"not in {PATIENCE} s: {told}") from None
 
 
 async def converse(tasks, call, other, case, seen, standstill):

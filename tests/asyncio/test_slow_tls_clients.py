@@ -40,7 +40,7 @@ KIB_AN_IDLE_CONNECTION = 96
 PATIENCE = 60
 
 CLIENT = r"""
-import json, os, select, socket, ssl, sys, time
+import json, os, select, socket, ssl, sys, threading, time
 
 port, count, kind, seconds = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
 context = ssl.create_default_context()
@@ -53,6 +53,20 @@ except ssl.SSLWantReadError:
     pass
 hello = outgoing.read()
 poll, sockets, begun, refused = select.poll(), {}, {}, 0
+late, opened = 0.0, threading.Event()
+
+def watch():
+    # For how long this process got no processor while it opens: what waits for the server is not
+    # its own lateness.
+    global late
+    looked = time.monotonic()
+    while not opened.wait(0.01):
+        late += max(0.0, time.monotonic() - looked - 0.03)
+        looked = time.monotonic()
+    late += max(0.0, time.monotonic() - looked - 0.03)
+
+watching = threading.Thread(target=watch)
+watching.start()
 for _ in range(count):
     sock = socket.socket()
     sock.bind(("127.0.0.2", 0))
@@ -72,12 +86,13 @@ for _ in range(count):
         continue
     sockets[sock.fileno()], begun[sock.fileno()] = sock, at
     poll.register(sock, select.POLLIN)
+opened.set()
+watching.join()
+ages, looked = [], time.monotonic()
+end = looked + seconds
 print("open", flush=True)
-late, ages, end = 0.0, [], time.monotonic() + seconds
 while sockets and time.monotonic() < end:
-    looked = time.monotonic()
     found = poll.poll(100)
-    late += max(0.0, time.monotonic() - looked - 0.15)
     for number, _ in found:
         try:
             data = os.read(number, 65536)
@@ -87,6 +102,9 @@ while sockets and time.monotonic() < end:
             poll.unregister(number)
             sockets.pop(number).close()
             ages.append(time.monotonic() - begun.pop(number))
+    # The whole turn: it may stand still anywhere.
+    turn, looked = time.monotonic() - looked, time.monotonic()
+    late += max(0.0, turn - 0.15)
 
 told = {"ages": sorted(ages), "left": len(sockets), "refused": refused, "late": late}
 print(json.dumps(told), flush=True)
@@ -188,9 +206,11 @@ async def slow_clients(port, kind, count=CLIENTS):
 
 
 async def latencies(alice, port, until, standstill):
-    """What round trips of OPTIONS take, one after the other, until so it is.
+    """Round trips of OPTIONS, one after the other, until so it is.
 
-    Without those just after the machine stood still: all that came meanwhile is read then at once.
+    Returns:
+        For each that was answered its seconds, and whether the machine stood still beside it: all
+        that came meanwhile is read then at once.
     """
     lost = standstill.seconds
     loop = asyncio.get_running_loop()
@@ -199,11 +219,15 @@ async def latencies(alice, port, until, standstill):
         while not until():
             begun = loop.time()
             assert (await alice.options(f"sip:bob@{LOOPBACK}:{port}")).status == 200
-            if standstill.seconds < lost + HELD_UP_S:
-                found.append(loop.time() - begun)
+            found.append((loop.time() - begun, standstill.seconds >= lost + HELD_UP_S))
             lost = standstill.seconds
             await asyncio.sleep(OPTIONS_EVERY_S)
     return found
+
+
+def figures(waits):
+    """The 99th percentile and the longest."""
+    return sorted(waits)[int(len(waits) * 0.99)], max(waits)
 
 
 @asynccontextmanager
@@ -267,14 +291,16 @@ async def test_a_handshake_that_never_ends_is_ended_and_delays_nobody(
     assert ages[-1] <= LAST_ENDS_S + standstill.seconds + outcome["late"]
     assert len(stack.transport.pool) == 1
     assert len(waits) > LEAST
-    p99 = sorted(waits)[int(len(waits) * 0.99)]
+    p99, longest = figures([wait for wait, _ in waits])
     tell(
         f"{CLIENTS} x {kind}, {transport.name}",
         f"ended after {ages[0]:.2f} to {ages[-1]:.2f} s, "
-        f"{len(waits)} OPTIONS, p99 {p99 * 1000:.1f} ms, max {max(waits) * 1000:.1f} ms",
+        f"{len(waits)} OPTIONS, p99 {p99 * 1000:.1f} ms, max {longest * 1000:.1f} ms",
     )
     if LONG:
-        assert p99 < LATENCY_S
+        undisturbed = [wait for wait, held_up in waits if not held_up]
+        assert len(undisturbed) > LEAST
+        assert figures(undisturbed)[0] < LATENCY_S
 
 
 @pytest.mark.parametrize("transport", [Transport.TLS, Transport.WSS])

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from callmeter import ConfigurationError, LocalProtocolError, RequestRejected
+from callmeter.standalone_requests import StandaloneRequests
 
 PATIENCE = 20
 
@@ -64,10 +65,12 @@ async def test_a_further_method_in_a_call_is_given_too(phone, begin, alice):
     await phone.hang_up(call)
 
 
-async def test_a_request_that_nobody_takes_is_answered_in_time(make_endpoint, hasty_stack, peer):
-    bob = await make_endpoint("bob", on=hasty_stack)
+async def test_a_request_that_nobody_takes_is_answered_in_time(bob, peer, stack, monkeypatch):
+    # The sender gives up after 64*T1, which is half a minute here: neither is near the other.
+    assert bob.standalone._patience == 32 * stack.config.timers.t1
+    monkeypatch.setattr(StandaloneRequests, "_patience", 0.1)
     bob.requests("FLY")
-    assert (await peer.ask(hasty_stack, peer.request("FLY", bob.contact))).status == 480
+    assert (await peer.ask(stack, peer.request("FLY", bob.contact))).status == 480
 
 
 async def test_more_requests_than_may_wait_are_refused(bob, peer, stack, monkeypatch):

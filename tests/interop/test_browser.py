@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from callmeter import (
+    DtlsConfig,
     Endpoint,
     EndpointConfig,
     MediaConfig,
@@ -29,8 +30,10 @@ from peers.program import HOST, free_ports
 
 pytestmark = pytest.mark.interop("kamailio", "chromium")
 
+# A handshake that fails is to say so before the patience of who waits for media is at its end.
+HANDSHAKE = DtlsConfig(handshake_timeout=10)
 WEBRTC = {
-    "srtp": SrtpConfig(method=SrtpMethod.DTLS, policy=SrtpPolicy.REQUIRED),
+    "srtp": SrtpConfig(method=SrtpMethod.DTLS, policy=SrtpPolicy.REQUIRED, dtls=HANDSHAKE),
     "rtcp_mux": True,
     "feedback": True,
     "ice": True,
@@ -108,8 +111,10 @@ async def talk(call, page, heard):
     recorder = call.media.record(heard)
     async with asyncio.TaskGroup() as tasks:
         playing = tasks.create_task(call.media.play(Tone(OWN_TONE)))
-        await page.hears(OWN_TONE)
+        # Beside each other: a call that ends fails at once, and does not leave the page waiting.
+        listening = tasks.create_task(page.hears(OWN_TONE))
         await exchanged(call.media.stream, call=call)
+        await listening
         playing.cancel()
     call.media.stream.detach(recorder)
     assert_heard(heard, ITS_TONE)

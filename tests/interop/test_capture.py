@@ -16,13 +16,12 @@ from callmeter import (
     Stack,
     StackConfig,
     TlsConfig,
-    Tone,
     Transport,
 )
 from callmeter.sdp.attributes import CryptoAttribute
 from callmeter.srtp import CryptoLine, SrtpContext
 from peers.certificates import Certificates
-from peers.conversation import UNHURRIED
+from peers.conversation import PATIENCE, UNHURRIED, exchange
 from peers.tshark import decode
 
 pytestmark = pytest.mark.interop("tshark")
@@ -37,7 +36,7 @@ KEYS = {
 
 @pytest.fixture
 def record(phone, tmp_path):
-    """A call of a second with a digit; its report, and its capture as tshark decodes it."""
+    """A call with enough media and a digit; its report, and its capture as tshark decodes it."""
 
     async def call_and_trace(keys, capture, *, transport="udp", rtcp_mux=True):
         media = {"srtp": KEYS[keys], "rtcp_mux": rtcp_mux, "capture": capture}
@@ -54,7 +53,7 @@ def record(phone, tmp_path):
         async def answer(bob):
             incoming = await bob.next_call(20)
             incoming.ring()
-            async with await incoming.answer() as call, asyncio.timeout(20):
+            async with await incoming.answer() as call, asyncio.timeout(2 * PATIENCE):
                 await call.ended()
 
         async with (
@@ -67,7 +66,7 @@ def record(phone, tmp_path):
             tasks.create_task(answer(bob))
             target = f"sip:{bob.contact.user_text}@127.0.0.1:{port};transport={transport}"
             async with alice.call(target) as call:
-                await call.media.play(Tone(440), seconds=1)
+                await exchange(call)
                 await call.send_dtmf("5")
         path = tmp_path / "call.pcapng"
         call.trace(path)

@@ -15,6 +15,10 @@ from peers.conversation import ITS_TONE, OWN_TONE, assert_heard, talk
 REKEYS = 3
 PATIENCE = 20
 TURN = 0.4
+HANDSHAKE_S = 10.0
+"""Well below the patience of who waits for media: a handshake that fails says so first."""
+REFUSED_S = 5.0
+"""Until a peer that begins no new association is given up: it limits the first handshake too."""
 CM_80 = SrtpSuite.AES_CM_128_HMAC_SHA1_80
 LINPHONE_SUITES = (
     CM_80,
@@ -27,7 +31,7 @@ KEYS = {
 }
 
 
-def required(method, *suites, timeout=30.0):
+def required(method, *suites, timeout=HANDSHAKE_S):
     """Keys by this method, or no call."""
     chosen = {"suites": suites} if suites else {}
     return SrtpConfig(
@@ -75,9 +79,11 @@ async def test_rtpengine_follows_new_keys_of_either_kind(
     proxy = kamailio(rtpengine=rtpengine().address)
     heard = {name: tmp_path / f"{name}.wav" for name in ("alice", "bob")}
     rekeyed = asyncio.get_running_loop().create_future()
+    answered = []
 
     async def answer(bob):
         incoming = await bob.next_call(PATIENCE)
+        answered.append(incoming)
         async with await incoming.answer() as call:
             call.media.record(heard["bob"])
             call.media.stream.play(Tone(ITS_TONE))
@@ -99,7 +105,7 @@ async def test_rtpengine_follows_new_keys_of_either_kind(
                 rekeyed.set_result(await rekey(call))
             async with asyncio.timeout(PATIENCE * REKEYS):
                 meanwhile = await rekeyed
-            await talk(call, heard["alice"])
+            await talk(call, heard["alice"], others=answered)
     incoming = answering.result()
     asker, method = (call, caller) if asking == "caller" else (incoming, callee)
     counters = asker.report().to_dict()["counters"]
@@ -138,7 +144,7 @@ async def test_linphone_begins_no_new_association_and_the_old_one_goes_on(
     phone, linphone, tmp_path
 ):
     carol = linphone(encryption="dtls", tone=ITS_TONE, rtcp_mux=True)
-    async with phone(srtp=required("DTLS", timeout=2.0), rtcp_mux=True) as alice:
+    async with phone(srtp=required("DTLS", timeout=REFUSED_S), rtcp_mux=True) as alice:
         async with alice.call(carol.uri) as call:
             await asyncio.to_thread(carol.play)
             with pytest.raises(DtlsTimeout):
@@ -179,7 +185,7 @@ async def test_baresip_answers_a_new_key_with_its_old_one_which_stays_good(
 async def test_baresip_begins_no_new_association_and_the_old_one_goes_on(phone, baresip, tmp_path):
     bob = baresip(encryption="dtls_srtp", tone=ITS_TONE, rtcp_mux=True)
     heard = tmp_path / "heard.wav"
-    async with phone(srtp=required("DTLS", timeout=2.0), rtcp_mux=True) as alice:
+    async with phone(srtp=required("DTLS", timeout=REFUSED_S), rtcp_mux=True) as alice:
         async with alice.call(bob.uri) as call:
             with pytest.raises(DtlsTimeout):
                 await call.rekey()

@@ -9,13 +9,15 @@ import asyncio
 
 import pytest
 
-from callmeter import SrtpConfig, SrtpMethod, SrtpPolicy, SrtpSuite, Tone
+from callmeter import DtlsConfig, SrtpConfig, SrtpMethod, SrtpPolicy, SrtpSuite, Tone
 from callmeter.srtp import profile
 from peers.conversation import ITS_TONE, OWN_TONE, assert_heard, talk
 
 pytestmark = pytest.mark.interop("kamailio", "rtpengine")
 
 CLEAR = SrtpConfig()
+HANDSHAKE = DtlsConfig(handshake_timeout=10)
+"""Well below the patience of who waits for media: a handshake that fails says so first."""
 CM_80 = SrtpSuite.AES_CM_128_HMAC_SHA1_80
 GCM_128 = SrtpSuite.AEAD_AES_128_GCM
 GCM_256 = SrtpSuite.AEAD_AES_256_GCM
@@ -23,10 +25,10 @@ GCM_256 = SrtpSuite.AEAD_AES_256_GCM
 
 def required(method, *suites):
     """Keys by this method, or no call."""
-    config = SrtpConfig(method=SrtpMethod[method], policy=SrtpPolicy.REQUIRED)
-    if not suites:
-        return config
-    return SrtpConfig(method=config.method, policy=config.policy, suites=suites)
+    chosen = {"suites": suites} if suites else {}
+    return SrtpConfig(
+        method=SrtpMethod[method], policy=SrtpPolicy.REQUIRED, dtls=HANDSHAKE, **chosen
+    )
 
 
 def without_padding(suite):
@@ -42,9 +44,11 @@ def bridged(phone, kamailio, rtpengine, tmp_path):
     async def call(caller, offered, callee, expected_of_caller, expected_of_callee):
         proxy = kamailio(rtpengine=rtpengine().address)
         heard = {name: tmp_path / f"{name}.wav" for name in ("alice", "bob")}
+        answered = []
 
         async def answer(bob):
             incoming = await bob.next_call(20)
+            answered.append(incoming)
             async with await incoming.answer() as call:
                 call.media.record(heard["bob"])
                 await call.media.play(Tone(ITS_TONE))
@@ -58,7 +62,8 @@ def bridged(phone, kamailio, rtpengine, tmp_path):
         ):
             answering = tasks.create_task(answer(bob))
             async with alice.call("sip:bob@example.test", headers={"X-Media": offered}) as call:
-                await talk(call, heard["alice"], rtcp=expected_of_caller.rtcp)
+                rtcp = expected_of_caller.rtcp
+                await talk(call, heard["alice"], rtcp=rtcp, others=answered)
         expected_of_caller.assert_met(call.report().to_dict())
         expected_of_callee.assert_met(answering.result().report().to_dict())
         assert_heard(heard["alice"], ITS_TONE)

@@ -9,7 +9,7 @@ import itertools
 import pytest
 
 from callmeter import SrtpConfig, SrtpMethod, SrtpPolicy, Stack, StackConfig, Tone
-from peers.conversation import UNHURRIED
+from peers.conversation import PATIENCE, UNHURRIED, exchange
 from peers.program import HOST, free_ports
 from peers.tshark import decode
 
@@ -20,7 +20,7 @@ SDES = SrtpConfig(method=SrtpMethod.SDES, policy=SrtpPolicy.REQUIRED)
 
 @pytest.fixture
 def record_call(phone, capture):
-    """One call of a second and a half between two endpoints, as tshark decodes it."""
+    """One call between two endpoints with enough media both ways, as tshark decodes it."""
     return functools.partial(call_each_other, phone, capture)
 
 
@@ -33,9 +33,8 @@ async def call_each_other(phone, capture, *, meanwhile=None, **media):
     async def answer(bob):
         incoming = await bob.next_call(20)
         incoming.ring()
-        async with await incoming.answer() as call, asyncio.timeout(20):
-            await call.media.play(Tone(880), seconds=1.2)
-            await call.ended()
+        async with await incoming.answer() as call, asyncio.timeout(2 * PATIENCE):
+            await call.media.play(Tone(880))  # until the call ends
 
     config = StackConfig(bind=HOST, timers=UNHURRIED)
     async with (
@@ -53,7 +52,7 @@ async def call_each_other(phone, capture, *, meanwhile=None, **media):
         async with alice.call(f"sip:bob@127.0.0.1:{bob.contact.port}") as call:
             if meanwhile is not None:
                 await meanwhile(call)
-            await call.media.play(Tone(440), seconds=1.5)
+            await exchange(call)
     recorded.stop()
     return decode(recorded.file, ports)
 

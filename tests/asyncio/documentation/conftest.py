@@ -17,6 +17,8 @@ from callmeter.transport.resolver import Resolver
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
+    from callmeter.call import Call
+
 DOMAINS = ("example.com", "pbx.test", "pbx.example.com")
 TRANSPORTS = (Transport.UDP, Transport.TCP)
 PATIENCE = 20
@@ -82,8 +84,14 @@ class World:
                     call.media.echo()
                     calls.create_task(call.ended())
 
-    async def call(self, user: str, **settings: Any) -> dict[str, Any]:
-        """Somebody calls this user as soon as it is registered, talks, and hangs up."""
+    async def call(self, user: str, *, packets: int = 0, **settings: Any) -> dict[str, Any]:
+        """Somebody calls this user as soon as it is registered, talks, and hangs up.
+
+        Args:
+            user: Who is called.
+            packets: Go on talking until so many have come.
+            settings: Of the caller.
+        """
         async with asyncio.timeout(PATIENCE):
             while not self.registrar.contacts(user):  # noqa: ASYNC110  no event of the registrar
                 await asyncio.sleep(0.01)
@@ -92,7 +100,14 @@ class World:
                 zoe.call(f"sip:{user}@example.com") as call,
             ):
                 await call.media.play(Tone(440), seconds=0.4)
+                while _heard(call) < packets and not call.over:
+                    await call.media.play(Tone(440), seconds=0.1)
         return call.report().to_dict()
+
+
+def _heard(call: Call) -> int:
+    statistics = call.media.statistics()
+    return 0 if statistics is None else statistics.receive.packets_received
 
 
 @contextlib.asynccontextmanager

@@ -193,7 +193,7 @@ async def answer_calls(reader, printed):
     del printed
     reader.names["config"] = reader.config("bob")
     answering = reader.world.meanwhile(reader.run())
-    report = await reader.world.call("bob")
+    report = await reader.world.call("bob", packets=11)
     assert report["media"][0]["receive"]["packets_received"] > 10
     answering.cancel()
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-from callmeter.config import MediaConfig, SrtpConfig, SrtpMethod, SrtpPolicy
+from callmeter.config import DtlsConfig, MediaConfig, SrtpConfig, SrtpMethod, SrtpPolicy
 from callmeter.media.dtls_session import DtlsSession
 from callmeter.media.handshake_queue import STEPS_PER_TURN
 
 CALLS = 60
 PATIENCE = 60
+# All of them wait for the last one: none is to be given up before the test is.
+HANDSHAKE = DtlsConfig(handshake_timeout=PATIENCE)
 MEDIA = MediaConfig(
-    srtp=SrtpConfig(method=SrtpMethod.DTLS, policy=SrtpPolicy.REQUIRED), rtcp_mux=True
+    srtp=SrtpConfig(method=SrtpMethod.DTLS, policy=SrtpPolicy.REQUIRED, dtls=HANDSHAKE),
+    rtcp_mux=True,
 )
 
 

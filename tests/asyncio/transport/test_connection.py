@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import socket
 
 import pytest
@@ -23,6 +24,42 @@ def hop_of(listener):
 
 def now():
     return asyncio.get_running_loop().time()
+
+
+class ByHand:
+    """The loop of a connection, with a clock that only the test moves.
+
+    It begins with the real one and runs ahead of it: the real sweeps of the pool see nothing due.
+    """
+
+    def __init__(self, connection):
+        self._connection, self._loop, self._now = connection, connection._loop, now()
+        connection._loop = self
+
+    def __getattr__(self, name):
+        return getattr(self._loop, name)
+
+    def time(self):
+        return self._now
+
+    def moved(self, seconds):
+        """Let so much time pass and the connection look at its deadlines; whether that ended it."""
+        self._now += seconds
+        return self._connection.on_sweep(self._now)
+
+
+@pytest.fixture
+def by_hand():
+    """Move the clock of the one connection of a side: `clock = await by_hand(side)`."""
+
+    async def take(side):
+        async with asyncio.timeout(20):
+            while not side.connections:  # noqa: ASYNC110  there is no event
+                await asyncio.sleep(0.005)
+        [connection] = side.connections
+        return ByHand(connection)
+
+    return take
 
 
 def send_often(connection, message):
@@ -204,16 +241,21 @@ async def test_dripping_octets_do_not_stretch_the_time_of_a_message(make_side, m
 
 
 async def test_a_busy_peer_with_a_message_always_begun_is_not_cut_off(
-    make_side, make_bare, options
+    make_side, make_bare, by_hand, options
 ):
-    side = make_side(message=1.0)  # which all of them exceed
+    side = make_side(message=60)
     bare = await make_bare(side)
+    clock = await by_hand(side)
     stream = b"".join(options(number) for number in range(40))
+    ends = list(itertools.accumulate(len(options(number)) for number in range(40)))
     step = len(options(1)) + 7
     for start in range(0, len(stream), step):
         await bare.send(stream[start : start + step])
-        await asyncio.sleep(0.05)
-    await side.user.until(lambda: len(side.user.messages) == 40)
+        whole = sum(end <= start + step for end in ends)
+        await side.user.until(lambda whole=whole: len(side.user.messages) == whole)
+        # Each message is whole in time, and two together are not.
+        assert not clock.moved(40)
+    assert len(side.user.messages) == 40
     assert side.user.lost == []
 
 
@@ -587,7 +629,9 @@ async def test_a_handshake_that_stalls_is_given_up_in_the_words_of_its_layer(mak
             await side.opened(hop_of(listener))
 
 
-async def test_a_layer_with_messages_of_its_own_keeps_their_deadline(make_side, make_bare, options):
+async def test_a_layer_with_messages_of_its_own_keeps_their_deadline(
+    make_side, make_bare, by_hand, options
+):
     class Frames(Mute):
         established = keeps_messages = True
 
@@ -598,15 +642,18 @@ async def test_a_layer_with_messages_of_its_own_keeps_their_deadline(make_side, 
         def ping(self):
             return b"ping"
 
-    side = make_side(server=lambda: (Frames(),), message=2.0)
+    side = make_side(server=lambda: (Frames(),), message=60)
     bare = await make_bare(side)
+    clock = await by_hand(side)
     for number in range(12):
         await bare.send(options(number) + b"|part")
-        await asyncio.sleep(0.2)  # a machine that stands still for a second does no harm
+        await side.user.until(lambda whole=number + 1: len(side.user.messages) == whole)
+        assert not clock.moved(40)
     assert side.user.lost == []
-    assert len(side.user.messages) == 12
     await bare.send(b"bad|" + PING + b"|" + PONG + b"|rest")
-    await side.user.until(lambda: side.user.lost)
+    await side.user.until(lambda: side.user.syntax_errors)
+    assert not clock.moved(59)
+    assert clock.moved(2)
     assert len(side.user.syntax_errors) == 1
     assert "not whole" in side.user.lost[0][1]
     received = await bare.ends()

@@ -15,6 +15,7 @@ from callmeter.testing.explanation import explanation
 from peers.tone import loudest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from callmeter.call import Call
@@ -85,29 +86,55 @@ def assert_heard(recording: Path, hertz: float) -> None:
     assert share > 0.9, f"only {share:.0%} of {recording.name} is the tone"
 
 
-async def talk(call: Call, heard: Path, *, rtcp: bool = False) -> None:
+async def talk(call: Call, heard: Path, *, rtcp: bool = False, others: Sequence[Call] = ()) -> None:
     """Play the own tone and record what comes until both ends have heard enough.
 
     Args:
         call: An answered call.
         heard: Where to record to.
         rtcp: Go on until a report of the peer has told the round trip time: it has read ours.
+        others: See `exchanged`.
     """
     call.media.record(heard)
+    await exchange(call, rtcp=rtcp, others=others)
+
+
+async def exchange(call: Call, *, rtcp: bool = False, others: Sequence[Call] = ()) -> None:
+    """Play the own tone until enough has gone both ways; the arguments are those of `talk`."""
     async with asyncio.TaskGroup() as tasks:
         playing = tasks.create_task(call.media.play(Tone(OWN_TONE)))
-        await exchanged(call.media.stream, rtcp=rtcp, call=call)
+        await exchanged(call.media.stream, rtcp=rtcp, call=call, others=others)
         playing.cancel()
 
 
 async def converse(call: Call, hertz: float, heard: Path) -> None:
     """Play a tone and record what comes, until enough went both ways or the call is over."""
     call.media.record(heard)
+    sent, received = _sent(call), _heard(call)
+
+    def enough() -> bool:
+        return min(_sent(call) - sent, _heard(call) - received) >= PACKETS
+
+    await _while_it_plays(call, hertz, lambda: call.over or enough())
+
+
+async def hear(call: Call, packets: int) -> None:
+    """Play the own tone until so many packets have come in this call from now on."""
+    begun = _heard(call)
+    await _while_it_plays(call, OWN_TONE, lambda: _heard(call) - begun >= packets)
+
+
+async def _while_it_plays(call: Call, hertz: float, enough: Callable[[], bool]) -> None:
     async with asyncio.TaskGroup() as tasks:
         playing = tasks.create_task(call.media.play(Tone(hertz)))
-        async with asyncio.timeout(PATIENCE):
-            while not call.over and min(_sent(call), _heard(call)) < PACKETS:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not enough():  # noqa: ASYNC110  there is no event
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            figures = str(call.media.statistics())
+            told = explanation(call, figures, "packets each way")
+            raise AssertionError(f"not enough in {PATIENCE} s: {told}") from None
         playing.cancel()
 
 
@@ -116,46 +143,51 @@ def _sent(call: Call) -> int:
     return 0 if statistics is None else statistics.send.packets_sent
 
 
-async def hear(call: Call, packets: int) -> None:
-    """Play the own tone until so many packets have come in this call."""
-    async with asyncio.TaskGroup() as tasks:
-        playing = tasks.create_task(call.media.play(Tone(OWN_TONE)))
-        async with asyncio.timeout(PATIENCE):
-            while _heard(call) < packets:  # noqa: ASYNC110  there is no event
-                await asyncio.sleep(0.02)
-        playing.cancel()
-
-
 def _heard(call: Call) -> int:
     statistics = call.media.statistics()
     return 0 if statistics is None else statistics.receive.packets_received
 
 
 async def exchanged(
-    stream: MediaStream | None, *, rtcp: bool = False, call: Call | None = None
+    stream: MediaStream | None,
+    *,
+    rtcp: bool = False,
+    call: Call | None = None,
+    others: Sequence[Call] = (),
 ) -> None:
-    """Wait until enough packets have gone both ways on a stream that plays.
+    """Wait until enough packets have gone both ways on a stream that plays, from now on.
 
     With the call, one that ends meanwhile fails at once, and the failure says what its report does.
+
+    Args:
+        stream: What plays.
+        rtcp: See `talk`.
+        call: The call of the stream.
+        others: Further calls on the way to whom is heard. One that ends meanwhile fails too, and a
+            failure explains them as well; a list may still be filled while this waits.
     """
     assert stream is not None
-    begun = stream.statistics().send.packets_sent
+    begun = stream.statistics()
     try:
         async with asyncio.timeout(PATIENCE):
             while True:
                 now = stream.statistics()
-                received = now.receive.packets_received
-                sent = now.send.packets_sent - begun
+                received = now.receive.packets_received - begun.receive.packets_received
+                sent = now.send.packets_sent - begun.send.packets_sent
                 reported = now.rtt_ms is not None
                 if received >= PACKETS and sent >= PACKETS and (reported or not rtcp):
                     return
-                assert call is None or not call.over, f"it ended: {_told(stream, call)}"
+                calls = [each for each in (call, *others) if each is not None]
+                if any(each.over for each in calls):
+                    raise AssertionError(f"it ended: {_told(stream, calls)}")
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        raise AssertionError(f"not enough in {PATIENCE} s: {_told(stream, call)}") from None
+        calls = [each for each in (call, *others) if each is not None]
+        raise AssertionError(f"not enough in {PATIENCE} s: {_told(stream, calls)}") from None
 
 
-def _told(stream: MediaStream, call: Call | None) -> str:
+def _told(stream: MediaStream, calls: Sequence[Call]) -> str:
     """Everything that says why not enough was heard."""
     figures = str(stream.statistics())
-    return figures if call is None else explanation(call, figures, f"{PACKETS} packets each way")
+    wanted = f"{PACKETS} packets each way"
+    return "\n\n".join(explanation(each, figures, wanted) for each in calls) or figures
