@@ -55,6 +55,7 @@ STREAM_KEYS = {
     "direction",
     "local",
     "remote",
+    "source",
     "send",
     "receive",
     "series",
