@@ -207,8 +207,7 @@ async def test_a_session_that_sipp_stops_refreshing_is_ended(phone, sipp, transp
     report = call.report()
     assert report.outcome is Outcome.CALL_FAILED
     assert "nobody refreshed it" in report.error.message
-    # RFC 4028 section 10: a third of the interval before its end, and surely before its end.
-    assert 7_500 < report.timing.call_duration_ms < 12_000
+    assert 7_500 < report.timing.call_duration_ms < 11_000
 
 
 # sipp calls callmeter
@@ -233,8 +232,8 @@ async def test_a_session_whose_caller_stops_refreshing_is_ended(phone, sipp, tra
     if long:
         assert report.outcome is Outcome.CALL_FAILED
         assert "nobody refreshed it" in report.error.message
-        # RFC 4028 section 10: a third of the interval before its end, and surely before its end.
-        assert 59_500 < report.timing.call_duration_ms < expires * 1000
+        # RFC 4028 section 10: a third of the interval before its end.
+        assert 59_500 < report.timing.call_duration_ms < 63_000
 
 
 async def test_sipp_acknowledges_early_media(phone, sipp, transport):
