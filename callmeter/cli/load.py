@@ -8,7 +8,7 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path  # noqa: TC003  read at run time by typer
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,7 +26,7 @@ from callmeter.cli.remedies import remedy_of_report
 from callmeter.cli.settings import CallOptions, check_folder, target_of, with_options
 from callmeter.config import LimitConfig
 from callmeter.endpoint import Endpoint
-from callmeter.errors import CallmeterError, ConfigurationError
+from callmeter.errors import ConfigurationError
 from callmeter.load import CallLoad, LoadResult, run_calls
 from callmeter.metrics import write_csv, write_json_lines
 from callmeter.stack import Stack
@@ -34,10 +34,8 @@ from callmeter.stack import Stack
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from callmeter.call import Call
     from callmeter.call_report import CallReport
-    from callmeter.config import EndpointConfig, StackConfig
-    from callmeter.sip.uri import SipUri
+    from callmeter.config import StackConfig
 
 __all__ = ["load", "tell"]
 
@@ -138,7 +136,7 @@ async def place(
     async with AsyncExitStack() as entered:
         settings = _patient(_roomy(options.stack_config(), calls), ring_timeout)
         stack = await entered.enter_async_context(Stack(settings))
-        endpoint = await entered.enter_async_context(_Caller(config, stack))
+        endpoint = await entered.enter_async_context(Endpoint(config, stack))
         if register:
             await entered.enter_async_context(endpoint.registered())
         try:
@@ -149,45 +147,24 @@ async def place(
         finally:
             # Whoever interrupts a load wants to see what was measured until then.
             _write(result, options, files["--csv"], files["--json-lines"])
-    complain_of_errors(result.reports, calls, endpoint.unplaced)
+    complain_of_errors(result, calls)
     return judge(result.reports, calls, success, strict=strict)
 
 
-class _Caller(Endpoint):
-    """It keeps why calls could not be placed: a load counts them, and has no report of them.
-
-    Attributes:
-        unplaced: By name how often an error came, and the first of them.
-    """
-
-    def __init__(self, config: EndpointConfig, stack: Stack) -> None:
-        super().__init__(config, stack)
-        self.unplaced: dict[str, tuple[int, CallmeterError]] = {}
-
-    async def invite(self, target: str | SipUri, **settings: Any) -> Call:
-        """As any endpoint does."""
-        try:
-            return await super().invite(target, **settings)
-        except CallmeterError as error:
-            name = type(error).__name__
-            times, first = self.unplaced.get(name, (0, error))
-            self.unplaced[name] = times + 1, first
-            raise
-
-
-def complain_of_errors(
-    reports: Sequence[CallReport], calls: int, unplaced: dict[str, tuple[int, CallmeterError]]
-) -> None:
+def complain_of_errors(result: LoadResult, calls: int) -> None:
     """Print each kind of error that calls ended with once, and what to do about the first.
 
     Args:
-        reports: Of the calls that were placed.
+        result: What became of them.
         calls: How many were asked for.
-        unplaced: Of the others: by name how often an error came, and the first of them.
     """
-    reasons = {name: reason_of(error, error.report) for name, (_, error) in unplaced.items()}
-    counts = Counter({name: times for name, (times, _) in unplaced.items()})
-    for report in reports:
+    reasons: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for error in result.unplaced_errors:
+        name = type(error).__name__
+        counts[name] += 1
+        reasons.setdefault(name, reason_of(error, error.report))
+    for report in result.reports:
         if report.error is None:
             continue
         name = report.error.type

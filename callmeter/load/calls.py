@@ -74,6 +74,7 @@ class LoadResult:
         errors: How many were not answered or broke off, by the name of the error.
         unplaced: How many could not be placed, so that there is no report of them: the target
             was not found, or no port was free. They are among the errors.
+        unplaced_errors: Why, one for each of them.
         latest: Seconds by which the latest call was placed after its time: of this machine, or
             because `concurrent` calls were there already.
     """
@@ -81,6 +82,7 @@ class LoadResult:
     reports: list[CallReport] = field(default_factory=list, repr=False)
     errors: Counter[str] = field(default_factory=Counter)
     unplaced: int = 0
+    unplaced_errors: list[CallmeterError] = field(default_factory=list, repr=False)
     latest: float = 0.0
 
     def __str__(self) -> str:
@@ -143,6 +145,7 @@ async def _place(
     except CallmeterError as error:
         result.errors[type(error).__name__] += 1
         result.unplaced += 1
+        result.unplaced_errors.append(error)
         return
     try:
         async with asyncio.TaskGroup() as tasks:
