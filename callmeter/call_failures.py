@@ -84,9 +84,8 @@ def rejection(
     if said.startswith("305 "):  # incompatible media format
         return NoCommonCodec(f"488 {reason}: warning {said}")
     if status == NOT_ACCEPTABLE_HERE and srtp.enabled:
-        guess = "the peer takes none of the suites offered, or no SRTP at all"
-        if srtp.method.offers_dtls:
-            guess = guess.replace(" at all", ", or no DTLS-SRTP")
+        lacks = "no SRTP, or no DTLS-SRTP" if srtp.method.offers_dtls else "no SRTP at all"
+        guess = f"the peer takes none of the suites offered, or {lacks}"
         why = f"warning {said}" if said else guess
         return NoCommonSuite(f"488 {reason}: {why}", offered=srtp.suites)
     header = None if response is None else response.headers.get("Retry-After")
