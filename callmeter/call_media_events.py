@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from callmeter import events as call_events
 from callmeter.errors import MediaSecurityError
 from callmeter.media import events as media_events
+from callmeter.sip.next_hop import host_port
 
 if TYPE_CHECKING:
     from callmeter.call_journal import CallJournal
@@ -43,17 +44,17 @@ def _tell(event: object, journal: CallJournal) -> None:
         case media_events.FirstPacket():
             times = journal.record.times
             times.first_rtp_at = times.first_rtp_at or event.at
-            journal.tell(call_events.MediaStarted(journal.at(event.at), _address(event.source)))
+            journal.tell(call_events.MediaStarted(journal.at(event.at), host_port(event.source)))
         case media_events.SourceChanged():
             journal.tell(
-                call_events.MediaSourceChanged(journal.at(event.at), _address(event.source))
+                call_events.MediaSourceChanged(journal.at(event.at), host_port(event.source))
             )
         case media_events.SsrcChanged():
             journal.tell(call_events.MediaSourceChanged(journal.at(event.at), ssrc=event.ssrc))
         case media_events.Silent():
             journal.tell(call_events.MediaSilent(journal.at(), event.seconds))
         case media_events.ConsentExpired():
-            peer = _address(event.peer)
+            peer = host_port(event.peer)
             journal.tell(call_events.ConsentExpired(journal.at(event.at), peer, event.seconds))
         case media_events.AuthenticationFailing():
             journal.tell(
@@ -65,8 +66,3 @@ def _tell(event: object, journal: CallJournal) -> None:
                     journal.at(event.at), event.digit, round(event.duration_ms), "rtp"
                 )
             )
-
-
-def _address(source: tuple[str, int]) -> str:
-    host, port = source
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

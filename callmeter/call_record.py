@@ -18,6 +18,7 @@ from callmeter.metrics.report import (
     StreamReport,
 )
 from callmeter.metrics.signaling import CallTimestamps, HoldTimes
+from callmeter.sip.next_hop import host_port
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -170,7 +171,7 @@ class CallRecord:
 
     def _signaling(self, messages: Sequence[LoggedMessage]) -> SignalingReport:
         resolution = None if self._location is None else self._location.to_dict()
-        found = SignalingReport(party=self._remote, call_id=self.call_id, resolution=resolution)
+        found = SignalingReport(call_id=self.call_id, resolution=resolution)
         if not messages:
             return found
         first = messages[0]
@@ -248,8 +249,7 @@ def _source(statistics: StreamStatistics) -> str | None:
     """Where the first packet, or the peer since it moved, came from."""
     if statistics.source is None or not statistics.source_locked:
         return None
-    host, port = statistics.source
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return host_port(statistics.source)
 
 
 def _stream(media: MediaTrack, statistics: StreamStatistics) -> StreamReport:

@@ -130,7 +130,6 @@ class SignalingReport:
     Attributes:
         transport: `"UDP"`, `"TCP"`, `"TLS"`, `"WSS"`.
         local, remote: `"host:port"`.
-        party: URI of the other party.
         call_id: The Call-ID, by which the logs of others know the call; of the last INVITE where
             there were several.
         begun_at: When the first message went, in seconds since 1970; None when none did.
@@ -142,7 +141,6 @@ class SignalingReport:
     transport: str = ""
     local: str = ""
     remote: str = ""
-    party: str = ""
     call_id: str = ""
     begun_at: float | None = None
     tls: TlsReport | None = None
@@ -156,7 +154,6 @@ class SignalingReport:
             "remote": self.remote,
             "tls": None if self.tls is None else self.tls.to_dict(),
             "resolution": None if self.resolution is None else dict(self.resolution),
-            "party": self.party,
             "call_id": self.call_id,
             "begun_at": None if self.begun_at is None else _utc(self.begun_at),
         }
@@ -244,7 +241,7 @@ class CallReport:
         media: Its streams.
         counters: Counters and per-call values by catalogue key; counters not given are 0.
         diagnosis: What the checks found.
-        party: URI of the other party, for people; empty when unknown.
+        party: URI of the other party; empty when unknown.
     """
 
     phase: Phase
@@ -272,7 +269,7 @@ class CallReport:
             "call_result": None if result is None else result.value,
             "final_status_code": self.final_status_code,
             "error": None if self.error is None else self.error.to_dict(),
-            "signaling": self.signaling.to_dict(),
+            "signaling": self.signaling.to_dict() | {"party": self.party},
             "timing": _rounded(self.timing.metrics()),
             "media": [stream.to_dict() for stream in self.media],
             "counters": _rounded({**_NO_COUNTS, **self.counters}),

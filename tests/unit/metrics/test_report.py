@@ -33,9 +33,9 @@ def test_the_keys_of_a_report_are_stable(secure_call):
         "remote",
         "tls",
         "resolution",
-        "party",
         "call_id",
         "begun_at",
+        "party",
     ]
     assert list(report["signaling"]["tls"]) == ["version", "cipher", "verified"]
     assert list(report["timing"]) == [
