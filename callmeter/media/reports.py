@@ -9,10 +9,10 @@ from callmeter.errors import RtcpSyntaxError
 from callmeter.media.events import FeedbackReceived, PeerLeft, ReportReceived
 from callmeter.media.extended_reports import ExtendedReports
 from callmeter.media.stream_feedback import StreamFeedback
-from callmeter.rtp.clock_drift import ClockDrift
 from callmeter.rtp.feedback import Feedback, GenericNack, concerns
 from callmeter.rtp.reception import report_block
 from callmeter.rtp.report_schedule import ReportSchedule, round_trip_time
+from callmeter.rtp.report_table import ReportTable
 from callmeter.rtp.rtcp import (
     Goodbye,
     ReceiverReport,
@@ -56,27 +56,24 @@ class RtcpReporter:
         entropy: Random octets, for the schedule.
         bandwidth: Of the session in kbit/s, for reports at the reduced minimum interval (RFC 3550
             section 6.2); None keeps to five seconds.
+        reports: Timers and counters; None is a table of its own.
 
     Attributes:
         schedule: When to send, and what the peer reported.
-        drift: The peer's media clock against its wall clock.
         extended: Extended reports.
         feedback: What is said about single packets.
-        sent, received: Compound packets.
     """
 
     __slots__ = (
-        "_cname",
+        "_clock_rate",
+        "_description",
         "_reception",
+        "_reports",
         "_row",
         "_table",
-        "drift",
         "extended",
         "feedback",
-        "received",
-        "report_after",
         "schedule",
-        "sent",
     )
 
     def __init__(
@@ -89,25 +86,49 @@ class RtcpReporter:
         entropy: Callable[[int], bytes],
         *,
         bandwidth: int | None = None,
+        reports: ReportTable | None = None,
     ) -> None:
         self._row = row
-        self._cname = cname
         self._reception = reception
         self._table = table
+        self._reports = ReportTable(reception.capacity) if reports is None else reports
+        ssrc = int(table.ssrc[row])
+        self._description = SourceDescription.cname(ssrc, cname)
+        self._reports.describe(row, build_compound([self._description]))
         self.schedule = ReportSchedule(
-            int(table.ssrc[row]),
+            ssrc,
             now,
             entropy,
             bandwidth=AUDIO_BANDWIDTH if bandwidth is None else bandwidth * 1000.0,
             reduced_minimum=bandwidth is not None,
             initial_minimum=FIRST_REPORT_S,
+            table=self._reports,
+            row=row,
         )
         self.feedback = StreamFeedback(row, reception, entropy)
         self.extended = ExtendedReports()
-        self.drift = ClockDrift(float(reception.clock_rate[row]))
-        self.sent = 0
-        self.received = 0
-        self.report_after: float | None = None
+        self._clock_rate = float(reception.clock_rate[row])
+
+    @property
+    def sent(self) -> int:
+        """Compound packets sent."""
+        return int(self._reports.sent[self._row])
+
+    @property
+    def received(self) -> int:
+        """Compound packets received."""
+        return int(self._reports.received[self._row])
+
+    @property
+    def report_after(self) -> float | None:
+        """Seconds from the first packet sent to the last report; None before."""
+        after = float(self._reports.report_after[self._row])
+        return None if math.isnan(after) else after
+
+    @property
+    def drift_ppm(self) -> float | None:
+        """The peer's media clock against its wall clock; None before three reports."""
+        return self._reports.drift_ppm(self._row, self._clock_rate)
 
     def due(self, now: float) -> bool:
         """Whether a report is to be sent now."""
@@ -147,8 +168,7 @@ class RtcpReporter:
             )
         else:
             report = ReceiverReport(ssrc, blocks)
-        described = SourceDescription.cname(ssrc, self._cname)
-        packets: list[RtcpPacket] = [report, described, *feedback]
+        packets: list[RtcpPacket] = [report, self._description, *feedback]
         answer = self.schedule.take_references(now)
         extended = () if answer is None else answer.blocks
         extended += self.extended.blocks(ntp_timestamp(wall), statistics)
@@ -161,7 +181,7 @@ class RtcpReporter:
 
     def on_sent(self, octets: int) -> None:
         """A compound packet of this size has left."""
-        self.sent += 1
+        self._reports.sent[self._row] += 1
         self.schedule.on_sent(octets)
 
     def on_compound(
@@ -182,18 +202,20 @@ class RtcpReporter:
             packets = parse_rtcp(data, reduced_size=reduced_size)
         except RtcpSyntaxError:
             return None
-        self.received += 1
+        self._reports.received[self._row] += 1
         ntp = ntp_timestamp(wall)
         self.schedule.on_received(packets, len(data), arrival, ntp)
         own, known = int(self._table.ssrc[self._row]), int(self._reception.ssrc[self._row])
         events: list[MediaEvent] = []
         for packet in packets:
             if isinstance(packet, SenderReport | ReceiverReport):
-                begun = float(self._table.first_sent[self._row])
-                self.report_after = None if math.isnan(begun) else arrival - begun
+                begun = self._table.first_sent[self._row]
+                self._reports.report_after[self._row] = arrival - begun
                 events.append(self._report_event(packet, own, arrival, ntp))
                 if isinstance(packet, SenderReport):
-                    self.drift.add(packet.ssrc, packet.ntp, packet.rtp_timestamp)
+                    self._reports.note_clock(
+                        self._row, packet.ssrc, packet.ntp, packet.rtp_timestamp
+                    )
             elif isinstance(packet, ExtendedReport):
                 self.extended.on_received(packet, own, ntp)
             elif isinstance(packet, Goodbye):

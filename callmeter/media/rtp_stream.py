@@ -389,7 +389,7 @@ class RtpStream(StreamOccasions, ABC):
             bursts=self._losses.burst_gap(received.packets_expected),
             burst_ratio=self._losses.burst_ratio(received.packets_expected),
             mean_jitter_ms=engine.samples.mean_jitter_ms(row),
-            clock_drift_ppm=None if reporter is None else reporter.drift.ppm,
+            clock_drift_ppm=None if reporter is None else reporter.drift_ppm,
             clock_skew_ppm=engine.samples.skew_ppm(row),
             rtt_ms=None if schedule is None else _milliseconds(schedule.rtt),
             rtcp_sr_rr_interval_ms=(

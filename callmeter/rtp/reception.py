@@ -30,6 +30,8 @@ __all__ = [
     "reception_totals",
     "report_block",
     "sender_statistics",
+    "take_report_intervals",
+    "valid_packets",
 ]
 
 Number = int | float | None
@@ -261,3 +263,26 @@ def report_block(
         last_sr=last_sr,
         delay_since_last_sr=delay_since_last_sr,
     )
+
+
+def valid_packets(table: StreamTable, rows: Integers) -> Integers:
+    """As `StreamTable.valid_packets`, of many rows."""
+    counted = table.settled[rows] + table.extended_max[rows] - table.settled_at[rows]
+    packets: Integers = table.earlier_received[rows] + np.where(table.wild[rows] < 0.0, 0, counted)
+    return packets
+
+
+def take_report_intervals(table: StreamTable, rows: Integers) -> tuple[Integers, Integers]:
+    """As `StreamTable.take_report_interval`, of many rows, each once."""
+    running = table.wild[rows] >= 0.0
+    highest = table.extended_max[rows]
+    expected: Integers = np.where(running, highest - table.base[rows] + 1, 0)
+    received: Integers = np.where(
+        running, table.settled[rows] + highest - table.settled_at[rows], 0
+    )
+    expected_now = expected - table.expected_prior[rows]
+    lost_now: Integers = expected_now - (received - table.received_prior[rows])
+    table.expected_prior[rows], table.received_prior[rows] = expected, received
+    some = (expected_now > 0) & (lost_now > 0)
+    fraction = np.where(some, (lost_now << 8) // np.maximum(expected_now, 1), 0)
+    return np.minimum(fraction, 255), np.clip(expected - received, -0x80_0000, 0x7F_FFFF)

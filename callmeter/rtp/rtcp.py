@@ -48,6 +48,7 @@ __all__ = [
     "ntp_middle",
     "ntp_timestamp",
     "parse_rtcp",
+    "split_loss",
 ]
 
 MAX_PACKETS: Final = 64
@@ -212,6 +213,12 @@ def ntp_middle(ntp: int) -> int:
     return (ntp >> 16) & 0xFFFF_FFFF
 
 
+def split_loss(word: int) -> tuple[int, int]:
+    """Fraction and signed cumulative number of packets lost, from their common word."""
+    lost = word & 0xFF_FFFF
+    return word >> 24, lost - 0x100_0000 if lost & 0x80_0000 else lost
+
+
 def _error(message: str, section: str, excerpt: bytes) -> RtcpSyntaxError:
     return RtcpSyntaxError(message, rfc=f"RFC 3550 section {section}", excerpt=excerpt)
 
@@ -267,10 +274,7 @@ def _parse_blocks(body: bytes, start: int, count: int) -> tuple[tuple[ReportBloc
         raise _error("fewer report blocks than counted", "6.4.1", body)
     blocks = []
     for ssrc, loss, highest, jitter, last_sr, delay in _BLOCK.iter_unpack(body[start:end]):
-        lost = loss & 0xFF_FFFF
-        if lost & 0x80_0000:
-            lost -= 0x100_0000
-        blocks.append(ReportBlock(ssrc, loss >> 24, lost, highest, jitter, last_sr, delay))
+        blocks.append(ReportBlock(ssrc, *split_loss(loss), highest, jitter, last_sr, delay))
     return tuple(blocks), body[end:]
 
 

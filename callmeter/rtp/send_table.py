@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from callmeter.rtp.columns import ColumnTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["SendTable"]
@@ -148,3 +149,9 @@ class SendTable(ColumnTable):
             return int(self.timestamp[row])
         moved = round(elapsed * float(self.clock_rate[row]))
         return (int(self.last_timestamp[row]) + moved) & 0xFFFF_FFFF
+
+    def media_times(self, rows: NDArray[np.integer], now: float) -> NDArray[np.int64]:
+        """As `media_time`, of many streams that have sent something."""
+        moved = np.rint((now - self.last_sent[rows]) * self.clock_rate[rows])
+        times: NDArray[np.int64] = self.last_timestamp[rows] + moved.astype(np.int64)
+        return times & 0xFFFF_FFFF
