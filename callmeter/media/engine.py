@@ -22,12 +22,14 @@ from callmeter.media.lanes import LaneTable
 from callmeter.media.pace import ClockOffset, LatenessHistogram, Overload
 from callmeter.media.parameters import PHASE_MS
 from callmeter.media.receive import ReceiveLane
+from callmeter.media.report_lane import ReportLane
 from callmeter.media.samples import SampleTable
 from callmeter.media.session_memory import SessionMemory
 from callmeter.media.stream import MediaStream
 from callmeter.media.stream_sockets import StreamSockets
 from callmeter.media.transmit import SendLane
 from callmeter.media.video_stream import VideoStream
+from callmeter.rtp.report_table import ReportTable
 from callmeter.rtp.send_table import SendTable
 from callmeter.rtp.stream_table import StreamTable
 
@@ -54,7 +56,7 @@ REPORT_PHASES: Final = 50
 """Many streams have their RTCP sent and read four times a second: what runs seldom runs slowly,
 so some at once are cheaper than one by one. The times in it are those of arrival and sending."""
 REPORTS: Final = 4
-"""Compound packets that are sent, and read, at a time."""
+"""Compound packets that are sent, and read, one by one at a time."""
 REPORT_ROUNDS: Final = 5
 """So many times at most in one tick; the next tick goes on."""
 SPARE_S: Final = 1e-3
@@ -112,6 +114,7 @@ class MediaEngine:
         self.lanes = LaneTable(FIRST_ROWS, max_streams)
         self.reception = StreamTable(FIRST_ROWS, max_streams)
         self.send_table = SendTable(FIRST_ROWS, max_streams)
+        self.reports = ReportTable(FIRST_ROWS, max_streams)
         self.samples = SampleTable(self.reception, self.send_table, self.lanes)
         self.tick_lateness = LatenessHistogram()
         self.send_lateness = LatenessHistogram()
@@ -120,7 +123,16 @@ class MediaEngine:
         self.handshakes = HandshakeQueue(self.call_soon)
         self.sessions = SessionMemory()
         self._choosing = backend is None
-        self._receive = ReceiveLane(self.lanes, self.reception, self.backend)
+        self._report_lane = ReportLane(
+            self.lanes,
+            self.reports,
+            self.send_table,
+            self.reception,
+            self.samples,
+            self.backend,
+            entropy,
+        )
+        self._receive = ReceiveLane(self.lanes, self.reception, self.backend, self._report_lane)
         self.sockets = StreamSockets(self.lanes, self.reception, self._receive, entropy)
         self._transmit = SendLane(self.lanes, self.send_table, self.backend)
         self._watched: set[RtpStream] = set()
@@ -285,7 +297,7 @@ class MediaEngine:
             self._begin()
 
     def _take_row(self) -> int:
-        """Take the same row of all three tables: they are taken and given back in step."""
+        """Take the same row of all four tables: they are taken and given back in step."""
         random = self.entropy(10)
         ssrc = int.from_bytes(random[:4], "big")
         # Below 2^15, so that an SRTP peer cannot miss the first wrap (RFC 3711 section 3.3.1).
@@ -296,12 +308,14 @@ class MediaEngine:
             raise TransportError(f"the media engine has {len(self.lanes)} streams, its limit")
         self.reception.allocate(-1, probation=0)
         self.send_table.allocate(ssrc, sequence, timestamp)
+        self.reports.allocate()
         return row
 
     def _release_row(self, row: int) -> None:
         self.lanes.release(row)
         self.reception.release(row)
         self.send_table.release(row)
+        self.reports.release(row)
 
     def on_started(self, stream: RtpStream, *, metered: bool) -> None:
         """A stream was started, for the first time or again."""
@@ -339,6 +353,7 @@ class MediaEngine:
 
     def _use(self, backend: Backend) -> None:
         self.backend = self._receive.backend = self._transmit.backend = backend
+        self._report_lane.backend = backend
 
     def _use_mmsg(self) -> None:
         """What pays on a socket that many share, and does not on one for each."""
@@ -473,15 +488,10 @@ class MediaEngine:
 
     def _keep_reports(self, now: float) -> bool:
         """Read and send what is due of RTCP while there is time; returns whether there is more."""
-        left = True
+        lane, left = self._report_lane, True
         for _ in range(REPORT_ROUNDS):
-            left = self._receive.run_deferred(REPORTS)
-            due = np.flatnonzero(self.lanes.report_due <= now)
-            for row in due[:REPORTS].tolist():
-                stream = self.lanes.streams[row]
-                if stream is not None:
-                    stream.on_report_due(now)
-            left = left or len(due) > REPORTS
+            left = lane.read(REPORTS, self.clock_offset)
+            left |= lane.send(REPORTS, now, self.wall())
             if not left or not self._has_spare_time():
                 break
         return left

@@ -1,7 +1,7 @@
 """What the packet lane knows of every stream, by row: columns for numpy, lists for `map`.
 
-The rows of this table, of the reception table and of the send table are taken and given back in
-step, so that one row number means the same stream in all three.
+The rows of this table, of the reception, send and report tables are taken and given back in step,
+so that one row number means the same stream in all of them.
 """
 
 from __future__ import annotations
@@ -78,7 +78,10 @@ class LaneTable(ColumnTable):
         rest: Packet times until the next packet of silence that is sent; 0 while every one is.
         cursor, count: Place in the payloads, and how many there are.
         remaining: Packets until the source is exhausted.
-        report_due: Loop time of the next RTCP report.
+        report_in, report_out: Reports may be taken, and sent, in batches.
+        report_head: First octets of the address they go to, and are expected from.
+        report_descriptor: Socket they leave from.
+        reports_alone: Reports that wait to be read one by one.
         level_law: How the steady octets turn into a level, by `levels`.
         level_power, level_packets: Sum of the power that was measured, and of how many packets.
         level_floor: Least power that was measured, slowly forgotten; NaN before the first.
@@ -125,7 +128,11 @@ class LaneTable(ColumnTable):
     cursor: Integers
     count: Integers
     remaining: Integers
-    report_due: npt.NDArray[np.float64]
+    report_in: Flags
+    report_out: Flags
+    report_head: npt.NDArray[np.uint64]
+    report_descriptor: Integers
+    reports_alone: Integers
     level_law: Integers
     level_power: npt.NDArray[np.float64]
     level_packets: Integers
@@ -164,7 +171,11 @@ class LaneTable(ColumnTable):
         "cursor": ("i8", 0),
         "count": ("i8", 1),
         "remaining": ("i8", FOREVER),
-        "report_due": ("f8", float("inf")),
+        "report_in": ("?", 0),
+        "report_out": ("?", 0),
+        "report_head": ("u8", 0),
+        "report_descriptor": ("i8", -1),
+        "reports_alone": ("i8", 0),
         "level_law": ("i8", -1),
         "level_power": ("f8", 0.0),
         "level_packets": ("i8", 0),

@@ -22,13 +22,13 @@ from callmeter.srtp import libsrtp
 from callmeter.srtp.stream_policy import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     import numpy.typing as npt
 
     from callmeter.media.datagrams import Backend
     from callmeter.media.lanes import LaneTable
-    from callmeter.media.rtp_stream import RtpStream
+    from callmeter.media.report_lane import ReportLane
     from callmeter.media.shared_port import SharedPort
     from callmeter.rtp.stream_table import StreamTable
 
@@ -44,7 +44,6 @@ MAX_DATAGRAMS: Final = 8 * SLOTS
 """Taken in one tick; the rest waits in the sockets, so that a flood cannot hold the loop."""
 _ALL_SLOTS: Final = np.arange(SLOTS)
 _FIRST_SLOTS: Final = list(range(SLOTS))
-MAX_DEFERRED: Final = 4096
 PLAIN_FIRST_OCTET: Final = 0x80
 # libsrtp trusts that there is room for the tag; the scalar path checks what is shorter.
 SHORTEST_IN_BATCH: Final = FIXED_HEADER + 16
@@ -57,17 +56,21 @@ class ReceiveLane:
         lanes: What is known of each stream.
         reception: The accounting, with the same rows.
         backend: Where datagrams come from.
+        reports: Takes RTCP that need not be read at once.
 
     Attributes:
         backend: Where datagrams come from; may be replaced between two runs.
         datagrams: Datagrams received.
         batch_from: Packets a batch needs to be worth numpy.
-        deferring: RTCP of patient streams waits for `run_deferred`.
+        deferring: RTCP of patient streams waits in the report lane.
     """
 
-    def __init__(self, lanes: LaneTable, reception: StreamTable, backend: Backend) -> None:
+    def __init__(
+        self, lanes: LaneTable, reception: StreamTable, backend: Backend, reports: ReportLane
+    ) -> None:
         self._lanes = lanes
         self._reception = reception
+        self._reports = reports
         self.backend = backend
         self._arena = Arena(SLOTS)
         self._received = Received(SLOTS)
@@ -76,7 +79,6 @@ class ReceiveLane:
         self.datagrams = 0
         self.batch_from = BATCH_PAYS
         self.deferring = False
-        self._deferred: list[tuple[RtpStream, bytes, Hashable, float, bool]] = []
 
     def add(self, descriptor: int, row: int, *, rtcp_only: bool) -> None:
         """Packets of this socket belong to that row."""
@@ -140,38 +142,19 @@ class ReceiveLane:
             if (
                 self.deferring
                 and stream.patient
-                and len(self._deferred) < MAX_DEFERRED
                 and classify(datagram) is PacketKind.RTCP
+                and self._reports.keep(stream, row, datagram, source, arrivals[slot])
             ):
-                self._deferred.append((stream, datagram, source, arrivals[slot], row < 0))
-            else:
-                stream.on_datagram(
-                    datagram,
-                    source,
-                    arrivals[slot],
-                    rtcp_only=row < 0,
-                    oversize=bool(arena.lengths[slot] > MAX_DATAGRAM),
-                )
-                if port is not None:
-                    port.note(row, datagram, source)
-
-    def run_deferred(self, most: int) -> bool:
-        """Read the RTCP that has waited; that of streams which stopped since has come too late.
-
-        Args:
-            most: Packets to read.
-
-        Returns:
-            Whether there is more.
-        """
-        waiting, self._deferred = self._deferred[:most], self._deferred[most:]
-        for stream, datagram, source, arrival, rtcp_only in waiting:
-            if stream.is_open:
-                oversize = len(datagram) > MAX_DATAGRAM
-                stream.on_datagram(
-                    datagram, source, arrival, rtcp_only=rtcp_only, oversize=oversize
-                )
-        return bool(self._deferred)
+                continue
+            stream.on_datagram(
+                datagram,
+                source,
+                arrivals[slot],
+                rtcp_only=row < 0,
+                oversize=bool(arena.lengths[slot] > MAX_DATAGRAM),
+            )
+            if port is not None:
+                port.note(row, datagram, source)
 
     def _batch(self, count: int, arrivals: npt.NDArray[np.float64]) -> None:
         arena, lanes = self._arena, self._lanes

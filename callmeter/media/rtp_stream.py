@@ -191,7 +191,8 @@ class RtpStream(StreamOccasions, ABC):
         engine.lanes.outlets[row] = engine.backend.outlet(self._rtp)
         engine.lanes.descriptor[row] = self._rtp.fileno()
         self._sender.start(parameters, engine.first_phase(row), now)
-        self._reports.start(parameters, rtcp_remote, engine.backend.outlet(self._rtcp or self._rtp))
+        bound = self._rtcp or self._rtp
+        self._reports.start(parameters, rtcp_remote, engine.backend.outlet(bound), bound.fileno())
         self._listen()
         self._on_start(parameters)
         engine.samples.begin(row, now, self._speech)
@@ -533,11 +534,6 @@ class RtpStream(StreamOccasions, ABC):
         self._sender.on_second()
 
     @property
-    def is_open(self) -> bool:
-        """Whether it was not stopped yet."""
-        return self._final is None
-
-    @property
     def secure(self) -> bool:
         """Whether nothing is accepted that a key does not open."""
         return self._receiver.context is not None
@@ -554,6 +550,11 @@ class RtpStream(StreamOccasions, ABC):
     def on_unprotect_failure(self, status: int) -> None:
         """A packet of a batch failed under SRTP."""
         self._receiver.on_batch_failure(status)
+
+    def on_report(self, datagram: bytes, source: Hashable, arrival: float) -> None:
+        """Take a compound packet that is the peer's, decrypted."""
+        if self._final is None:
+            self._reports.on_compound(datagram, source, arrival)
 
     def on_report_due(self, now: float) -> None:
         """The report timer may have run out."""

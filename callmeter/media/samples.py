@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from callmeter.rtp.send_table import SendTable
     from callmeter.rtp.stream_table import StreamTable
 
+    Flags = npt.NDArray[np.bool_]
     Floats = npt.NDArray[np.float64]
     Integers = npt.NDArray[np.int64]
 
@@ -128,6 +129,26 @@ class SampleTable:
         if block is not None:
             clock_rate = self._sending.clock_rate[row]
             self._reported[row, 1:] = block.jitter / clock_rate * 1e3, block.fraction_lost / 2.56
+
+    def note_reports(
+        self, rows: Integers, about: Flags, trips: Floats, fractions: Floats, jitters: Floats
+    ) -> None:
+        """As `note_report`, of many rows.
+
+        Args:
+            rows: They, each once.
+            about: Which reports speak of the packets sent.
+            trips: Round trips in seconds, NaN where there is none.
+            fractions: Shares of packets lost.
+            jitters: In seconds.
+        """
+        active = rows < len(self._active)
+        active[active] = self._active[rows[active]]
+        timed = active & np.isfinite(trips)
+        self._reported[rows[timed], 0] = trips[timed] * 1e3
+        told = active & about
+        self._reported[rows[told], 1] = jitters[told] * 1e3
+        self._reported[rows[told], 2] = fractions[told] * 100
 
     def end(self, row: int, now: float) -> StreamSeries:
         """Sample a row no more; returns its course."""

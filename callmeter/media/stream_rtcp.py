@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from callmeter.errors import LocalProtocolError, RtcpSyntaxError
+from callmeter.media.datagrams.backend import head_number
 from callmeter.media.extended_reports import VOIP_METRICS
 from callmeter.media.reports import RtcpReporter
 from callmeter.rtp.rtcp import build_compound, parse_rtcp
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["StreamRtcp"]
 
-NEVER = float("inf")
 MAX_TRIALS = 100
 
 
@@ -41,11 +41,11 @@ class StreamRtcp:
     Attributes:
         describe: Gives the figures of the stream, for extended reports.
         reporter: What was sent and received; None before `start`.
-        destination: Where reports go, in the back-end's form.
     """
 
     __slots__ = (
         "_cname",
+        "_destination",
         "_emit",
         "_engine",
         "_outlet",
@@ -54,7 +54,6 @@ class StreamRtcp:
         "_row",
         "_sender",
         "describe",
-        "destination",
         "reporter",
     )
 
@@ -77,16 +76,25 @@ class StreamRtcp:
         self._parameters: RtpParameters | None = None
         self.describe: Callable[[], StreamStatistics | None] = lambda: None
         self.reporter: RtcpReporter | None = None
-        self.destination: Any = None
+        self._destination: Any = None
 
-    def start(self, parameters: RtpParameters, destination: Hashable, outlet: Any) -> None:
-        """Take what was negotiated; a peer that did not move keeps where it was found."""
+    def start(
+        self, parameters: RtpParameters, destination: Hashable, outlet: Any, descriptor: int
+    ) -> None:
+        """Take what was negotiated; a peer that did not move keeps where it was found.
+
+        Args:
+            parameters: What was negotiated.
+            destination: Where reports go, in the back-end's form.
+            outlet: What the back-end sends them with.
+            descriptor: The same socket.
+        """
         engine, before = self._engine, self._parameters
         if before is None or (before.remote, before.rtcp_destination) != (
             parameters.remote,
             parameters.rtcp_destination,
         ):
-            self.destination = destination
+            self._aim(destination)
         self._close_keys(parameters)
         self._parameters = parameters
         self._outlet = outlet
@@ -100,14 +108,29 @@ class StreamRtcp:
                 now,
                 engine.entropy,
                 bandwidth=parameters.bandwidth,
+                reports=engine.reports,
             )
-            self._schedule(self.reporter)
         self.reporter.feedback.start(parameters.feedback)
         self.reporter.extended.wanted = parameters.extended_reports
+        engine.lanes.report_descriptor[self._row] = descriptor
+        engine.lanes.report_in[self._row] = usual = self._is_usual(parameters)
+        engine.lanes.report_out[self._row] = usual and bool(engine.reports.described[self._row])
 
-    def _schedule(self, reporter: RtcpReporter) -> None:
-        deadline = reporter.schedule.next_deadline()
-        self._engine.lanes.report_due[self._row] = NEVER if deadline is None else deadline
+    def _is_usual(self, parameters: RtpParameters) -> bool:
+        """Whether batches may take its reports: keys shared with media, nothing to add."""
+        if parameters.srtp_rtcp or parameters.feedback or parameters.extended_reports:
+            return False
+        own, peers = self._sender.context, self._receiver.context
+        if own is None or peers is None:
+            return own is peers and bool(parameters.rtcp_destination[1])
+        # A key that may be used up is counted packet by packet.
+        counted = own.packets_left is not None
+        known = own.handle is not None and peers.handle is not None
+        return known and not counted and bool(parameters.rtcp_destination[1])
+
+    def _aim(self, destination: Any) -> None:
+        self._destination = destination
+        self._engine.lanes.report_head[self._row] = head_number(destination)
 
     def _close_keys(self, after: RtpParameters | None) -> None:
         """Close keys that RTCP had to itself and has no longer."""
@@ -123,10 +146,8 @@ class StreamRtcp:
 
     def on_due(self, now: float) -> None:
         """The report timer may have run out."""
-        if self.reporter is not None:
-            if self.reporter.due(now):
-                self.send(now)
-            self._schedule(self.reporter)
+        if self.reporter is not None and self.reporter.due(now):
+            self.send(now)
 
     def send(self, now: float, *, goodbye: bool = False, early: bool = False) -> None:
         """Send a report, with a BYE at the end; protected whenever the stream is.
@@ -154,7 +175,7 @@ class StreamRtcp:
         context = self._sender.context if own is None else own[0]
         if context is not None:
             data = context.protect_rtcp(data)
-        if data is not None and engine.backend.send_one(self._outlet, data, self.destination):
+        if data is not None and engine.backend.send_one(self._outlet, data, self._destination):
             reporter.on_sent(len(data))
             reporter.feedback.on_sent(feedback, now, reporter.schedule, early=early)
 
@@ -206,8 +227,15 @@ class StreamRtcp:
                 self._look_into(datagram, context, context.encryption_mismatches > mismatches)
                 return
             datagram = plain
-        elif source != self.destination and not self._is_peer(source):
+        elif source != self._destination and not self._is_peer(source):
             receiver.drop("rtcp_source")
+            return
+        self.on_compound(datagram, source, arrival)
+
+    def on_compound(self, datagram: bytes, source: Hashable, arrival: float) -> None:
+        """Take a compound packet that is the peer's, decrypted."""
+        receiver, reporter, parameters = self._receiver, self.reporter, self._parameters
+        if reporter is None or parameters is None:
             return
         events = reporter.on_compound(
             datagram,
@@ -221,7 +249,7 @@ class StreamRtcp:
         schedule = reporter.schedule
         self._engine.samples.note_report(self._row, schedule.rtt, schedule.remote_block)
         if parameters.symmetric:
-            self.destination = source
+            self._aim(source)
         for event in events:
             self._emit(event)
 
@@ -260,7 +288,7 @@ class StreamRtcp:
     def on_media_moved(self, source: Hashable) -> None:
         """Media comes from elsewhere; under mux reports go there too."""
         if self._parameters is not None and self._parameters.rtcp_mux:
-            self.destination = source
+            self._aim(source)
 
 
 def _is_rtcp(datagram: bytes) -> bool:

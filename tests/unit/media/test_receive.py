@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from callmeter.media import Discard, receive
+from callmeter.media import Discard, report_lane
 from callmeter.media import engine as engine_module
 from callmeter.rtp.telephone_event import EventSender
 from callmeter.srtp import SrtpContext
@@ -252,19 +252,20 @@ def test_the_rtcp_of_many_streams_is_spread_over_ticks(
     monkeypatch.setattr(engine_module, "SPARE_S", spare)
     lab = make_lab()
     streams = [stream for _ in range(3) for stream in lab.pair()]
+    lab.engine.lanes.report_in[:] = lab.engine.lanes.report_out[:] = False
     lab.run(0.1)
     for stream in streams:
         report = stream._reports.reporter.compound(lab.engine.now(), 0.0)
         peer = streams[streams.index(stream) ^ 1]
         stream._rtp.sendto(report, (LOOPBACK, peer.port))
-    lab.engine.lanes.report_due[[stream._row for stream in streams]] = lab.engine.now()
+    lab.engine.reports.deadline[[stream._row for stream in streams]] = lab.engine.now()
     asked = []
     for stream in streams:
         monkeypatch.setattr(stream, "on_report_due", lambda now, row=stream._row: done(row))
 
     def done(row):
         asked.append(row)
-        lab.engine.lanes.report_due[row] = float("inf")
+        lab.engine.reports.deadline[row] = float("inf")
 
     def read():
         return sum(stream.statistics().rtcp_packets_received for stream in streams)
@@ -283,7 +284,7 @@ def test_the_rtcp_of_many_streams_is_spread_over_ticks(
 def test_rtcp_that_is_too_much_to_wait_is_read_at_once(make_lab, monkeypatch):
     monkeypatch.setattr(engine_module, "SPREAD", ((0, 4), (2, 1)))
     monkeypatch.setattr(engine_module, "MANY", 2)
-    monkeypatch.setattr(receive, "MAX_DEFERRED", 0)
+    monkeypatch.setattr(report_lane, "MAX_WAITING", 0)
     lab = make_lab()
     a, b = lab.pair()
     lab.run(0.1)
