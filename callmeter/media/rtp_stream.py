@@ -534,6 +534,11 @@ class RtpStream(StreamOccasions, ABC):
         self._sender.on_second()
 
     @property
+    def is_open(self) -> bool:
+        """Whether it was not stopped yet."""
+        return self._final is None
+
+    @property
     def secure(self) -> bool:
         """Whether nothing is accepted that a key does not open."""
         return self._receiver.context is not None
