@@ -98,6 +98,7 @@ class Segmentation:
         self._messages["name_length"] = IPV4_NAME_OCTETS
         self._messages["control"] = self._controls.ctypes.data + numbers * SEGMENT.itemsize
         self._plans: dict[tuple[bytes, int], Plan | None] = {}
+        self._filled: tuple[Plan, int] | None = None
         self.address = self._messages.ctypes.data
 
     def plan(self, heads: Heads, size: int) -> Plan | None:
@@ -111,13 +112,16 @@ class Segmentation:
         return self._plans[key]
 
     def fill(self, chosen: Plan, heads: Heads, size: int) -> None:
-        """Write the messages.
+        """Write the messages; those of the last time are still there.
 
         Args:
-            chosen: Which datagrams go together.
-            heads: The address of each.
+            chosen: Which datagrams go together, by `plan`.
+            heads: The address of each, as `plan` was given them.
             size: The length of each.
         """
+        if self._filled is not None and self._filled[0] is chosen and self._filled[1] == size:
+            return
+        self._filled = chosen, size
         order, starts, counts = chosen
         messages = self._messages[: len(starts)]
         self._vectors["base"][: len(order)] = self._slots[order]

@@ -175,3 +175,14 @@ def test_a_message_the_kernel_refuses_refuses_all_that_is_in_it(
     assert len(refused) == 4
     assert backend.send_errors.by_name == {"ENOBUFS": 4}
     assert sum(len(received(peer)) for peer in peers) == 4
+
+
+def test_each_batch_goes_where_it_is_sent_whatever_was_sent_before(backend, bound, peers, arena):
+    patterns = [0, 1] * 20, [0] * 20 + [1] * 20
+    for pattern, size in ((0, SIZE), (0, SIZE), (1, SIZE), (0, SIZE), (0, SIZE - 8), (0, SIZE)):
+        arena.lengths[:] = size
+        heads = heads_of(backend, bound, peers, patterns[pattern])
+        assert backend.send_to_heads(arena, 40, bound_to(bound, heads), heads) == []
+        for number, peer in enumerate(peers):
+            slots = [slot for slot in range(40) if patterns[pattern][slot] == number]
+            assert received(peer) == [bytes([slot]) * size for slot in slots]
