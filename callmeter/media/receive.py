@@ -40,6 +40,8 @@ _SHARED: Final = -(1 << 40)
 SLOTS: Final = 1024
 BATCH_PAYS: Final = 24
 """Below this many packets the scalar path is cheaper."""
+FEW: Final = 16
+"""So many packets are looked at one by one."""
 MAX_DATAGRAMS: Final = 8 * SLOTS
 """Taken in one tick; the rest waits in the sockets, so that a flood cannot hold the loop."""
 _ALL_SLOTS: Final = np.arange(SLOTS)
@@ -174,8 +176,7 @@ class ReceiveLane:
             self._steady(_ALL_SLOTS[:count], rows, arrivals)
             return
         others = np.flatnonzero(~steady)
-        kinds = classify_batch(first[others], second[others], lengths[others])
-        strange = others[(kinds == PacketKind.RTP) & (rows[others] >= 0)]
+        strange = self._odd_packets(others, rows)
         if len(strange):
             # A stream with one odd packet is judged one by one, to keep its packets in order.
             odd = np.zeros(lanes.capacity, np.bool_)
@@ -187,6 +188,26 @@ class ReceiveLane:
             self._steady(slots, rows[slots], arrivals)
         alone = others.tolist()
         self._one_by_one(alone, dict(zip(alone, arrivals[others].tolist(), strict=True)))
+
+    def _odd_packets(
+        self, others: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """Which of these slots hold RTP of a known stream."""
+        arena = self._arena
+        if len(others) <= FEW:
+            # Mostly reports, for which a dozen steps of numpy are dear.
+            found = [
+                slot
+                for slot, length in zip(
+                    others.tolist(), arena.lengths[others].tolist(), strict=True
+                )
+                if rows[slot] >= 0 and classify(arena.views[slot][:length]) is PacketKind.RTP
+            ]
+            return np.array(found, np.int64)
+        headers = arena.headers
+        kinds = classify_batch(headers.first[others], headers.second[others], arena.lengths[others])
+        odd: npt.NDArray[np.int64] = others[(kinds == PacketKind.RTP) & (rows[others] >= 0)]
+        return odd
 
     def _rows(self, count: int, ssrcs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The stream of each datagram, `NO_ROW` where only a closer look can tell."""
