@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from callmeter.media.datagrams.backend import head_number
+from callmeter.media.frame_tables import NO_TABLE, FrameTables
 from callmeter.rtp.columns import ColumnTable
 from callmeter.rtp.jitter_buffer import JitterBufferTable
 from callmeter.srtp.libsrtp import copy_handle, place_of
@@ -99,7 +100,9 @@ class LaneTable(ColumnTable):
         send_order: All rows, in the order of the sessions of what is sent.
         arranged: Whether these two have been set.
         outlets: What the back-end sends with.
-        payloads: Encoded frames that are playing.
+        payloads: Encoded frames that are playing; `play` sets them.
+        frame_table: Their table among `frames`.
+        frames: Tables of what plays.
         streams: The stream of each row.
     """
 
@@ -143,6 +146,7 @@ class LaneTable(ColumnTable):
     expected_head: npt.NDArray[np.uint64]
     destination_head: npt.NDArray[np.uint64]
     descriptor: Integers
+    frame_table: Integers
     receive_rank: npt.NDArray[np.uint16]
 
     COLUMNS: ClassVar[Mapping[str, tuple[str, int | float]]] = {
@@ -186,6 +190,7 @@ class LaneTable(ColumnTable):
         "expected_head": ("u8", 0),
         "destination_head": ("u8", 0),
         "descriptor": ("i8", -1),
+        "frame_table": ("i8", NO_TABLE),
         "receive_rank": ("u2", 0),
     }
 
@@ -196,6 +201,7 @@ class LaneTable(ColumnTable):
         self.destinations: list[Any] = []
         self.outlets: list[Any] = []
         self.payloads: list[Sequence[bytes]] = []
+        self.frames = FrameTables()
         self.streams: list[RtpStream | None] = []
         self.ports: dict[int, SharedPort] = {}
         self.arranged = False
@@ -209,10 +215,10 @@ class LaneTable(ColumnTable):
     def release(self, row: int) -> None:
         """Give a row back and let go of all it referred to."""
         self.release_buffer(row)
+        self.play(row, ())
         super().release(row)
         self.receive_handles[row] = self.send_handles[row] = None
         self.expected[row] = self.destinations[row] = self.outlets[row] = None
-        self.payloads[row] = ()
         self.streams[row] = None
 
     def expect(self, row: int, source: Hashable) -> None:
@@ -237,6 +243,18 @@ class LaneTable(ColumnTable):
         """Packets go to this address from now on."""
         self.destinations[row] = destination
         self.destination_head[row] = head_number(destination)
+
+    def play(self, row: int, payloads: Sequence[bytes]) -> None:
+        """Packets have these payloads from now on.
+
+        Args:
+            row: The stream.
+            payloads: All of one length.
+        """
+        self.payloads[row] = payloads
+        before = int(self.frame_table[row])
+        self.frame_table[row] = self.frames.join(payloads)
+        self.frames.leave(before)
 
     def arrange(self) -> None:
         """Take streams in the order in which their SRTP sessions lie in memory.

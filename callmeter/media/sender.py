@@ -279,7 +279,7 @@ class StreamSender:
         if len(set(map(len, payloads))) > 1:
             self._uneven = itertools.cycle(payloads)
             payloads = payloads[:1]
-        lanes.payloads[row] = payloads
+        lanes.play(row, payloads)
         lanes.octets[row] = len(payloads[0])
         lanes.cursor[row] = 0
         lanes.count[row] = len(payloads)
@@ -321,7 +321,7 @@ class StreamSender:
         self._lay(frame)
 
     def _lay(self, payload: bytes) -> None:
-        self._lanes.payloads[self._row] = (payload,)
+        self._lanes.play(self._row, (payload,))
         self._lanes.octets[self._row] = len(payload)
 
     # --- digits -------------------------------------------------------------------------------

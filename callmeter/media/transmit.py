@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from callmeter.media.arena import Arena
+from callmeter.media.frame_tables import NO_TABLE
 from callmeter.rtp.header import FIXED_HEADER
 from callmeter.srtp import libsrtp
 from callmeter.srtp.stream_policy import Status
@@ -118,11 +119,9 @@ class SendLane:
         headers.ssrc[:count] = self._table.ssrc[rows]
         chosen = rows.tolist()
         cursors = lanes.cursor[rows]
-        payloads = map(lanes.payloads.__getitem__, chosen)
-        joined = b"".join(map(getitem, payloads, cursors.tolist()))
-        arena.octets[:count, FIXED_HEADER : FIXED_HEADER + octets] = np.frombuffer(
-            joined, np.uint8
-        ).reshape(count, octets)
+        arena.octets[:count, FIXED_HEADER : FIXED_HEADER + octets] = self._payloads(
+            rows, chosen, cursors, octets
+        )
         arena.lengths[:count] = FIXED_HEADER + octets
         lanes.cursor[rows] = (cursors + 1) % lanes.count[rows]
         lanes.remaining[rows] -= 1
@@ -136,6 +135,20 @@ class SendLane:
         self.datagrams += count - len(refused)
         if refused:
             self._uncount(rows[refused], octets)
+
+    def _payloads(
+        self, rows: Rows, chosen: list[int], cursors: Rows, octets: int
+    ) -> npt.NDArray[np.uint8]:
+        """The frames that are due, one in each row."""
+        lanes = self._lanes
+        tables = lanes.frame_table[rows]
+        number = int(tables[0])
+        if number != NO_TABLE and bool((tables == number).all()):
+            frames: npt.NDArray[np.uint8] = lanes.frames.array(number)[cursors]
+            return frames
+        payloads = map(lanes.payloads.__getitem__, chosen)
+        joined = b"".join(map(getitem, payloads, cursors.tolist()))
+        return np.frombuffer(joined, np.uint8).reshape(len(rows), octets)
 
     def _send(self, rows: Rows, chosen: list[int]) -> list[int]:
         """Returns the slots that were refused."""

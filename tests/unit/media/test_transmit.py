@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from callmeter.media import Tone
 from callmeter.media import transmit as transmit_module
 from callmeter.srtp import SrtpContext
@@ -118,3 +120,29 @@ def test_the_first_packet_has_the_marker_and_a_tone_goes_on_without_a_break(lab,
     audio = b"".join(packet[12:] for packet in packets)
     table = b"".join(tone.frames("PCMU", 160).payloads)
     assert audio == (table * 100)[: len(audio)]
+
+
+@pytest.mark.parametrize("frequencies", [(440, 440, 440), (440, 440, 445)])
+def test_streams_that_play_the_same_frames_are_each_at_their_own_place(lab, frequencies):
+    tones = {frequency: Tone(frequency) for frequency in frequencies}
+    ends = []
+    for number, frequency in enumerate(frequencies):
+        stream, peer = lab.open(), lab.socket()
+        stream.start(lab.parameters(peer))
+        ends.append((peer, frequency, b""))
+        lab.run(0.1 * number)
+        lab.fetch(peer)
+        stream.play(tones[frequency])
+    assert len(lab.engine.lanes.frames) == len(set(frequencies))
+    for _ in range(3):
+        lab.run(0.5)
+        ends = [
+            (peer, frequency, heard + b"".join(packet[12:] for packet in lab.fetch(peer)))
+            for peer, frequency, heard in ends
+        ]
+    for _, frequency, heard in ends:
+        frames = tones[frequency].frames("PCMU", 160).payloads
+        assert len(heard) >= 75 * 160
+        start = frames.index(heard[:160])
+        table = b"".join(frames[start:] + frames[:start])
+        assert heard == (table * 100)[: len(heard)]
