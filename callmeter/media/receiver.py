@@ -340,6 +340,15 @@ class StreamReceiver:
         self._account(packet, header, arrival)
 
     def _unprotect(self, datagram: bytes, source: Hashable, arrival: float) -> bytes | None:
+        packet = self._unprotect_alone(datagram, source, arrival)
+        context = self.context
+        if context is not None and context.restarted:
+            # Its session is another one, and the one that batches would use is freed.
+            context.restarted = False
+            self._lanes.receive_handles[self._row] = context.handle
+        return packet
+
+    def _unprotect_alone(self, datagram: bytes, source: Hashable, arrival: float) -> bytes | None:
         keys = self.keys
         packet = keys.unprotect(datagram)
         if packet is not None:
@@ -461,11 +470,8 @@ class StreamReceiver:
         if self.latch is None or not self.latch.locked:
             return
         lanes, row, context = self._lanes, self._row, self.context
-        if context is not None:
-            if context.handle is None or not self.keys.settled:
-                return
-            # A context that follows another rollover counter has another session.
-            lanes.receive_handles[row] = context.handle
+        if context is not None and (context.handle is None or not self.keys.settled):
+            return
         if payload_type in LIKE_RTCP:
             return
         lanes.level_law[row] = levels.law_of(codec)

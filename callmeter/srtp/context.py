@@ -51,6 +51,7 @@ class SrtpContext:
         malformed: Packets too short for what their header says, never shown to the session.
         other_failures: All else, SSRCs over the limit among them.
         last_failure: The status of the last packet that failed, or None.
+        restarted: Whether `restart` has replaced the session; whoever keeps handles clears it.
         continues: Whether, as the successor of another key, it carries on the rollover counter
             of that. RFC 3711 section 3.3.1 asks for it, and most of what is deployed starts at 0.
 
@@ -83,6 +84,7 @@ class SrtpContext:
         "other_failures",
         "packets",
         "replayed",
+        "restarted",
         "rtcp_auth_failures",
     )
 
@@ -94,6 +96,7 @@ class SrtpContext:
             line = CryptoLine(1, profile, (master,), parameters)
         self.line = line
         self.continues = False
+        self.restarted = False
         self._door = door
         self._outbound = direction == "send"
         self._session = _open(line, outbound=self._outbound, door=door)
@@ -263,6 +266,7 @@ class SrtpContext:
             return False
         self._session.close()
         self._session = session
+        self.restarted = True
         return True
 
     def close(self) -> None:
