@@ -469,7 +469,7 @@ class MediaEngine:
 
     def _keep_deadlines(self, now: float) -> None:
         if self._reports_left or not self._many or self._phase % REPORT_PHASES < self._step:
-            self._reports_left = self._keep_reports(now)
+            self._reports_left = self._keep_reports()
         if self._compaction is not None and self._has_spare_time():
             self._compaction = self._compaction if next(self._compaction, False) else None
         for stream in tuple(self._watched):
@@ -486,12 +486,13 @@ class MediaEngine:
         """Whether the next tick is not due yet."""
         return self._running().time() < self._origin + self._phase * PHASE_S - SPARE_S
 
-    def _keep_reports(self, now: float) -> bool:
+    def _keep_reports(self) -> bool:
         """Read and send what is due of RTCP while there is time; returns whether there is more."""
         lane, left = self._report_lane, True
         for _ in range(REPORT_ROUNDS):
             left = lane.read(REPORTS, self.clock_offset)
-            left |= lane.send(REPORTS, now, self.wall())
+            # The clocks in a report are those of the moment in which it leaves.
+            left |= lane.send(REPORTS, self.now(), self.wall())
             if not left or not self._has_spare_time():
                 break
         return left

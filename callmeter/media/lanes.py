@@ -80,9 +80,11 @@ class LaneTable(ColumnTable):
         cursor, count: Place in the payloads, and how many there are.
         remaining: Packets until the source is exhausted.
         report_in, report_out: Reports may be taken, and sent, in batches.
+        report_secure: Reports are protected like media, by the same handles.
         report_head: First octets of the address they go to, and are expected from.
         report_descriptor: Socket they leave from.
-        reports_alone: Reports that wait to be read one by one.
+        reports_kept, reports_alone: Reports that wait to be read, and those of them that wait to
+            be read one by one.
         level_law: How the steady octets turn into a level, by `levels`.
         level_power, level_packets: Sum of the power that was measured, and of how many packets.
         level_floor: Least power that was measured, slowly forgotten; NaN before the first.
@@ -133,8 +135,10 @@ class LaneTable(ColumnTable):
     remaining: Integers
     report_in: Flags
     report_out: Flags
+    report_secure: Flags
     report_head: npt.NDArray[np.uint64]
     report_descriptor: Integers
+    reports_kept: Integers
     reports_alone: Integers
     level_law: Integers
     level_power: npt.NDArray[np.float64]
@@ -177,8 +181,10 @@ class LaneTable(ColumnTable):
         "remaining": ("i8", FOREVER),
         "report_in": ("?", 0),
         "report_out": ("?", 0),
+        "report_secure": ("?", 0),
         "report_head": ("u8", 0),
         "report_descriptor": ("i8", -1),
+        "reports_kept": ("i8", 0),
         "reports_alone": ("i8", 0),
         "level_law": ("i8", -1),
         "level_power": ("f8", 0.0),

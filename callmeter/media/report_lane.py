@@ -8,6 +8,7 @@ same one by one.
 
 from __future__ import annotations
 
+from collections import deque
 from math import isnan
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -48,6 +49,8 @@ BATCH_PAYS: Final = 4
 SHORTEST: Final = 40
 """A sender report and a source description; header and trailer of SRTCP are shorter."""
 MAX_WAITING: Final = 4096
+MAX_OF_A_STREAM: Final = 32
+"""Who sends more in the meantime does not keep others waiting; it is read at once."""
 
 
 class _Waiting(NamedTuple):
@@ -94,14 +97,14 @@ class ReportLane:
         self._arena = Arena(SLOTS)
         self._columns = ReportColumns(self._arena.octets)
         self._usual: list[_Waiting] = []
-        self._alone: list[_Waiting] = []
+        self._alone: deque[_Waiting] = deque()
 
     # --- reports that have come ---------------------------------------------------------------
 
     def keep(
         self, stream: RtpStream, row: int, datagram: bytes, source: Hashable, arrival: float
     ) -> bool:
-        """Let a report wait for `read`; False when too many do.
+        """Let a report wait for `read`; False when too many do, of all streams or of this one.
 
         Args:
             stream: Whom it is for.
@@ -110,12 +113,17 @@ class ReportLane:
             source: Where it came from, in the back-end's form.
             arrival: Loop time.
         """
-        if len(self._usual) + len(self._alone) >= MAX_WAITING:
-            return False
         # Either socket of a stream may have it: this is RTCP.
         row = max(row, ~row)
+        lanes = self._lanes
+        kept = int(lanes.reports_kept[row])
+        if kept >= MAX_OF_A_STREAM or len(self._usual) + len(self._alone) >= MAX_WAITING:
+            return False
+        lanes.reports_kept[row] = kept + 1
         waiting = _Waiting(stream, row, datagram, source, arrival)
-        if self._lanes.report_in[row] and self.backend.by_heads:
+        # It does not overtake what came before it.
+        follows = kept > int(lanes.reports_alone[row])
+        if follows or (lanes.report_in[row] and self.backend.by_heads):
             self._usual.append(waiting)
         else:
             self._let_alone(waiting)
@@ -137,10 +145,12 @@ class ReportLane:
         """
         if self._usual:
             self._read_usual(offset)
-        alone, self._alone = self._alone[:most], self._alone[most:]
-        for waiting in alone:
-            if self._lanes.streams[waiting.row] is waiting.stream:
-                self._lanes.reports_alone[waiting.row] -= 1
+        lanes = self._lanes
+        for _ in range(min(most, len(self._alone))):
+            waiting = self._alone.popleft()
+            if lanes.streams[waiting.row] is waiting.stream:
+                lanes.reports_alone[waiting.row] -= 1
+                lanes.reports_kept[waiting.row] -= 1
                 waiting.stream.on_datagram(
                     waiting.datagram,
                     waiting.source,
@@ -151,27 +161,32 @@ class ReportLane:
         return bool(self._usual or self._alone)
 
     def _read_usual(self, offset: float) -> None:
-        """Take a batch of those that should have the usual form, each stream once."""
+        """Take a batch of those that should have the usual form, one of each stream.
+
+        What is not expected is read alone, and so is what comes behind it of the same stream.
+        """
         batch: list[_Waiting] = []
-        later: list[_Waiting] = []
+        behind: list[_Waiting] = []
         rows: set[int] = set()
         streams = self._lanes.streams
         for waiting in self._usual[:SLOTS]:
-            if waiting.row in rows:
-                later.append(waiting)
-            elif streams[waiting.row] is waiting.stream:
-                rows.add(waiting.row)
-                batch.append(waiting)
-        self._usual[:SLOTS] = later
+            if streams[waiting.row] is not waiting.stream:
+                continue
+            (behind if waiting.row in rows else batch).append(waiting)
+            rows.add(waiting.row)
+        del self._usual[:SLOTS]
         chosen = self._expected(batch)
         if int(chosen.sum()) < BATCH_PAYS:
             chosen[:] = False
+        taken = [waiting for waiting, usual in zip(batch, chosen.tolist(), strict=True) if usual]
         for waiting, usual in zip(batch, chosen.tolist(), strict=True):
             if not usual:
                 self._let_alone(waiting)
-        taken = [waiting for waiting, usual in zip(batch, chosen.tolist(), strict=True) if usual]
         if taken:
             self._take(taken, offset)
+        for waiting in behind:
+            if streams[waiting.row] is waiting.stream:
+                self._let_alone(waiting)
 
     def _expected(self, batch: Sequence[_Waiting]) -> Flags:
         """Whether each is for a batch as far as its key and its place of origin go."""
@@ -183,8 +198,9 @@ class ReportLane:
         )
         lengths = np.array([len(waiting.datagram) for waiting in batch], np.int64)
         expected: Flags = lanes.report_in[rows] & ~reports.crowded[rows]
-        # Its handle is the one in use only while nothing unusual is going on.
-        expected &= lanes.steady[rows] | ~lanes.secure_in[rows]
+        # With another key, or one in question, the stream knows what to try.
+        expected &= lanes.steady[rows] | ~lanes.report_secure[rows]
+        expected &= lanes.secure_in[rows] == lanes.report_secure[rows]
         expected &= lanes.reports_alone[rows] == 0
         expected &= heads == lanes.report_head[rows]
         # The session knows this source, by reports or by media.
@@ -201,10 +217,11 @@ class ReportLane:
         joined = b"".join(waiting.datagram.ljust(width, b"\0") for waiting in taken)
         arena.octets[:count, :width] = np.frombuffer(joined, np.uint8).reshape(count, width)
         arena.lengths[:count] = [len(waiting.datagram) for waiting in taken]
-        secure = lanes.secure_in[rows]
+        secure = lanes.report_secure[rows]
         good = np.ones(count, np.bool_)
         if secure.any():
             good[secure] = self._crypt(libsrtp.unprotect_rtcp, lanes.receive_handles, rows, secure)
+        lanes.reports_kept[rows[good]] -= 1
         slots = np.arange(count)
         sizes = arena.lengths[:count].astype(np.int64)
         usual = good & self._columns.are_usual(slots, sizes)
@@ -222,8 +239,6 @@ class ReportLane:
         for slot in np.flatnonzero(~usual).tolist():
             waiting = taken[slot]
             if good[slot]:
-                # Its peer has more to say, and probably the next time, too.
-                self._lanes.report_in[waiting.row] = False
                 data = self._arena.packet(slot)
                 waiting.stream.on_report(data, waiting.source, waiting.arrival)
             else:
@@ -284,6 +299,7 @@ class ReportLane:
     def _are_usual(self, rows: Integers, now: float) -> Flags:
         lanes, sending = self._lanes, self._sending
         usual: Flags = lanes.report_out[rows] & ~self._reports.crowded[rows]
+        usual &= lanes.secure_out[rows] == lanes.report_secure[rows]
         usual &= (sending.packets[rows] > 0) & (now - sending.last_sent[rows] < SENDER_FOR_S)
         return usual & self.backend.by_heads
 
@@ -314,7 +330,7 @@ class ReportLane:
     def _protect(self, rows: Integers) -> Integers:
         """Encrypt in place; what cannot be protected does not leave."""
         arena, lanes = self._arena, self._lanes
-        secure = lanes.secure_out[rows]
+        secure = lanes.report_secure[rows]
         if not secure.any():
             return rows
         good = np.ones(len(rows), np.bool_)

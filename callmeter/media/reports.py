@@ -62,6 +62,7 @@ class RtcpReporter:
         schedule: When to send, and what the peer reported.
         extended: Extended reports.
         feedback: What is said about single packets.
+        usual: Whether the last packet received had the form that batches read.
     """
 
     __slots__ = (
@@ -74,6 +75,7 @@ class RtcpReporter:
         "extended",
         "feedback",
         "schedule",
+        "usual",
     )
 
     def __init__(
@@ -107,6 +109,7 @@ class RtcpReporter:
         )
         self.feedback = StreamFeedback(row, reception, entropy)
         self.extended = ExtendedReports()
+        self.usual = True
         self._clock_rate = float(reception.clock_rate[row])
 
     @property
@@ -203,6 +206,8 @@ class RtcpReporter:
         except RtcpSyntaxError:
             return None
         self._reports.received[self._row] += 1
+        kinds = SenderReport, SourceDescription
+        self.usual = len(packets) == len(kinds) and all(map(isinstance, packets, kinds))
         ntp = ntp_timestamp(wall)
         self.schedule.on_received(packets, len(data), arrival, ntp)
         own, known = int(self._table.ssrc[self._row]), int(self._reception.ssrc[self._row])

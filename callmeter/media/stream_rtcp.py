@@ -53,6 +53,7 @@ class StreamRtcp:
         "_receiver",
         "_row",
         "_sender",
+        "_usual",
         "describe",
         "reporter",
     )
@@ -77,6 +78,7 @@ class StreamRtcp:
         self.describe: Callable[[], StreamStatistics | None] = lambda: None
         self.reporter: RtcpReporter | None = None
         self._destination: Any = None
+        self._usual = False
 
     def start(
         self, parameters: RtpParameters, destination: Hashable, outlet: Any, descriptor: int
@@ -112,20 +114,28 @@ class StreamRtcp:
             )
         self.reporter.feedback.start(parameters.feedback)
         self.reporter.extended.wanted = parameters.extended_reports
-        engine.lanes.report_descriptor[self._row] = descriptor
-        engine.lanes.report_in[self._row] = usual = self._is_usual(parameters)
-        engine.lanes.report_out[self._row] = usual and bool(engine.reports.described[self._row])
+        lanes, row = engine.lanes, self._row
+        lanes.report_descriptor[row] = descriptor
+        lanes.report_secure[row] = self._sender.context is not None
+        self._usual = self._is_usual(parameters)
+        lanes.report_in[row] = self._usual
+        lanes.report_out[row] = self._usual and bool(engine.reports.described[row])
 
     def _is_usual(self, parameters: RtpParameters) -> bool:
-        """Whether batches may take its reports: keys shared with media, nothing to add."""
+        """Whether batches may take its reports: nothing to add, and a key that they have too."""
+        lanes, row = self._engine.lanes, self._row
         if parameters.srtp_rtcp or parameters.feedback or parameters.extended_reports:
             return False
         own, peers = self._sender.context, self._receiver.context
+        secure = own is not None, peers is not None
+        if secure != (bool(lanes.secure_out[row]), bool(lanes.secure_in[row])):
+            # Not every kind of stream lends its keys to batches.
+            return False
         if own is None or peers is None:
             return own is peers and bool(parameters.rtcp_destination[1])
         # A key that may be used up is counted packet by packet.
         counted = own.packets_left is not None
-        known = own.handle is not None and peers.handle is not None
+        known = lanes.send_handles[row] is not None and lanes.receive_handles[row] is not None
         return known and not counted and bool(parameters.rtcp_destination[1])
 
     def _aim(self, destination: Any) -> None:
@@ -246,6 +256,8 @@ class StreamRtcp:
         if events is None:
             receiver.drop("rtcp_malformed")
             return
+        # Whoever sends the usual form again is read in batches again.
+        self._engine.lanes.report_in[self._row] = self._usual and reporter.usual
         schedule = reporter.schedule
         self._engine.samples.note_report(self._row, schedule.rtt, schedule.remote_block)
         if parameters.symmetric:

@@ -43,6 +43,7 @@ _ALL: Final = 0xFFFF_FFFF
 _HALF: Final = 0x8000_0000
 _NTP_UNIX: Final = 2_208_988_800
 _NTP_UNITS: Final = 4_294_967_296.0
+_NTP_ERA: Final = _NTP_UNITS * _NTP_UNITS
 LONGEST_USUAL: Final = 384
 """Both packets with the longest item, protected."""
 
@@ -220,7 +221,8 @@ class ReportColumns:
         """
         fields = self._fields[slots]
         block = {name: fields[name].astype(np.int64) for name in _BLOCK_FIELDS}
-        came = np.rint((arrivals + _NTP_UNIX) * _NTP_UNITS).astype(np.uint64)
+        # The seconds of NTP have 32 bits, which are used up in 2036.
+        came = (np.rint((arrivals + _NTP_UNIX) * _NTP_UNITS) % _NTP_ERA).astype(np.uint64)
         units = (_middle(came) - block["block_last_sr"] - block["block_delay"]) & _ALL
         # Coarse clocks make it negative.
         trips = np.where(units >= _HALF, 0.0, units / UNITS)

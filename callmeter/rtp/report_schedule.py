@@ -284,8 +284,9 @@ class ReportSchedule:
         if not self._remember(packet.ssrc, now):
             return
         one, row = self._table.one, self._row
-        one["report_interval"][row] = now - one["reported_at"][row]
-        one["reported_at"][row] = now
+        if not now < one["reported_at"][row]:
+            one["report_interval"][row] = now - one["reported_at"][row]
+            one["reported_at"][row] = now
         if isinstance(packet, SenderReport):
             self._keep_sender_report(packet, now)
         for block in packet.blocks:
@@ -320,11 +321,21 @@ class ReportSchedule:
         self._others.pop(ssrc, None)
         self._other_reports.pop(ssrc, None)
 
+    def _promote(self) -> None:
+        """Who was heard last of the others is the first one when that has gone."""
+        if self._others and self._peer == NOBODY:
+            one, row = self._table.one, self._row
+            ssrc = max(self._others, key=self._others.__getitem__)
+            one["peer"][row], one["heard_at"][row] = ssrc, self._others.pop(ssrc)
+            if ssrc in self._other_reports:
+                one["sr_middle"][row], one["sr_at"][row] = self._other_reports.pop(ssrc)
+        self._note_crowd()
+
     def _remove(self, ssrcs: Iterable[int], now: float) -> None:
         for ssrc in ssrcs:
             self._forget(ssrc)
             self._references.pop(ssrc, None)
-        self._note_crowd()
+        self._promote()
         one, row, members = self._table.one, self._row, self.members
         before, deadline = one["members_before"][row], one["deadline"][row]
         if members < before and deadline != NEVER:
@@ -341,7 +352,7 @@ class ReportSchedule:
             self._forget(ssrc)
         if one["heard_at"][row] < oldest:
             self._table.forget_peer(row)
-        self._note_crowd()
+        self._promote()
 
     def _learn_size(self, octets: int) -> None:
         sizes, row = self._table.one["average_size"], self._row

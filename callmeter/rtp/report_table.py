@@ -72,7 +72,7 @@ class ReportTable(ColumnTable):
         heard_at: When its last report came.
         sr_middle, sr_at: Middle 32 bits of the NTP time of its last sender report, and when that
             came; NaN before the first.
-        crowded: There are other members, or an answer is owed: `ReportSchedule` knows.
+        crowded: There are members besides the peer, or an answer is owed: `ReportSchedule` knows.
         reported_at, report_interval: When a report came last, and after how long; NaN before.
         rtt: Round trip in seconds; NaN before the first.
         has_block: There was a report block about the own stream.
@@ -262,9 +262,13 @@ class ReportTable(ColumnTable):
         """
         self.received[rows] += 1
         self._learn_sizes(rows, found.octets)
-        self.report_interval[rows] = arrivals - self.reported_at[rows]
+        before = self.reported_at[rows]
+        # What was overtaken tells no interval.
+        late = arrivals < before
+        self.report_interval[rows] = np.where(late, self.report_interval[rows], arrivals - before)
+        self.reported_at[rows] = np.where(late, before, arrivals)
         self.peer[rows] = found.ssrc
-        self.heard_at[rows] = self.reported_at[rows] = self.sr_at[rows] = arrivals
+        self.heard_at[rows] = self.sr_at[rows] = arrivals
         self.sr_middle[rows] = found.sr_middle
         self.report_after[rows] = arrivals - begun
         self._note_clocks(rows, found)

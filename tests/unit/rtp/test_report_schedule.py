@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callmeter.rtp.report_schedule import MAX_MEMBERS, ReportSchedule, round_trip_time
+from callmeter.rtp.report_table import ReportTable
 from callmeter.rtp.rtcp import (
     Goodbye,
     ReceiverReport,
@@ -248,3 +249,25 @@ def test_reference_times_of_strangers_and_of_those_who_left_are_not_answered():
     timer.on_received([ReceiverReport(PEER), reference(PEER, 1 << 16)], 100, 11.0, 0)
     timer.on_received([Goodbye((PEER,))], 100, 12.0, 0)
     assert timer.take_references(12.5) is None
+
+
+def test_the_member_that_stays_is_the_first_one_when_that_has_gone():
+    table = ReportTable(1, 1)
+    table.allocate()
+    timer = ReportSchedule(OWN, 0.0, middle_chance, table=table)
+    for source, at in ((PEER, 1.0), (9, 40.0)):
+        report = SenderReport(source, ntp_timestamp(WALL + at), 0, 0, 0)
+        timer.on_received([report], 100, at, ntp_timestamp(WALL + at))
+    assert table.crowded[0]
+    middle = timer.last_sr(9, 41.0)
+    timer.on_deadline(41.0)
+    assert (timer.members, int(table.peer[0]), bool(table.crowded[0])) == (2, 9, False)
+    assert timer.last_sr(9, 41.0) == middle
+    assert timer.last_sr(PEER, 41.0) == (0, 0)
+
+
+def test_a_report_that_was_overtaken_tells_no_interval():
+    timer = schedule()
+    for at in (1.0, 6.0, 4.0, 7.0):
+        timer.on_received([ReceiverReport(PEER)], 100, at, ntp_timestamp(WALL))
+    assert timer.report_interval == 1.0

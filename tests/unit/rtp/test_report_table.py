@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from callmeter.rtp.clock_drift import REPORTS, ClockDrift
 from callmeter.rtp.report_columns import ReportColumns
 from callmeter.rtp.report_schedule import ReportSchedule
-from callmeter.rtp.report_table import DESCRIPTION_OCTETS, ReportTable
+from callmeter.rtp.report_table import DESCRIPTION_OCTETS, NOBODY, ReportTable
 from callmeter.rtp.rtcp import (
+    Goodbye,
     ReportBlock,
     SenderReport,
     SourceDescription,
@@ -100,9 +101,90 @@ class Sessions:
         return data
 
     def compare(self):
-        for name in ReportTable.COLUMNS:
-            expected, found = getattr(self.alone, name), getattr(self.together, name)
-            np.testing.assert_allclose(found, expected, rtol=1e-12, err_msg=name)
+        compare(self.alone, self.together)
+
+
+def compare(one, other):
+    for name in ReportTable.COLUMNS:
+        expected, found = getattr(one, name), getattr(other, name)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, err_msg=name)
+
+
+class Mixed:
+    """A session that is served row by row, and the same one now so, now in a batch."""
+
+    def __init__(self):
+        self.entropy = bytes
+        self.tables = ReportTable(1, 1), ReportTable(1, 1)
+        for table in self.tables:
+            table.allocate()
+        self.schedules = [ReportSchedule(1, 0.0, bytes, table=table) for table in self.tables]
+        self.columns = ReportColumns(np.zeros((1, 1728), np.uint8))
+        self.row = np.array([0])
+
+    def due(self, now, *, batch):
+        alone, mixed = self.schedules
+        alone.we_sent = True
+        sent = alone.on_deadline(now)
+        table = self.tables[1]
+        if batch and table.deadline[0] <= now and not table.crowded[0]:
+            assert table.due(self.row, now, np.array([True]), bytes).tolist() == [sent]
+        else:
+            mixed.we_sent = True
+            assert mixed.on_deadline(now) == sent
+
+    def report(self, source, now, *more, batch):
+        report = SenderReport(source, ntp_timestamp(WALL + now), 1, 1, 1, (block(1, 0),))
+        data = build_compound([report, SourceDescription.cname(source, "peer"), *more])
+        table = self.tables[1]
+        usual = table.peer[0] == source or (table.peer[0] == NOBODY and source == int(PEERS[0]))
+        for number, (each, schedule) in enumerate(zip(self.tables, self.schedules, strict=True)):
+            if number and batch and usual and not more and not table.crowded[0]:
+                octets = np.frombuffer(data, np.uint8)[np.newaxis]
+                columns, lengths = ReportColumns(octets), np.array([len(data)])
+                found = columns.read(self.row, lengths, self.row + 1, np.array([WALL + now]))
+                table.note_received(self.row, found, np.array([now]), np.array([0.5]))
+            else:
+                arrived = ntp_timestamp(WALL + now)
+                schedule.on_received(parse_rtcp(data), len(data), now, arrived)
+                each.received[0] += 1
+                each.report_after[0] = now - 0.5
+                each.note_clock(0, source, report.ntp, 1)
+
+    def compare(self):
+        compare(*self.tables)
+        alone, mixed = self.schedules
+        assert mixed.members == alone.members
+        assert mixed.remote_block == alone.remote_block
+        for source in (11, 21, 22):
+            assert mixed.last_sr(source, 1000.0) == alone.last_sr(source, 1000.0)
+
+
+mixed_steps = st.lists(
+    st.tuples(
+        st.sampled_from(["due", "report", "report", "another", "goodbye"]),
+        st.sampled_from([11, 21, 22]),
+        st.floats(-0.5, 30.0),
+        st.booleans(),
+    ),
+    max_size=25,
+)
+
+
+@given(mixed_steps)
+def test_a_session_may_be_served_now_so_and_now_so(script):
+    session = Mixed()
+    now = 1.0
+    for kind, source, passed, batch in script:
+        now += passed
+        if kind == "due":
+            session.due(now, batch=batch)
+        elif kind == "goodbye":
+            session.report(source, now, Goodbye((source,)), batch=batch)
+        else:
+            session.report(11 if kind == "report" else source, now, batch=batch)
+        session.compare()
+        assert not session.tables[0].report_interval[0] < 0
 
 
 def block(own, ntp):
