@@ -143,7 +143,7 @@ class SendLane:
         lanes = self._lanes
         tables = lanes.frame_table[rows]
         number = int(tables[0])
-        if number != NO_TABLE and bool((tables == number).all()):
+        if len(rows) > 1 and number != NO_TABLE and bool((tables == number).all()):
             frames: npt.NDArray[np.uint8] = lanes.frames.array(number)[cursors]
             return frames
         payloads = map(lanes.payloads.__getitem__, chosen)
