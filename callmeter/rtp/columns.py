@@ -6,7 +6,7 @@ the table each time, never keep them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["ColumnTable"]
 
 Initial = int | float
+Kind = str | np.dtype[Any]
 
 
 class ColumnTable:
@@ -34,8 +35,12 @@ class ColumnTable:
         refused: Streams that were refused because the table was full.
     """
 
-    COLUMNS: ClassVar[Mapping[str, tuple[str, Initial]]] = {}
-    """Column name to numpy type and the value of a fresh row."""
+    COLUMNS: ClassVar[Mapping[str, tuple[Kind, Initial]]] = {}
+    """Column name to numpy type and the value of a fresh row.
+
+    Several numbers in a row are a `numpy.dtype`. As text, their count would be parsed as Python
+    each time, which CPython 3.11 sometimes refuses.
+    """
 
     def __init__(self, rows: int = 64, limit: int = 65_536) -> None:
         self.limit = limit

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from callmeter.rtp.columns import Kind
     from callmeter.rtp.report_columns import UsualReports
 
     Integers = NDArray[np.int64]
@@ -119,7 +120,7 @@ class ReportTable(ColumnTable):
     clock_ntp: NDArray[np.uint64]
     clock_timestamp: Integers
 
-    COLUMNS: ClassVar[Mapping[str, tuple[str, int | float]]] = {
+    COLUMNS: ClassVar[Mapping[str, tuple[Kind, int | float]]] = {
         "deadline": ("f8", NEVER),
         "previous": ("f8", 0.0),
         "octet_rate": ("f8", 1.0),
@@ -146,12 +147,12 @@ class ReportTable(ColumnTable):
         "sent": ("i8", 0),
         "received": ("i8", 0),
         "report_after": ("f8", math.nan),
-        "description": (f"({DESCRIPTION_OCTETS},)u1", 0),
+        "description": (np.dtype(("u1", DESCRIPTION_OCTETS)), 0),
         "described": ("?", 0),
         "readings": ("i8", 0),
-        "clock_source": (f"({REPORTS},)i8", 0),
-        "clock_ntp": (f"({REPORTS},)u8", 0),
-        "clock_timestamp": (f"({REPORTS},)i8", 0),
+        "clock_source": (np.dtype(("i8", REPORTS)), 0),
+        "clock_ntp": (np.dtype(("u8", REPORTS)), 0),
+        "clock_timestamp": (np.dtype(("i8", REPORTS)), 0),
     }
 
     def _bind(self) -> None:
@@ -159,7 +160,7 @@ class ReportTable(ColumnTable):
         self.one: dict[str, Any] = {
             name: memoryview(getattr(self, name))
             for name, (kind, _) in self.COLUMNS.items()
-            if not kind.startswith("(")
+            if isinstance(kind, str)
         }
 
     def allocate(self) -> int | None:
