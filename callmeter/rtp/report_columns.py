@@ -119,12 +119,6 @@ class ReportColumns:
         self._arena = arena
         self._fields = arena[:, : _FORM.itemsize].view(_FORM)[:, 0]
 
-    @property
-    def ssrc(self) -> NDArray[np.uint32]:
-        """Sender of each packet, which SRTP leaves in clear."""
-        sources: NDArray[np.uint32] = self._fields["ssrc"]
-        return sources
-
     def write(
         self,
         rows: Integers,
