@@ -633,3 +633,33 @@ def test_more_than_fit_into_a_batch_are_read_and_sent_in_the_next_one(settled, m
     assert [heard(stream) - count for stream, count in zip(streams, before, strict=True)] == (
         [2] * len(streams)
     )
+
+
+@pytest.mark.parametrize("pays", [1, 1000], ids=["in a batch", "one by one"])
+def test_both_clocks_of_a_report_are_those_of_the_moment_in_which_it_leaves(
+    settled, monkeypatch, pays
+):
+    lab, streams = settled(pays=pays, secure=False)
+    engine, peer = lab.engine, lab.socket()
+    stream = streams[0]
+    stream.start(lab.parameters(peer, symmetric=False))
+    lab.run(0.1)
+    lab.fetch_all(peer)
+    receive, begun = engine._receive.run, []
+
+    def take_long(now, offset):
+        receive(now, offset)
+        begun.append(now)
+        lab.loop.hold_up(0.004)
+
+    monkeypatch.setattr(engine._receive, "run", take_long)
+    engine.reports.deadline[stream._row] = engine.reports.previous[stream._row] = 0.0
+    lab.run(0.3)
+    (data,) = (data for data in lab.fetch_all(peer) if data[1] == 200)
+    (report, _) = parse_rtcp(data)
+    moment = report.ntp / 2**32 - 2_208_988_800 - (lab.wall() - engine.now())
+    assert min(moment - start for start in begun if start < moment) == pytest.approx(
+        0.004, abs=1e-5
+    )
+    at = engine.send_table.media_time(stream._row, moment)
+    assert abs(report.rtp_timestamp - at) <= 1
