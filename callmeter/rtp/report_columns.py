@@ -13,6 +13,7 @@ import numpy as np
 
 from callmeter.rtp.reception import take_report_intervals, valid_packets
 from callmeter.rtp.report_table import DESCRIPTION_OCTETS, UNITS
+from callmeter.rtp.rtcp import NTP_UNIX, PacketType
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LONGEST_USUAL", "ReportColumns", "UsualReports"]
 
-_SENDER_REPORT: Final = 200
-_SOURCE_DESCRIPTION: Final = 202
 _VERSION_2: Final = 0x80
 _ONE: Final = 0x81
 _WORD: Final = 4
@@ -41,7 +40,6 @@ _SHORTEST_DESCRIPTION: Final = 12
 _REPORT_WORDS: Final = (6, 12)
 _ALL: Final = 0xFFFF_FFFF
 _HALF: Final = 0x8000_0000
-_NTP_UNIX: Final = 2_208_988_800
 _NTP_UNITS: Final = 4_294_967_296.0
 _NTP_ERA: Final = _NTP_UNITS * _NTP_UNITS
 LONGEST_USUAL: Final = 384
@@ -145,7 +143,7 @@ class ReportColumns:
         fields = self._fields[:count]
         heard = valid_packets(reception, rows) > 0
         fields["first"] = _VERSION_2 + heard
-        fields["type"] = _SENDER_REPORT
+        fields["type"] = PacketType.SENDER_REPORT
         fields["words"] = np.where(heard, _REPORT_WORDS[1], _REPORT_WORDS[0])
         fields["ssrc"] = sending.ssrc[rows]
         fields["ntp"] = ntp
@@ -185,14 +183,16 @@ class ReportColumns:
         first = fields["first"]
         has_block = first == _ONE
         usual: Flags = (first == _VERSION_2) | has_block
-        usual &= fields["type"] == _SENDER_REPORT
+        usual &= fields["type"] == PacketType.SENDER_REPORT
         usual &= fields["words"] == np.where(has_block, _REPORT_WORDS[1], _REPORT_WORDS[0])
         start = np.where(has_block, _INFORMATION + _BLOCK, _INFORMATION)
         usual &= lengths >= start + _SHORTEST_DESCRIPTION
         usual &= lengths <= LONGEST_USUAL
         # What is too short or too long is looked at where it surely has octets.
         start = np.where(usual, start, 0)
-        usual &= (arena[slots, start] == _ONE) & (arena[slots, start + 1] == _SOURCE_DESCRIPTION)
+        usual &= (arena[slots, start] == _ONE) & (
+            arena[slots, start + 1] == PacketType.SOURCE_DESCRIPTION
+        )
         words = arena[slots, start + 2].astype(np.int64) << 8 | arena[slots, start + 3]
         usual &= start + _WORD * (words + 1) == lengths
         usual &= arena[slots, start + _ITEM] != 0
@@ -216,7 +216,7 @@ class ReportColumns:
         fields = self._fields[slots]
         block = {name: fields[name].astype(np.int64) for name in _BLOCK_FIELDS}
         # The seconds of NTP have 32 bits, which are used up in 2036.
-        came = (np.rint((arrivals + _NTP_UNIX) * _NTP_UNITS) % _NTP_ERA).astype(np.uint64)
+        came = (np.rint((arrivals + NTP_UNIX) * _NTP_UNITS) % _NTP_ERA).astype(np.uint64)
         units = (_middle(came) - block["block_last_sr"] - block["block_delay"]) & _ALL
         # Coarse clocks make it negative.
         trips = np.where(units >= _HALF, 0.0, units / UNITS)

@@ -10,7 +10,9 @@ from math import isnan
 from typing import TYPE_CHECKING, Final
 
 from callmeter.rtp.report_table import (
+    CHANCES,
     COMPENSATION,
+    LATEST_DELAY,
     LOWER_LAYERS,
     NEVER,
     NOBODY,
@@ -47,8 +49,6 @@ MAX_MEMBERS: Final = 32
 
 _RTCP_SHARE: Final = 0.05
 _REDUCED: Final = 360.0
-_LATEST_DELAY: Final = 0xFFFF_FFFF
-_CHANCES: Final = 1 << 32
 
 
 def round_trip_time(block: ReportBlock, ntp: int) -> float | None:
@@ -69,7 +69,7 @@ def round_trip_time(block: ReportBlock, ntp: int) -> float | None:
 
 
 def _delay(seconds: float) -> int:
-    return max(0, min(int(seconds * UNITS), _LATEST_DELAY))
+    return max(0, min(int(seconds * UNITS), LATEST_DELAY))
 
 
 class ReportSchedule:
@@ -375,5 +375,5 @@ class ReportSchedule:
     def _interval(self) -> float:
         one, row = self._table.one, self._row
         least = one["initial_minimum" if one["initial"][row] else "minimum"][row]
-        chance = int.from_bytes(self._entropy(4)) / _CHANCES
+        chance = int.from_bytes(self._entropy(4)) / CHANCES
         return self._mean_interval(least) * (chance + 0.5) / COMPENSATION

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 __all__ = [
+    "CHANCES",
     "COMPENSATION",
     "DESCRIPTION_OCTETS",
+    "LATEST_DELAY",
     "LOWER_LAYERS",
     "NEVER",
     "NOBODY",
@@ -53,8 +55,8 @@ DESCRIPTION_OCTETS: Final = 28
 """A source description with a random CNAME of 96 bits (RFC 7022 section 4.2)."""
 _FIRST_REPORT: Final = 128.0
 """Probable size of the first report in octets, IP and UDP headers included."""
-_LATEST_DELAY: Final = 0xFFFF_FFFF
-_CHANCES: Final = 1 << 32
+LATEST_DELAY: Final = 0xFFFF_FFFF
+CHANCES: Final = 1 << 32
 
 
 class ReportTable(ColumnTable):
@@ -188,7 +190,7 @@ class ReportTable(ColumnTable):
         """
         self.we_sent[rows] = we_sent
         self._forget_silent(rows, now)
-        chances = np.frombuffer(entropy(8 * len(rows)), ">u4").reshape(2, -1) / _CHANCES + 0.5
+        chances = np.frombuffer(entropy(8 * len(rows)), ">u4").reshape(2, -1) / CHANCES + 0.5
         due = self.previous[rows] + self._intervals(rows, chances[0])
         sending = due <= now
         going = rows[sending]
@@ -241,7 +243,7 @@ class ReportTable(ColumnTable):
         """The fields LSR and DLSR of report blocks about these sources (section 6.4.1)."""
         at = self.sr_at[rows]
         known = (self.peer[rows] == sources) & ~np.isnan(at)
-        delays = np.clip((now - np.where(known, at, now)) * UNITS, 0, _LATEST_DELAY)
+        delays = np.clip((now - np.where(known, at, now)) * UNITS, 0, LATEST_DELAY)
         return np.where(known, self.sr_middle[rows], 0), delays.astype(np.int64)
 
     # --- what has come ------------------------------------------------------------------------

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
+    "NTP_UNIX",
     "Goodbye",
     "PacketType",
     "ReceiverReport",
@@ -57,7 +58,7 @@ MAX_COUNT: Final = 31
 """Report blocks, chunks or sources in one packet: the width of the count field."""
 MAX_TEXT: Final = 255
 
-_NTP_UNIX: Final = 2_208_988_800
+NTP_UNIX: Final = 2_208_988_800
 """Seconds from 1900 to 1970."""
 _HEAD = struct.Struct("!BBH")
 _WORD = struct.Struct("!I")
@@ -205,7 +206,7 @@ RtcpPacket = (
 
 def ntp_timestamp(wall: float) -> int:
     """The 64-bit NTP time of a wall clock reading in seconds since 1970 (RFC 3550 section 4)."""
-    return round((wall + _NTP_UNIX) * 4_294_967_296.0) & 0xFFFF_FFFF_FFFF_FFFF
+    return round((wall + NTP_UNIX) * 4_294_967_296.0) & 0xFFFF_FFFF_FFFF_FFFF
 
 
 def ntp_middle(ntp: int) -> int:
